@@ -1,0 +1,133 @@
+"""A restoration task as data: what it restores, in which units, and how it is scored and shown.
+
+A task is one YAML file in ``conf/tasks/``; nothing in Python knows the names mri, ct and pet.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+
+Plane = Literal["axial", "coronal", "sagittal"]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One restoration task in physical units.
+
+    Attributes:
+        name: Key of the task, as typed in ``task=mri+ct+pet``.
+        title: The paper's name, for tables and figures.
+        units: Physical units of the images.
+        value_range: Values are clipped to this range and mapped linearly to [0, 1] for the network.
+        score_range: Values are clipped to this range before scoring.
+        display_window: Values shown as black and white.
+        error_window: Absolute error that is shown as white.
+        plane: Orientation in which volumes are cut into slices.
+        dicom_modality: Modality of a DICOM series of this task: MR, CT or PT.
+        degradation: Hydra node of the physics that makes LQ from HQ.
+        phantom: Hydra node of the embedded patients.
+    """
+
+    name: str
+    title: str
+    units: str
+    value_range: Range
+    score_range: Range
+    display_window: Range
+    error_window: float
+    plane: Plane
+    dicom_modality: str
+    degradation: Mapping[str, Any]
+    phantom: Mapping[str, Any]
+
+    @classmethod
+    def from_config(cls, name: str, config: Mapping[str, Any]) -> "Task":
+        """Build a task from the mapping of its YAML file.
+
+        Raises:
+            InputError: A key is missing or unknown, or a range is not two increasing numbers.
+        """
+        expected = [field for field in cls.__dataclass_fields__ if field != "name"]
+        for key in [*expected, *config]:
+            if key not in config or key not in expected:
+                state = "has no" if key in expected else "has an unknown"
+                raise InputError(
+                    f"task {name} {state} key '{key}'; a task file has exactly {', '.join(expected)} "
+                    f"(compare {CONF_DIR / 'tasks' / 'mri.yaml'})"
+                )
+        if config["plane"] not in get_args(Plane):
+            raise InputError(
+                f"task {name}: plane is '{config['plane']}', expected one of "
+                f"{', '.join(get_args(Plane))}"
+            )
+        return cls(
+            name=name,
+            title=str(config["title"]),
+            units=str(config["units"]),
+            value_range=_range(name, "value_range", config["value_range"]),
+            score_range=_range(name, "score_range", config["score_range"]),
+            display_window=_range(name, "display_window", config["display_window"]),
+            error_window=float(config["error_window"]),
+            plane=cast(Plane, config["plane"]),
+            dicom_modality=str(config["dicom_modality"]),
+            degradation=dict(config["degradation"]),
+            phantom=dict(config["phantom"]),
+        )
+
+
+def _range(task: str, key: str, values: Iterable[float]) -> Range:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != 2 or numbers[0] >= numbers[1]:
+        raise InputError(f"task {task}: {key} is {list(numbers)}, expected two increasing numbers")
+    return numbers
+
+
+def load_task(name: str) -> Task:
+    """Read ``conf/tasks/<name>.yaml`` as it is, without overrides.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    from omegaconf import OmegaConf
+
+    path = CONF_DIR / "tasks" / f"{name}.yaml"
+    if not path.exists():
+        raise InputError(_unknown(name, known_tasks()))
+    return Task.from_config(name, cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))))
+
+
+def known_tasks() -> list[str]:
+    """Names of the tasks in ``conf/tasks/``, in canonical order: mri, ct, pet, then the others."""
+    names = sorted(path.stem for path in (CONF_DIR / "tasks").glob("*.yaml"))
+    return sorted(names, key=_canonical)
+
+
+def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
+    """Split ``pet+mri`` into canonical order, ``["mri", "pet"]``.
+
+    Raises:
+        InputError: The text is empty, repeats a task or names one that is not known.
+    """
+    known = list(known)
+    names = [name.strip() for name in str(text).split("+")]
+    if not str(text).strip():
+        raise InputError(f"task is empty; choose from {', '.join(known)} and join them with '+'")
+    for name in names:
+        if name not in known:
+            raise InputError(_unknown(name, known))
+    if len(set(names)) < len(names):
+        raise InputError(f"task={text} names a task twice; type task={'+'.join(dict.fromkeys(names))}")
+    return sorted(names, key=_canonical)
+
+
+def _canonical(name: str) -> tuple[int, str]:
+    paper = ["mri", "ct", "pet"]
+    return (paper.index(name) if name in paper else len(paper), name)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    return f"unknown task '{name}'; choose from {', '.join(known)} and join them with '+'"
