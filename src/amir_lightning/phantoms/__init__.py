@@ -1,0 +1,30 @@
+"""Embedded patients: seeded, procedural anatomy of the three modalities in physical units.
+
+Every phantom is a frozen dataclass that obeys one contract:
+
+- ``Phantom(size, num_slices)``: pixels per transaxial side and transaxial slices.
+- ``sample(seed) -> Volume``: the noise-free truth, (Z, Y, X) float32 in the units of the modality
+  ("a.u.", "HU" or "SUV"), canonical LPS: row 0 is anterior, column 0 is the patient's right and
+  slice 0 is inferior; the affine is ``lps_affine(spacing_mm)``; the source names phantom and seed.
+- The field of view is fixed in millimetres and the anatomy is drawn in millimetres, so the same seed
+  at another size is the same patient; at the same size it is the same volume, bit for bit.
+
+What a scanner adds (noise, blurring, streaks) belongs to ``amir_lightning.degradation``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amir_lightning.phantoms.abdomen import Abdomen
+    from amir_lightning.phantoms.body import Body
+    from amir_lightning.phantoms.brain import Brain
+
+__all__ = ["Abdomen", "Body", "Brain"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy (PEP 562), so that one phantom is imported without the others.
+    if name in __all__:
+        return getattr(import_module(f"{__name__}.{name.lower()}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")
