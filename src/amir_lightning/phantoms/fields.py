@@ -1,9 +1,8 @@
 """Drawing kit of the phantoms: grids, random fields, signed distances and soft edges.
 
-Conventions: lengths are millimetres; axes are ordered (z, y, x) in LPS, so z grows to superior, y to
-posterior and x to the patient's left; the centre of the field of view is the origin; `Points` is a
-triple of float32 arrays (z, y, x) that broadcast against each other; a signed distance is negative
-inside.
+Conventions: lengths are millimetres; axes are ordered (z, y, x) in LPS, so z grows to superior, y
+to posterior and x to the patient's left; the centre of the field of view is the origin; `Points` is
+a triple of float32 arrays (z, y, x) that broadcast; a signed distance is negative inside.
 """
 
 from collections.abc import Sequence
