@@ -5,16 +5,21 @@ A task is one YAML file in ``conf/tasks/``; nothing in Python knows the names mr
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
 Plane = Literal["axial", "coronal", "sagittal"]
 Range = tuple[float, float]
+Image = TypeVar("Image", "Tensor", "np.ndarray")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """One restoration task in physical units.
 
@@ -24,7 +29,7 @@ class Task:
         units: Physical units of the images.
         value_range: Values are clipped to this range and mapped linearly to [0, 1] for the network.
         score_range: Values are clipped to this range before scoring.
-        display_window: Values shown as black and white.
+        display_window: Values shown as black and white; [5, 0] is inverse grey, as PET is read.
         error_window: Absolute error that is shown as white.
         plane: Orientation in which volumes are cut into slices.
         dicom_modality: Modality of a DICOM series of this task: MR, CT or PT.
@@ -70,7 +75,7 @@ class Task:
             units=str(config["units"]),
             value_range=_range(name, "value_range", config["value_range"]),
             score_range=_range(name, "score_range", config["score_range"]),
-            display_window=_range(name, "display_window", config["display_window"]),
+            display_window=_numbers(name, "display_window", config["display_window"]),
             error_window=float(config["error_window"]),
             plane=cast(Plane, config["plane"]),
             dicom_modality=str(config["dicom_modality"]),
@@ -78,11 +83,28 @@ class Task:
             phantom=dict(config["phantom"]),
         )
 
+    def normalise(self, image: Image) -> Image:
+        """Clip physical values to `value_range` and map them to [0, 1]; any shape."""
+        low, high = self.value_range
+        return (image.clip(low, high) - low) / (high - low)
+
+    def denormalise(self, image: Image) -> Image:
+        """Map [0, 1] back to physical values; the inverse of `normalise` inside the range."""
+        low, high = self.value_range
+        return image * (high - low) + low
+
 
 def _range(task: str, key: str, values: Iterable[float]) -> Range:
+    low, high = _numbers(task, key, values)
+    if low > high:
+        raise InputError(f"task {task}: {key} is [{low}, {high}], expected two increasing numbers")
+    return low, high
+
+
+def _numbers(task: str, key: str, values: Iterable[float]) -> Range:
     numbers = tuple(float(value) for value in values)
-    if len(numbers) != 2 or numbers[0] >= numbers[1]:
-        raise InputError(f"task {task}: {key} is {list(numbers)}, expected two increasing numbers")
+    if len(numbers) != 2 or numbers[0] == numbers[1]:
+        raise InputError(f"task {task}: {key} is {list(numbers)}, expected two different numbers")
     return numbers
 
 

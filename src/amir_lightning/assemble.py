@@ -1,0 +1,183 @@
+"""From a composed configuration to the objects of a run: data, module, trainer."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.callbacks import Progress
+from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule
+from amir_lightning.data.embedded import Cohort, embedded_store
+from amir_lightning.data.store import Store
+from amir_lightning.errors import InputError
+from amir_lightning.module import RestorationModule
+from amir_lightning.tasks import Task, parse_tasks
+
+_log = logging.getLogger(__name__)
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A resolved configuration node as plain types."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+
+
+def active_tasks(cfg: DictConfig) -> list[Task]:
+    """The tasks that ``task=...`` names, in canonical order."""
+    names = parse_tasks(cfg.task, cfg.tasks)
+    return [Task.from_config(name, plain(cfg.tasks[name])) for name in names]
+
+
+def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
+    """The file that each task reads, and one plain line per task that says which.
+
+    Raises:
+        InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
+            be read.
+    """
+    if cfg.data.source not in ("auto", "prepared", "phantoms"):
+        raise InputError(
+            f"data.source is '{cfg.data.source}'; choose from auto, prepared, phantoms"
+        )
+    cohort = Cohort(**plain(cfg.data.phantoms))
+    found = {}
+    for task in tasks:
+        prepared = Path(cfg.paths.prepared_dir) / f"{task.name}.h5"
+        if cfg.data.source != "phantoms" and prepared.exists():
+            _log.info("%s: prepared data %s", task.name, prepared)
+            found[task] = prepared
+            continue
+        prepare = f"python -m amir_lightning.prepare task={task.name} raw_dir=<folder>"
+        if cfg.data.source == "prepared":
+            raise InputError(
+                f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "
+                f"{prepare} first (or data.source=phantoms to train on embedded phantoms)"
+            )
+        reason = "" if cfg.data.source == "phantoms" else f" ({prepared} does not exist; {prepare})"
+        _log.info("%s: embedded phantoms%s", task.name, reason)
+        found[task] = embedded_store(task, cohort, Path(cfg.paths.phantom_dir))
+    return found
+
+
+def fingerprints(stores: Mapping[Task, Path]) -> dict[str, str]:
+    """Content hash of each task's file."""
+    return {task.name: Store(path, task.name).fingerprint for task, path in stores.items()}
+
+
+def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
+    """Network and objective, with weights drawn from ``seed``.
+
+    Raises:
+        InputError: The network refuses its arguments.
+    """
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    network_config = plain(cfg.network)
+    module = RestorationModule(
+        network=instantiate(network_config),
+        network_config=network_config,
+        tasks={task.name: plain(cfg.tasks[task.name]) for task in tasks},
+        loss=plain(cfg.loss),
+        optimizer=plain(cfg.optimizer),
+        metrics=cfg.metrics,
+        seed=cfg.seed,
+    )
+    if cfg.compile:
+        module.network.compile()  # in place: the names in checkpoints stay as they are
+    return module
+
+
+def build_data(
+    cfg: DictConfig, stores: Mapping[Task, Path], test_split: str = "test"
+) -> MultiTaskDataModule:
+    """The training stream and the evaluation slices of the chosen tasks."""
+    options = LoadingOptions(
+        patch_size=cfg.data.patch_size,
+        batch_size=cfg.data.batch_size,
+        num_workers=cfg.data.num_workers,
+        validation_slices=cfg.validation.slices,
+        policy=cfg.sampling.policy,
+        temperature=cfg.sampling.temperature,
+        seed=cfg.seed,
+    )
+    return MultiTaskDataModule(stores, options, test_split)
+
+
+def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Trainer:
+    """A trainer that validates by optimiser steps and keeps the best and the last checkpoint.
+
+    Raises:
+        InputError: A trainer option has no meaning here.
+    """
+    options = plain(cfg.trainer)
+    callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(
+        dirpath=checkpoints,
+        filename="best",
+        monitor="val/avg/psnr",
+        mode="max",
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
+    try:
+        return pl.Trainer(
+            default_root_dir=folder,
+            logger=loggers,
+            callbacks=[*callbacks, Progress(), best, last],
+            max_epochs=-1,
+            # Lightning counts batches here, not optimiser steps.
+            val_check_interval=cfg.validation.every * options["accumulate_grad_batches"],
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data module deals out the slices itself
+            enable_model_summary=False,
+            log_every_n_steps=10,
+            **options,
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"the trainer refuses its options: {first}; change trainer.*") from error
+    except Exception as error:  # MisconfigurationException is no subclass of the above
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        first = str(error).splitlines()[0]
+        raise InputError(f"the trainer refuses its options: {first}; change trainer.*") from error
+
+
+def load_weights(module: RestorationModule, checkpoint: Path) -> int:
+    """Load the network's weights from a checkpoint and return its optimiser step.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds another network.
+    """
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        weights, step = content["state_dict"], int(content["global_step"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{checkpoint} does not exist; a run writes it at its first validation"
+        ) from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise InputError(
+            f"{checkpoint} is not a readable checkpoint ({type(error).__name__}); "
+            "choose another with checkpoint=best or checkpoint=last"
+        ) from error
+    own = module.state_dict()
+    for name in [*own, *weights]:
+        here, there = own.get(name), weights.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            shape = {True: "missing"}
+            raise InputError(
+                f"{checkpoint} holds another network: {name} is "
+                f"{shape.get(there is None) or tuple(there.shape)} there and "
+                f"{shape.get(here is None) or tuple(here.shape)} here; give a checkpoint of the "
+                "run's own network"
+            )
+    module.load_state_dict(weights)
+    return step

@@ -1,0 +1,7 @@
+"""Observers of a run: they read what the module computed and never change the training."""
+
+from amir_lightning.callbacks.progress import Progress
+from amir_lightning.callbacks.routing import RoutingMonitor
+from amir_lightning.callbacks.samples import SampleGrids
+
+__all__ = ["Progress", "RoutingMonitor", "SampleGrids"]

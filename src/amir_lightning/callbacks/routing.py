@@ -1,0 +1,59 @@
+"""Which experts each task uses: shares per spatial routing module, as in Fig. 4 (b)."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from amir_lightning.data.datamodule import Batch
+
+
+class RoutingMonitor(pl.Callback):
+    """Logs the expert shares and the balance loss of each task over the validation slices.
+
+    ``router/srm{l}/{task}/expert{e}`` is the gate mass of expert e in module l over all tokens of
+    the task, as a share of 1; ``router/balance/{task}`` is the mean balance loss of its slices.
+    """
+
+    def __init__(self) -> None:
+        self._mass: dict[tuple[str, int], Tensor] = {}
+        self._balance: dict[str, list[Tensor]] = defaultdict(list)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the shares of the last validation."""
+        self._mass.clear()
+        self._balance.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: torch.Tensor | Mapping[str, Any] | None,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add up the gates of a batch."""
+        if not isinstance(outputs, Mapping) or not outputs["routed"].gates:
+            return
+        task = outputs["task"].name
+        for level, gates in enumerate(outputs["routed"].gates, start=1):
+            mass = gates.reshape(-1, gates.shape[-1]).double().sum(dim=0)
+            key = (task, level)
+            self._mass[key] = self._mass[key] + mass if key in self._mass else mass
+        self._balance[task].append(outputs["routed"].balance)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the shares; with several processes, those of the first one's slices."""
+        if not trainer.is_global_zero:
+            return
+        for (task, level), mass in self._mass.items():
+            for expert, share in enumerate(mass / mass.sum().clamp_min(1e-12)):
+                key = f"router/srm{level}/{task}/expert{expert}"
+                pl_module.log(key, share.float(), rank_zero_only=True)
+        for task, balances in self._balance.items():
+            mean = torch.stack(balances).mean()
+            pl_module.log(f"router/balance/{task}", mean, rank_zero_only=True)

@@ -1,0 +1,67 @@
+"""Fixed validation slices as LQ | restored | HQ | error, for every logger and as PNG files."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from amir_lightning import pictures
+from amir_lightning.data.datamodule import Batch
+from amir_lightning.module import RestorationModule
+
+
+class SampleGrids(pl.Callback):
+    """Shows the same slices after every validation, in each task's display window.
+
+    Args:
+        per_task: Slices per task, evenly spread over the validation slices.
+    """
+
+    def __init__(self, per_task: int = 2) -> None:
+        self.per_task = per_task
+        self._rows: dict[str, list[pictures.Pixels]] = defaultdict(list)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the pictures of the last validation."""
+        self._rows.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: torch.Tensor | Mapping[str, Any] | None,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the picture of a chosen slice."""
+        if not trainer.is_global_zero or not isinstance(outputs, Mapping):
+            return
+        counts = trainer.num_val_batches
+        count = int(counts[dataloader_idx] if isinstance(counts, list) else counts)
+        chosen = {(2 * i + 1) * count // (2 * self.per_task) for i in range(self.per_task)}
+        if batch_idx not in chosen or not isinstance(pl_module, RestorationModule):
+            return
+        lq, restored, hq = (outputs[key][0, 0].cpu().numpy() for key in ("lq", "restored", "hq"))
+        row = pl_module.rows[-len(batch.patient)]
+        captions = (f"{row['input_psnr']:.2f} dB", f"{row['psnr']:.2f} dB")
+        task = outputs["task"]
+        self._rows[task.name].append(pictures.comparison(lq, restored, hq, task, captions))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write one picture per task and hand it to the loggers."""
+        folder = Path(trainer.default_root_dir) / "samples"
+        for task, rows in self._rows.items():
+            picture = pictures.column(rows)
+            pictures.save(picture, folder / f"{task}-step{trainer.global_step:06d}.png")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"samples/{task}", [picture])
+                elif isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(
+                        f"samples/{task}", picture, trainer.global_step, dataformats="HWC"
+                    )

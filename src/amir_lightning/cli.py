@@ -1,0 +1,177 @@
+"""What every command shares: Hydra without its own folders, and mistakes told in one sentence."""
+
+import difflib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+from amir_lightning.tasks import known_tasks
+
+_KINDS = {bool: "true or false", int: "an integer", float: "a number"}
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
+
+    A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
+    program's keeps its traceback.
+
+    Args:
+        config_name: Name of the root file in ``conf/``, such as "train".
+    """
+
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def checked(cfg: DictConfig) -> None:
+            _check_types(cfg, config_name)
+            main(cfg)
+
+        def entry() -> None:
+            import hydra
+
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
+            logging.basicConfig(format="%(message)s", level=logging.WARNING)
+            logging.getLogger("amir_lightning").setLevel(logging.INFO)
+            register_tasks()
+            try:
+                hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
+                    checked
+                )()
+            except InputError as error:
+                _stop(str(error))
+            except KeyboardInterrupt:
+                _stop("interrupted", status=130)
+            except Exception as error:
+                sentence = _explain(error, config_name)
+                if sentence is None:
+                    raise
+                _stop(sentence)
+
+        return entry
+
+    return decorate
+
+
+def register_tasks() -> None:
+    """Offer every file of ``conf/tasks/`` to Hydra, so that a new task is one new YAML file."""
+    from hydra.core.config_store import ConfigStore
+
+    defaults = [{f"tasks@tasks.{name}": name} for name in known_tasks()]
+    ConfigStore.instance().store(name="all_tasks", node={"defaults": defaults})
+
+
+def _stop(sentence: str, status: int = 2) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _check_types(cfg: DictConfig, config_name: str) -> None:
+    """Compare every value with the value in the YAML files: they are the schema.
+
+    Raises:
+        InputError: A value has another type than the default it replaces.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task
+    if not overrides:
+        return
+    reference = _compose(config_name, [text for text in overrides if _is_choice(text)])
+    defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+        default = defaults.get(key)
+        if default is None or default == "???" or _agrees(value, default):
+            continue
+        kind = type(default)
+        what = f"a list of {len(default)}" if kind is list else _KINDS.get(kind, f"a {kind.__name__}")
+        shown = "null" if value is None else value
+        raise InputError(
+            f"{key} is {shown!r}, expected {what}; type for instance "
+            f"{key}={str(default).replace(' ', '')}"
+        )
+
+
+def _agrees(value: object, default: object) -> bool:
+    if isinstance(value, str) and "${" in value:
+        return True
+    if isinstance(default, str):
+        return value is not None and not isinstance(value, list | dict)
+    if isinstance(default, list):
+        return isinstance(value, list) and all(_agrees(v, default[0]) for v in value if default)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, Mapping):
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _is_choice(override: str) -> bool:
+    """Whether an override selects a file (``network=restormer``) instead of setting a value."""
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return (CONF_DIR / key).is_dir()
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    cfg = loader.load_configuration(config_name, overrides=overrides, run_mode=RunMode.RUN)
+    OmegaConf.set_struct(cfg, False)
+    cfg.pop("hydra", None)
+    return cfg
+
+
+def _explain(error: Exception, config_name: str) -> str | None:
+    """One sentence for an error of Hydra's or OmegaConf's; None for any other error."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    text = str(error)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_option(found.group(1), config_name)
+    if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
+        group, name = found.groups()
+        folder = CONF_DIR / group
+        choices = sorted(path.stem for path in folder.glob("*.yaml"))
+        return f"unknown {group} '{name}'; choose from {', '.join(choices)} ({group}=<name>)"
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return (
+            f"{found.group(1)} holds several values; join tasks with '+', write a list as [a,b], "
+            "or sweep over the values with -m"
+        )
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found.group(1)} is not set; type {found.group(1)}=<value>"
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return f"{first.rstrip('.')}; options are written name=value, and --help lists them"
+
+
+def _unknown_option(key: str, config_name: str) -> str:
+    from hydra.core.global_hydra import GlobalHydra
+
+    known: list[str] = []
+    if GlobalHydra.instance().is_initialized():
+        tree = OmegaConf.to_container(_compose(config_name, []), resolve=False)
+        known = [name for name, _ in _leaves(tree)]
+    by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, n=1) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)
+    ]
+    hint = f"did you mean '{near[0]}'?" if near else "no option has a similar name;"
+    return (
+        f"unknown option '{key}'; {hint} python -m amir_lightning.{config_name} --cfg job lists all"
+    )

@@ -1,0 +1,121 @@
+"""Prepared slices as training samples: a crop at a place that only the draw decides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from amir_lightning.data.sampler import Draw, crop_origin
+from amir_lightning.data.store import SliceRef, Store
+from amir_lightning.tasks import Task
+
+
+class Sample(NamedTuple):
+    """One LQ/HQ pair, normalised to [0, 1], with the identity of its slice."""
+
+    lq: Tensor  # (1, H, W)
+    hq: Tensor  # (1, H, W)
+    task: int
+    patient: str
+    slice_index: int
+    counter: int
+
+
+class Batch(NamedTuple):
+    """Samples of one size; the tasks may be mixed."""
+
+    lq: Tensor  # (B, 1, H, W)
+    hq: Tensor  # (B, 1, H, W)
+    task: Tensor  # (B,) index into the module's tasks
+    patient: list[str]
+    slice_index: list[int]
+    counter: int  # of the first sample: seeds the randomness of this step
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples into a batch."""
+    lq, hq, task, patient, slice_index, counter = zip(*samples, strict=True)
+    return Batch(
+        lq=torch.stack(lq),
+        hq=torch.stack(hq),
+        task=torch.tensor(task),
+        patient=list(patient),
+        slice_index=list(slice_index),
+        counter=counter[0],
+    )
+
+
+class PairedSlices(Dataset[Sample]):
+    """The slices of one split of one prepared file.
+
+    Args:
+        path: Prepared file.
+        task: Its task.
+        task_index: Position of the task in the combination that is trained.
+        split: "train", "val" or "test".
+        limit: Use this many slices, evenly spread; None for all.
+    """
+
+    def __init__(
+        self, path: Path, task: Task, task_index: int, split: str, limit: int | None = None
+    ) -> None:
+        self.store = Store(path, task.name)
+        self.task = task
+        self.task_index = task_index
+        self.refs: list[SliceRef] = self.store.slices(split)
+        if limit is not None and limit < len(self.refs):
+            rows = np.linspace(0, len(self.refs) - 1, limit).round().astype(int)
+            self.refs = [self.refs[row] for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """A whole slice."""
+        ref = self.refs[index]
+        lq, hq = self.store.read(ref)
+        return self._sample(ref, lq, hq, counter=index)
+
+    def patch(self, index: int, seed: int, counter: int, size: int) -> Sample:
+        """The (size, size) patch that draw number `counter` takes from a slice.
+
+        Raises:
+            InputError: The slice is smaller than the patch.
+        """
+        ref = self.refs[index]
+        top, left = crop_origin(seed, counter, *self.store.shape(ref), size)
+        lq, hq = self.store.crop(ref, top, left, size)
+        return self._sample(ref, lq, hq, counter)
+
+    def _sample(self, ref: SliceRef, lq: np.ndarray, hq: np.ndarray, counter: int) -> Sample:
+        normalise = self.task.normalise
+        return Sample(
+            lq=torch.from_numpy(normalise(lq))[None],
+            hq=torch.from_numpy(normalise(hq))[None],
+            task=self.task_index,
+            patient=ref.patient,
+            slice_index=ref.slice_index,
+            counter=counter,
+        )
+
+
+class PatchMixture(Dataset[Sample]):
+    """Random patches from the slices of several tasks, addressed by the sampler's draws."""
+
+    def __init__(self, parts: Sequence[PairedSlices], patch_size: int, seed: int) -> None:
+        self.parts = parts
+        self.patch_size = patch_size
+        self.seed = seed
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        part = int(np.searchsorted(self.ends, draw.index, side="right"))
+        start = int(self.ends[part]) - len(self.parts[part])
+        return self.parts[part].patch(draw.index - start, self.seed, draw.counter, self.patch_size)

@@ -1,0 +1,112 @@
+"""The embedded patients as a prepared file: phantoms, scanned by the task's degradation, cached."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amir_lightning.data.pairs import cut
+from amir_lightning.data.store import PreparedPatient, write_store
+from amir_lightning.tasks import Task
+
+_log = logging.getLogger(__name__)
+_VERSION = 1  # raise it when a phantom or a degradation changes what it draws
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """How many embedded patients there are, and at which size.
+
+    Attributes:
+        train: Patients to train on.
+        val: Patients to validate on.
+        test: Patients to test on.
+        grid_scale: In-plane size relative to the task's own phantom node.
+        slices: Slices per patient, evenly spread; None for all.
+        seed: Seed of the whole cohort; patient i of a task is the same at every size.
+    """
+
+    train: int
+    val: int
+    test: int
+    grid_scale: float = 1.0
+    slices: int | None = None
+    seed: int = 0
+
+
+def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
+    """Path of the cached prepared file of a task's embedded patients, made on first use.
+
+    Args:
+        task: The task; its phantom and degradation nodes say what is drawn and how it is scanned.
+        cohort: Number and size of the patients.
+        folder: Cache folder.
+    """
+    content = {
+        "version": _VERSION,
+        "phantom": dict(task.phantom),
+        "degradation": dict(task.degradation),
+        "plane": task.plane,
+        "cohort": vars(cohort),
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    path = folder / f"{task.name}-{digest}.h5"
+    if not path.exists():
+        _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
+        write_store(
+            path,
+            task,
+            _patients(task, cohort),
+            degradation=task.degradation,
+            source="embedded phantoms",
+            split_kind="patients",
+        )
+    return path
+
+
+def _count(cohort: Cohort) -> int:
+    return cohort.train + cohort.val + cohort.test
+
+
+def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
+    from hydra.utils import instantiate
+
+    phantom = instantiate(_scaled(task, cohort))
+    degradation = instantiate(dict(task.degradation))
+    splits = ["train"] * cohort.train + ["val"] * cohort.val + ["test"] * cohort.test
+    for number, split in enumerate(splits):
+        seed = cohort.seed * 10_000 + number
+        volume = phantom.sample(seed)
+        truth = torch.from_numpy(volume.array)
+        lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
+        pair = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
+        rows = np.arange(len(pair.hq))
+        if cohort.slices is not None and cohort.slices < len(rows):
+            rows = rows[np.linspace(0, len(rows) - 1, cohort.slices).round().astype(int)]
+        yield PreparedPatient(
+            patient_key=volume.source,
+            lq=pair.lq[rows],
+            hq=pair.hq[rows],
+            slice_index=pair.slice_index[rows],
+            split=[split] * len(rows),
+            affine=volume.affine,
+            spacing_mm=pair.spacing_mm,
+            source=volume.source,
+        )
+
+
+def _scaled(task: Task, cohort: Cohort) -> Mapping[str, Any]:
+    """The phantom node at the cohort's size: fewer pixels, and no slices that nobody reads."""
+    node = dict(task.phantom)
+    node["size"] = round(node["size"] * cohort.grid_scale)
+    if task.plane != "axial":  # the stacking axis lies in the slices' plane
+        node["num_slices"] = round(node["num_slices"] * cohort.grid_scale)
+    elif cohort.slices is not None:
+        node["num_slices"] = min(cohort.slices, node["num_slices"])
+    return node

@@ -1,0 +1,80 @@
+"""``python -m amir_lightning.evaluate run=last split=test``: scores of a run, slice by slice."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.cli import command
+from amir_lightning.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@command("evaluate")
+def main(cfg: DictConfig) -> None:
+    """Score one split with one checkpoint and write slices.csv, patients.csv and tasks.csv."""
+    import lightning.pytorch as pl
+
+    from amir_lightning import runs
+    from amir_lightning.assemble import (
+        active_tasks,
+        build_data,
+        build_module,
+        load_weights,
+        locate_data,
+        plain,
+    )
+    from amir_lightning.metrics import METRICS, summarise
+    from amir_lightning.scores import print_scores, write_scores
+    from amir_lightning.training import saved_config
+
+    if cfg.split not in ("train", "val", "test"):
+        raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
+    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
+    run = saved_config(folder)
+    run.paths = cfg.paths
+    run.metrics = cfg.metrics or run.metrics
+    run.data.source = cfg.source or run.data.source
+    if run.metrics not in METRICS:
+        raise InputError(f"metrics is '{run.metrics}'; choose from {', '.join(METRICS)}")
+    tasks = active_tasks(run)
+    module = build_module(run, tasks)
+    named = cfg.checkpoint in ("best", "last")
+    checkpoint = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
+    step = load_weights(module, checkpoint)
+    data = build_data(run, locate_data(run, tasks), test_split=cfg.split)
+    _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
+    trainer = pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        **plain(cfg.trainer),
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return
+    summary = summarise(module.rows, bootstrap=cfg.bootstrap, seed=run.seed)
+    parts = [cfg.split]
+    parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
+    parts += [] if cfg.metrics is None else [run.metrics]
+    output = folder / "evaluation" / "-".join(parts)
+    write_scores(output, module.rows, summary)
+    OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
+    print_scores(
+        summary,
+        tasks,
+        f"{folder.name}: {cfg.split} scores ({run.metrics} definition), "
+        f"checkpoint of step {step}, scale {run.scale}",
+    )
+    for name, group in summary.tasks.items():
+        if "psnr" in group.intervals:
+            low, high = group.intervals["psnr"]
+            print(f"{name}: PSNR {low:.2f} to {high:.2f} dB (95 %, {len(group.patients)} patients)")
+    print(f"{'scores':>10}  {output}/slices.csv, patients.csv, tasks.csv")
+
+
+if __name__ == "__main__":
+    main()

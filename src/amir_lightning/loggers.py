@@ -1,0 +1,99 @@
+"""Where metrics go: metrics.csv always, and W&B or TensorBoard beside it."""
+
+import csv
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from amir_lightning.errors import InputError
+
+
+def build_loggers(
+    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], step: int
+) -> list[Logger]:
+    """The loggers of a run.
+
+    Args:
+        options: The logger node: its name and that logger's options.
+        folder: Run folder; its name is the run's name and identity in W&B.
+        config: Resolved configuration, shown on the dashboard.
+        step: Optimiser step that the run starts from; metrics of later steps are from a part that
+            is now trained again, and are dropped.
+
+    Raises:
+        InputError: The logger is unknown or its package is not installed.
+    """
+    loggers: list[Logger] = [_csv_logger(folder, step)]
+    if options["name"] == "wandb":
+        loggers.append(_wandb_logger(options, folder, config))
+    elif options["name"] == "tensorboard":
+        try:
+            loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "logger=tensorboard needs a package that is not installed; type "
+                "pip install 'amir-lightning[tensorboard]'"
+            ) from error
+    elif options["name"] != "csv":
+        raise InputError(
+            f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard"
+        )
+    return loggers
+
+
+def is_offline(options: Mapping[str, Any]) -> bool:
+    """Whether a W&B logger with these options stays on this machine."""
+    if options["offline"] is not None:
+        return bool(options["offline"])
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode != "online"
+    return not (os.environ.get("WANDB_API_KEY") or _key_in_netrc())
+
+
+def _key_in_netrc() -> bool:
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
+
+
+def _csv_logger(folder: Path, step: int) -> CSVLogger:
+    """A CSV logger that goes on with the file of an earlier part of the run."""
+    path = folder / "metrics.csv"
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+    path.unlink(missing_ok=True)
+    logger = CSVLogger(folder, name="", version="")
+    if rows:
+        logger.experiment.metrics = rows  # type: ignore[assignment]
+        logger.experiment.save()
+    return logger
+
+
+def _wandb_logger(
+    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any]
+) -> WandbLogger:
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return WandbLogger(
+        project=options["project"],
+        entity=options["entity"],
+        name=folder.name,
+        id=folder.name.replace("+", "_"),
+        save_dir=folder,
+        offline=is_offline(options),
+        group=f"{config['task']}-{config['scale']}",
+        job_type="train",
+        tags=[*config["tasks"], config["network_name"]],
+        config={**config, "run_dir": str(folder)},
+        resume="allow",
+        settings=wandb.Settings(console="off", silent=True),
+    )

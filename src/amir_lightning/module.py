@@ -1,0 +1,153 @@
+"""`RestorationModule`: a network, its objective and its scores as a LightningModule."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from amir_lightning.data.dataset import Batch
+from amir_lightning.losses import l1_balance
+from amir_lightning.metrics import METRICS, Summary, summarise
+from amir_lightning.networks import Routed, RoutingNetwork
+from amir_lightning.tasks import Task
+
+
+class RestorationModule(pl.LightningModule):
+    """Trains and scores any restoration network on any combination of tasks.
+
+    All arguments but the network are plain dictionaries, lists, numbers and strings, so that every
+    checkpoint loads with ``weights_only=True``.
+
+    The balance loss is computed over the patches of each process: a squared coefficient of variation
+    of one process's tokens, averaged by DDP with the gradients, not that of the global batch.
+
+    Args:
+        network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].
+        network_config: What the network was built from; kept in checkpoints to recognise it.
+        tasks: Configuration of each task by name, in the order of `Batch.task`.
+        loss: ``balance_weight``, the gamma of Eq. (5).
+        optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2).
+        metrics: Definition of the scores: "paper" or "standard".
+        seed: Seed of the randomness inside the network, such as the routing noise.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        network_config: Mapping[str, Any],
+        tasks: Mapping[str, Mapping[str, Any]],
+        loss: Mapping[str, float],
+        optimizer: Mapping[str, Any],
+        metrics: str = "paper",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["network"], logger=False)
+        self.network = network
+        self.tasks = [Task.from_config(name, config) for name, config in tasks.items()]
+        self.balance_weight = loss["balance_weight"]
+        self.optimizer_config = optimizer
+        self.score = METRICS[metrics]
+        self.seed = seed
+        self.rows: list[dict[str, Any]] = []
+        self.summary: Summary | None = None
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restored images, (B, 1, H, W), normalised."""
+        return self.network(lq)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed this step by its first draw: a resumed run repeats the routing noise exactly."""
+        digest = hashlib.sha256(f"{self.seed}/{batch.counter}".encode()).digest()
+        torch.manual_seed(int.from_bytes(digest[:8]) % 2**63)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Eq. (5) over a batch of mixed tasks; each task's own L1 is logged too."""
+        routed = self._route(batch.lq)
+        loss = l1_balance(routed.image, batch.hq, routed.balance, self.balance_weight)
+        size = len(batch.lq)
+        self.log("train/loss", loss.total, prog_bar=True, batch_size=size)
+        self.log("train/l1", loss.l1, prog_bar=True, batch_size=size)
+        self.log("train/balance", loss.balance, prog_bar=True, batch_size=size)
+        error = (routed.image.detach() - batch.hq).abs().mean(dim=(1, 2, 3))
+        for index, task in enumerate(self.tasks):
+            chosen = batch.task == index
+            if chosen.any():
+                self.log(f"train/{task.name}/l1", error[chosen].mean(), batch_size=size)
+        return loss.total
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
+        config = self.optimizer_config
+        optimizer = Adam(
+            self.network.parameters(), lr=config["learning_rate"], betas=tuple(config["betas"])
+        )
+        schedule = CosineAnnealingLR(
+            optimizer, T_max=self.trainer.max_steps, eta_min=config["final_learning_rate"]
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
+        }
+
+    def validation_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Any]:
+        """Scores of one task's slices; returns what the callbacks show."""
+        return self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Scores of one task's slices and of their LQ input."""
+        return self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/{task}/{metric}`` and the mean over tasks, ``val/avg/{metric}``."""
+        self._summarise("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/{task}/{metric}`` and keep the rows for the tables."""
+        self._summarise("test")
+
+    def _route(self, lq: Tensor) -> Routed:
+        """Restore, with the routing's by-products where the network has any."""
+        if isinstance(self.network, RoutingNetwork):
+            return self.network.route(lq)
+        zero = lq.new_zeros(())
+        return Routed(self.network(lq), balance=zero, gates=(), mixture=zero, instruction=zero)
+
+    def _evaluate(self, batch: Batch) -> dict[str, Any]:
+        task = self.tasks[int(batch.task[0])]
+        routed = self._route(batch.lq)
+        lq, hq, restored = map(task.denormalise, (batch.lq, batch.hq, routed.image.float()))
+        columns = {name: values.tolist() for name, values in self.score(restored, hq, task).items()}
+        for name, values in self.score(lq, hq, task).items():
+            columns[f"input_{name}"] = values.tolist()
+        for i, (patient, index) in enumerate(zip(batch.patient, batch.slice_index, strict=True)):
+            row = {"task": task.name, "patient": patient, "slice": index}
+            self.rows.append(row | {name: values[i] for name, values in columns.items()})
+        return {"task": task, "lq": lq, "restored": restored, "hq": hq, "routed": routed}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the rows of the last validation."""
+        self.rows = []
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the rows of the last validation."""
+        self.rows = []
+
+    def _summarise(self, stage: str) -> None:
+        if self.trainer.world_size > 1:
+            gathered: list[list[dict[str, Any]]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(gathered, self.rows)
+            self.rows = [row for rows in gathered for row in rows]
+        order = {task.name: index for index, task in enumerate(self.tasks)}
+        self.rows.sort(key=lambda row: (order[row["task"]], row["patient"], row["slice"]))
+        self.summary = summarise(self.rows)
+        for key, value in self.summary.flat(stage).items():
+            if stage == "test" or "/input_" not in key:  # the input's scores never change
+                self.log(key, value, prog_bar=stage == "val" and key.endswith("/psnr"))

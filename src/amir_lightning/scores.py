@@ -1,0 +1,90 @@
+"""Scores of an evaluation, on the terminal and as CSV files."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from amir_lightning.errors import InputError
+from amir_lightning.metrics import SCORES, Group, Summary
+from amir_lightning.tasks import Task
+
+
+def print_scores(summary: Summary, tasks: Sequence[Task], title: str) -> None:
+    """Print a table of task x {input, restored} x {PSNR, SSIM, RMSE}."""
+    table = Table(title=title, title_justify="left")
+    for name in ("task", "slices", "image"):
+        table.add_column(name)
+    for name in ("PSNR [dB]", "SSIM", "RMSE"):
+        table.add_column(name, justify="right")
+    for task in tasks:
+        group = summary.tasks[task.name]
+        count = f"{group.num_slices}"
+        if group.num_constant:
+            count += f" (+{group.num_constant} with a constant label, left out)"
+        for label, prefix in (("input", "input_"), ("restored", "")):
+            psnr, ssim, rmse = (group.means[prefix + key] for key in ("psnr", "ssim", "rmse"))
+            table.add_row(
+                *((task.title, count) if prefix else ("", "")),
+                label,
+                _text(psnr, ".2f"),
+                _text(ssim, ".4f"),
+                f"{_text(rmse, '.4g')} {task.units}",
+                end_section=not prefix,
+            )
+    Console().print(table)
+
+
+def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Summary) -> None:
+    """Write ``slices.csv``, ``patients.csv`` and ``tasks.csv``.
+
+    Args:
+        folder: Where to; made if needed.
+        rows: One row per slice, the columns task, patient, slice and `SCORES`.
+        summary: The means over these rows.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "slices.csv", ["task", "patient", "slice", *SCORES], rows)
+    patients = (
+        {"task": task, "patient": patient, **_columns(group)}
+        for task, groups in summary.tasks.items()
+        for patient, group in groups.patients.items()
+    )
+    counts = ["slices", "constant_slices"]
+    _write(folder / "patients.csv", ["task", "patient", *counts, *SCORES], patients)
+    tasks = ({"task": task, **_columns(group)} for task, group in summary.tasks.items())
+    _write(folder / "tasks.csv", ["task", *counts, *SCORES], tasks)
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's ``slices.csv``, as text.
+
+    Raises:
+        InputError: The file is missing.
+    """
+    path = folder / "slices.csv"
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; write it with python -m amir_lightning.evaluate "
+            f"run={folder.parents[1].name}"
+        )
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _columns(group: Group) -> dict[str, object]:
+    counts = {"slices": group.num_slices, "constant_slices": group.num_constant}
+    return {**counts, **group.means}
+
+
+def _write(path: Path, columns: list[str], rows: Iterable[Mapping[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,306 @@
+"""One run from its configuration to its result: new, resumed, or already there."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning import runs
+from amir_lightning.assemble import (
+    active_tasks,
+    build_data,
+    build_module,
+    build_trainer,
+    fingerprints,
+    load_weights,
+    locate_data,
+    plain,
+)
+from amir_lightning.data.datamodule import MultiTaskDataModule
+from amir_lightning.errors import InputError
+from amir_lightning.loggers import build_loggers, is_offline
+from amir_lightning.metrics import summarise
+from amir_lightning.module import RestorationModule
+from amir_lightning.scores import print_scores, read_rows, write_scores
+from amir_lightning.tasks import Task
+
+_log = logging.getLogger(__name__)
+
+# What may change when a run is resumed: the machine, not the experiment.
+_MACHINE = ("paths.", "logger", "callbacks", "trainer.accelerator", "trainer.strategy")
+_CONTENT = (
+    "task",
+    "network_name",
+    "scale",
+    "seed",
+    "metrics",
+    "network",
+    "loss",
+    "optimizer",
+    "sampling",
+    "validation",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to start or to go on.
+
+    Attributes:
+        cfg: Its configuration.
+        folder: Its run folder.
+        tasks: The tasks it trains.
+        stores: The file that each task reads.
+        data: Content hash of each file.
+    """
+
+    cfg: DictConfig
+    folder: Path
+    tasks: list[Task]
+    stores: dict[Task, Path]
+    data: dict[str, str]
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a stopped run goes on from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def result(self) -> Path:
+        """The scores of a finished run."""
+        return self.folder / "result.json"
+
+
+def open_run(cfg: DictConfig) -> Run:
+    """The run that a configuration means: ``run=<folder or last>``, or its content.
+
+    Raises:
+        InputError: The run does not exist, its data changed, or an option cannot be used here.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    if hydra.mode.name == "MULTIRUN" and str(cfg.trainer.strategy).startswith("ddp"):
+        if cfg.trainer.strategy == "ddp":
+            raise InputError(
+                "-m with strategy ddp would start the whole sweep once per process; type "
+                "trainer.strategy=ddp_spawn, or start one command per run"
+            )
+    if cfg.run is not None:
+        return _resumed(cfg, list(hydra.overrides.task))
+    tasks = active_tasks(cfg)
+    cfg.task = "+".join(task.name for task in tasks)
+    stores = locate_data(cfg, tasks)
+    data = fingerprints(stores)
+    content = _content(cfg, tasks, data)
+    folder = Path(cfg.paths.runs_dir) / runs.run_name(content)
+    if cfg.fresh:
+        number = 2
+        while (fresh := folder.with_name(f"{folder.name}-{number}")).exists():
+            number += 1
+        folder = fresh if folder.exists() else folder
+    return Run(cfg, folder, tasks, stores, data)
+
+
+def train(run: Run) -> float | None:
+    """Train, test the best checkpoint, write the result and print it.
+
+    Returns:
+        Mean PSNR over the tasks on the test split; None if it does not exist.
+    """
+    if run.result.exists():
+        _log.info("this run has finished before; fresh=true trains it again in a folder of its own")
+        _show_result(run)
+        return runs.read_json(run.result).get("test/avg/psnr")
+    cfg = run.cfg
+    module = build_module(cfg, run.tasks)
+    step = 0
+    if run.last.exists():
+        step = load_weights(module, run.last)
+        _log.info("resuming %s at step %d", run.folder, step)
+    config = _config(run)
+    loggers = build_loggers(plain(cfg.logger), run.folder, config, step)
+    trainer = build_trainer(cfg, run.folder, loggers)
+    data = build_data(cfg, run.stores)
+    record = _record(run, trainer, module)
+    if trainer.is_global_zero:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
+        _update(run, {**record, "status": "running", "resumed_from_step": step})
+        _log.info(
+            "training %s with %s parameters on %s for %d steps into %s",
+            cfg.network_name,
+            f"{record['parameters']:,}",
+            record["device"],
+            trainer.max_steps,
+            run.folder,
+        )
+    status = "failed"
+    try:
+        _fit(run, trainer, module, data, resume=step > 0)
+        best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
+        trainer.test(module, datamodule=data, verbose=False)
+        status = "finished"
+    finally:
+        if trainer.is_global_zero:
+            _update(run, {"status": status, "finished": runs.now(), "step": trainer.global_step})
+        _close_wandb()
+    if not trainer.is_global_zero or module.summary is None:
+        return None  # rank zero writes
+    scores = module.summary.flat("test")
+    write_scores(run.folder / "evaluation" / "test", module.rows, module.summary)
+    runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
+    _show_result(run)
+    return scores.get("test/avg/psnr")
+
+
+def _fit(
+    run: Run,
+    trainer: pl.Trainer,
+    module: RestorationModule,
+    data: MultiTaskDataModule,
+    resume: bool,
+) -> None:
+    checkpoint = run.last if resume else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        again = f"python -m amir_lightning.train run={run.folder.name}"
+        kept = "goes on from the last validation" if run.last.exists() else "starts again"
+        raise InputError(
+            f"interrupted at step {trainer.global_step} of {trainer.max_steps}; {again} {kept}"
+        ) from error
+
+
+def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
+    for override in overrides:
+        if not override.startswith(("run=", *_MACHINE)):
+            raise InputError(
+                f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
+                "that option, or leave out run= to start another run"
+            )
+    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
+    saved = saved_config(folder)
+    for override in overrides:
+        key = override.split("=")[0]
+        if key.startswith("trainer."):
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    merged = OmegaConf.merge(
+        saved, {"paths": cfg.paths, "logger": cfg.logger, "callbacks": cfg.callbacks}
+    )
+    assert isinstance(merged, DictConfig)  # for the type checker
+    tasks = active_tasks(merged)
+    stores = locate_data(merged, tasks)
+    data = fingerprints(stores)
+    for name, fingerprint in runs.read_json(folder / "run.json")["data"].items():
+        if data[name] != fingerprint["fingerprint"]:
+            raise InputError(
+                f"the data of {name} changed since {folder.name} was started (fingerprint "
+                f"{data[name]}, then {fingerprint['fingerprint']}); start a new run without run="
+            )
+    return Run(merged, folder, tasks, stores, data)
+
+
+def saved_config(folder: Path) -> DictConfig:
+    """The resolved configuration that a run folder holds.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    path = folder / "config.yaml"
+    try:
+        saved = OmegaConf.load(path)
+    except Exception as error:  # OSError, or one of the YAML parser's many
+        raise InputError(f"{path} cannot be read; choose another run, or train again") from error
+    if not isinstance(saved, DictConfig):
+        raise InputError(f"{path} is not a configuration; choose another run, or train again")
+    return saved
+
+
+def _content(cfg: DictConfig, tasks: list[Task], data: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, and nothing else."""
+    config = plain(cfg)
+    content = {key: config[key] for key in _CONTENT}
+    content["tasks"] = {task.name: config["tasks"][task.name] for task in tasks}
+    content["data"] = {
+        "fingerprints": dict(data),
+        "patch_size": config["data"]["patch_size"],
+        "batch_size": config["data"]["batch_size"],
+    }
+    machine = ("accelerator", "strategy")
+    content["trainer"] = {k: v for k, v in config["trainer"].items() if k not in machine}
+    return content
+
+
+def _config(run: Run) -> dict[str, Any]:
+    config = plain(run.cfg)
+    config["tasks"] = {task.name: config["tasks"][task.name] for task in run.tasks}
+    return config | {"run": None, "fresh": False}
+
+
+def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
+    """What `run.json` says before the first step."""
+    cfg = run.cfg
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+    return {
+        "name": run.folder.name,
+        "started": runs.now(),
+        "task": cfg.task,
+        "network": cfg.network_name,
+        "scale": cfg.scale,
+        "seed": cfg.seed,
+        "device": f"{device.type} ({name})",
+        "processes": trainer.world_size,
+        "precision": str(trainer.precision),
+        "effective_batch": cfg.data.batch_size
+        * trainer.world_size
+        * trainer.accumulate_grad_batches,
+        "max_steps": trainer.max_steps,
+        "parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
+        "data": {
+            task.name: {"file": str(path), "fingerprint": run.data[task.name]}
+            for task, path in run.stores.items()
+        },
+        **runs.environment(),
+    }
+
+
+def _update(run: Run, changes: Mapping[str, Any]) -> None:
+    path = run.folder / "run.json"
+    before = runs.read_json(path) if path.exists() else {}
+    runs.write_json(path, {**before, **changes})
+
+
+def _close_wandb() -> None:
+    if "wandb" in sys.modules:  # otherwise the next job of a sweep would continue this run
+        sys.modules["wandb"].finish()
+
+
+def _show_result(run: Run) -> None:
+    """The table, where everything lies, and the next command to type."""
+    result = runs.read_json(run.result)
+    print_scores(
+        summarise(read_rows(run.folder / "evaluation" / "test")),
+        run.tasks,
+        f"{run.folder.name}: test scores ({run.cfg.metrics} definition), "
+        f"best checkpoint of step {result['best_step']}, scale {run.cfg.scale}",
+    )
+    lines = {
+        "run folder": run.folder,
+        "scores": run.folder / "evaluation" / "test",
+        "pictures": run.folder / "samples",
+        "weights": run.folder / "checkpoints" / "best.ckpt",
+    }
+    if run.cfg.logger.name == "wandb" and is_offline(plain(run.cfg.logger)):
+        lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
+    lines["next"] = f"python -m amir_lightning.evaluate run={run.folder.name} split=val"
+    for name, value in lines.items():
+        print(f"{name:>10}  {value}")
