@@ -1,0 +1,122 @@
+"""A file that appears complete or not at all."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from amir_lightning.errors import InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TERMINATED = 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Yield a sibling to write to, and rename it to ``path`` if the block succeeds.
+
+    On any exception, Ctrl-C and SIGTERM included, the sibling is removed and what was at ``path``
+    stays. What a killed or crashed process left there is removed by the next one.
+
+    Args:
+        path: The final place; its folder is made.
+
+    Raises:
+        InputError: The folder cannot be written, or its disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        _remove_leftovers(path)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        partial.touch()
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); choose a file in a folder of yours with "
+            "output=<file>"
+        ) from error
+    try:
+        with _sigterm_as_exit():
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise _disk_full(path, 0) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def reserve(partial: Path, num_bytes: int) -> None:
+    """Claim disk space behind the end of a file that is being written.
+
+    HDF5 cannot recover from a write that fails: it repeats it when the file is closed and may bring
+    the process down. Claiming the space first lets a full disk be reported in one sentence.
+
+    Raises:
+        InputError: The disk of the file's folder has less than that left.
+    """
+    with partial.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), num_bytes)
+        except AttributeError:  # not on macOS
+            if shutil.disk_usage(partial.parent).free < num_bytes:
+                raise _disk_full(partial, num_bytes) from None
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise _disk_full(partial, num_bytes) from error
+
+
+def _disk_full(path: Path, num_bytes: int) -> InputError:
+    free = shutil.disk_usage(path.parent).free / 1e6
+    needed = f" of the {num_bytes / 1e6:.0f} MB that the next patient needs" if num_bytes else ""
+    return InputError(
+        f"the disk of {path.parent} is full: {free:.0f} MB are free{needed}; "
+        "free some space or choose another place with output=<file>"
+    )
+
+
+def _remove_leftovers(path: Path) -> None:
+    prefix = f".{path.name}.partial-"
+    for leftover in path.parent.glob(f"{prefix}*"):
+        owner = leftover.name.removeprefix(prefix)
+        if owner.isdigit() and not _alive(int(owner)):
+            leftover.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # an earlier process with our number
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM unwind the stack; by default it ends the process without cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

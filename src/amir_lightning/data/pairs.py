@@ -1,0 +1,175 @@
+"""One scan to slice pairs: LQ is simulated on the volume, then both are cut along a plane."""
+
+import hashlib
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.volume import Volume
+from amir_lightning.tasks import Plane, Task
+
+Array = NDArray[np.float32]
+Spacing = tuple[float, float, float]
+
+# Axes of (Z, Y, X) that become slices, rows and columns. A coronal slice is (X, Z), as the paper's
+# 192x400; a sagittal one is (Y, Z).
+_AXES: dict[Plane, tuple[int, int, int]] = {
+    "axial": (0, 1, 2),
+    "coronal": (1, 2, 0),
+    "sagittal": (2, 1, 0),
+}
+_BODY_LEVEL = 0.05  # of the display window: PET 0.25 SUV, CT -140 HU, MRI 60
+_BODY_AREA = 0.01  # share of the pixels above that level in a slice that is not air
+
+
+class Degradation(Protocol):
+    """The physics that turns a high-quality scan into a low-quality one."""
+
+    def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
+        """LQ on the grid of HQ, (Z, Y, X) in physical units; the same seed, the same noise."""
+        ...
+
+
+class RawScan(NamedTuple):
+    """What was measured: a high-quality scan and, in a paired data set, its low-quality partner."""
+
+    hq: Volume
+    lq: Volume | None = None
+
+
+class SlicePairs(NamedTuple):
+    """Slices of a scan.
+
+    Attributes:
+        lq: Low-quality slices, (S, H, W).
+        hq: High-quality slices, (S, H, W).
+        slice_index: Position of each slice along the cut axis of the scan, (S,).
+        affine: 4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+).
+        spacing_mm: Distance of slices, of rows and of columns [mm].
+    """
+
+    lq: Array
+    hq: Array
+    slice_index: NDArray[np.int64]
+    affine: NDArray[np.float64]
+    spacing_mm: Spacing
+
+    def take(self, rows: NDArray[np.integer]) -> "SlicePairs":
+        """Only the given rows, which keep their positions."""
+        return self._replace(lq=self.lq[rows], hq=self.hq[rows], slice_index=self.slice_index[rows])
+
+
+def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> SlicePairs:
+    """Cut a pair of volumes into all slices of a plane.
+
+    Args:
+        lq: Low-quality volume, (Z, Y, X).
+        hq: High-quality volume, (Z, Y, X).
+        affine: 4x4 matrix from (x, y, z, 1) to world millimetres.
+        plane: Orientation of the slices.
+    """
+    axes = _AXES[plane]
+    turned = affine.copy()
+    # Columns of the affine run (x, y, z), axes of the array (z, y, x): axis a has column 2 - a.
+    turned[:, :3] = affine[:, [2 - axis for axis in reversed(axes)]]
+    column, row, slices = np.linalg.norm(turned[:3, :3], axis=0)
+    return SlicePairs(
+        lq=np.ascontiguousarray(lq.transpose(axes)),
+        hq=np.ascontiguousarray(hq.transpose(axes)),
+        slice_index=np.arange(hq.shape[axes[0]]),
+        affine=turned,
+        spacing_mm=(float(slices), float(row), float(column)),
+    )
+
+
+def make_pairs(
+    scan: RawScan, task: Task, degradation: Degradation, seed: int, central_slices: int | None
+) -> SlicePairs:
+    """Slice pairs of one patient, air included.
+
+    HQ is raised to the lower end of the value range first: padding outside a CT's field of view
+    (-3024 HU) is not matter. The upper end is left alone, as clipping a bright organ would change
+    the noise that the simulation gives to its neighbours.
+
+    Args:
+        scan: The high-quality volume and, where measured, the low-quality one.
+        task: The task; its plane and value range are used.
+        degradation: Makes LQ where none was measured.
+        seed: Seed of the simulated noise.
+        central_slices: Keep that many slices around the middle of the cut axis; None keeps all.
+
+    Raises:
+        InputError: LQ and HQ have different shapes or geometry, or LQ is not finite.
+    """
+    floor = np.float32(task.value_range[0])
+    hq, affine = np.maximum(scan.hq.array, floor), scan.hq.affine
+    if scan.lq is not None:
+        _assert_match(scan.lq, scan.hq)
+        pairs = cut(np.maximum(scan.lq.array, floor), hq, affine, task.plane)
+        return pairs.take(_central(len(pairs.hq), central_slices))
+    # Axial slices are scanned one by one, so those that are not wanted need no simulation.
+    rows = _central(len(hq), central_slices if task.plane == "axial" else None)
+    with torch.inference_mode():
+        lq = degradation.degrade(torch.from_numpy(hq[rows]), scan.hq.spacing_mm, seed).numpy()
+    if lq.shape != hq[rows].shape:
+        raise InputError(
+            f"the degradation of task {task.name} made {lq.shape} from {hq[rows].shape}; expected "
+            "LQ on the grid of HQ: correct the node 'degradation' of the task"
+        )
+    pairs = cut(lq, hq[rows], affine, task.plane)
+    if task.plane == "axial":
+        return pairs._replace(slice_index=rows)
+    return pairs.take(_central(len(pairs.hq), central_slices))
+
+
+def informative_rows(hq: Array, task: Task) -> NDArray[np.int64]:
+    """Rows of the slices that show something.
+
+    A slice is air if fewer than 1 % of its pixels lie above the lower end of the display window by
+    more than 5 % of the window's width. A slice that is constant within the score range is left
+    out too: its PSNR is not defined.
+
+    Args:
+        hq: High-quality slices in physical units, (S, H, W).
+        task: The task; its display window and score range are used.
+    """
+    low, high = sorted(task.display_window)  # PET is shown inverted, from high to low
+    body = (hq > low + _BODY_LEVEL * (high - low)).mean(axis=(1, 2)) >= _BODY_AREA
+    scored = np.clip(hq, *task.score_range)
+    varied = scored.max(axis=(1, 2)) > scored.min(axis=(1, 2))
+    return np.flatnonzero(body & varied)
+
+
+def patient_seed(seed: int, patient: str) -> int:
+    """Seed of one patient's noise, the same whichever other patients are prepared with it.
+
+    Args:
+        seed: Seed of the command.
+        patient: Hashed patient id.
+    """
+    digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits without a sign
+
+
+def _central(count: int, wanted: int | None) -> NDArray[np.int64]:
+    if wanted is None or wanted >= count:
+        return np.arange(count)
+    first = (count - wanted) // 2
+    return np.arange(first, first + wanted)
+
+
+def _assert_match(lq: Volume, hq: Volume) -> None:
+    if lq.array.shape != hq.array.shape:
+        raise InputError(
+            f"LQ is {lq.array.shape} and HQ is {hq.array.shape} voxels; expected the same grid: "
+            "resample one onto the other"
+        )
+    if not np.allclose(lq.affine, hq.affine, atol=0.1 * min(hq.spacing_mm)):
+        raise InputError(
+            "LQ and HQ lie at different places (their affines differ by more than a tenth of a "
+            "voxel); expected the same grid: resample one onto the other"
+        )

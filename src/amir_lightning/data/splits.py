@@ -1,0 +1,194 @@
+"""Who trains, who validates and who tests: whole patients, or slice blocks where there are too few.
+
+Neighbouring slices of one patient look alike, so a random split of slices would test on what was
+trained on. Patients are therefore split; with fewer patients than splits, each patient's volume is
+cut into blocks of neighbouring slices with a gap between them.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from amir_lightning.errors import InputError
+
+Split = Literal["train", "val", "test"]
+SplitKind = Literal["patients", "slice blocks"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+
+
+def split_kind(num_patients: int, sizes: Mapping[str, float]) -> SplitKind:
+    """Whether there are patients for each split that has a share, or slices must be split."""
+    return "patients" if num_patients >= len(_shares(sizes)) else "slice blocks"
+
+
+def split_patients(
+    patients: Iterable[str], sizes: Mapping[str, float], seed: int
+) -> dict[str, Split]:
+    """Assign whole patients to splits, as a pure function of their keys and the seed.
+
+    The order is that of a hash of seed and key: it depends neither on the order in which the
+    patients were found nor on the random generator of a library version.
+
+    Args:
+        patients: Key of each patient; every split with a share gets at least one.
+        sizes: Share of each split, as fractions that add up to 1 or as numbers of patients that
+            add up to all of them (paper: 405, 59 and 114 for MRI).
+        seed: Another seed, another assignment.
+
+    Raises:
+        InputError: The sizes do not fit the patients.
+    """
+    keys = sorted(set(patients), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    total = sum(sizes.values())
+    if total > 1 and total != len(keys):
+        raise InputError(
+            f"split asks for {total:g} patients but {len(keys)} were found; give numbers that add "
+            "up to that or fractions, such as split.train=0.7 split.val=0.15 split.test=0.15"
+        )
+    order = iter(keys)
+    counts = _apportion(len(keys), _shares(sizes))
+    return {next(order): split for split, count in counts.items() for _ in range(count)}
+
+
+def split_slices(num_slices: int, sizes: Mapping[str, float], gap: int) -> list[Split | None]:
+    """Cut a volume into blocks of neighbouring slices: train, val, test and train again.
+
+    The ends of a body are unlike its middle, so validation and test lie between two halves of the
+    training block; a volume of fewer than eight slices has one block per split. The gap is made
+    smaller in a small volume: at most an eighth of its slices, but one as long as there are five.
+
+    Args:
+        num_slices: Slices of the volume.
+        sizes: Share of each split, as in `split_patients`.
+        gap: Slices between two blocks, which belong to no split.
+
+    Returns:
+        Split of each slice, None in a gap.
+
+    Raises:
+        InputError: There are fewer slices than splits.
+    """
+    shares = _shares(sizes)
+    if num_slices < len(shares):
+        raise InputError(
+            f"a volume of {num_slices} usable slices cannot be split into {', '.join(shares)}; "
+            "add patients, at least one for each split"
+        )
+    gap = min(gap, max(num_slices // 8, int(num_slices >= 5)))
+    halves = 2 if num_slices >= 8 and "train" in shares else 1
+    counts = _apportion(num_slices - gap * (len(shares) + halves - 2), shares)
+    sizes_in_order = list(counts.items())
+    if halves == 2:
+        sizes_in_order = [
+            ("train", counts["train"] - counts["train"] // 2),
+            *sizes_in_order[1:],
+            ("train", counts["train"] // 2),
+        ]
+    blocks: list[Split | None] = []
+    for split, count in sizes_in_order:
+        blocks += [*([None] * gap if blocks else []), *[split] * count]
+    return blocks
+
+
+def read_split_file(path: Path) -> dict[str, Split]:
+    """Read a CSV file with the columns ``patient,split``.
+
+    Raises:
+        InputError: The file cannot be read, lacks a column, names an unknown split or names a
+            patient in two splits.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"split file {path} cannot be read ({error}); expected a CSV") from error
+    pairs: list[tuple[str, Split]] = []
+    for row in rows:
+        patient, name = row.get("patient"), row.get("split")
+        if not patient or not name:
+            raise InputError(
+                f"split file {path} has a row without patient or split; "
+                "expected a first line 'patient,split' and two values a line"
+            )
+        split = _ALIASES.get(name.strip().lower(), name.strip().lower())
+        if split not in SPLITS:
+            raise InputError(
+                f"split file {path} puts patient {patient} into '{name}'; "
+                f"choose from {', '.join(SPLITS)}"
+            )
+        pairs.append((patient.strip(), cast(Split, split)))
+    assert_disjoint(pairs)
+    return dict(pairs)
+
+
+def assign_from_file(patients: Iterable[str], path: Path) -> dict[str, Split]:
+    """Splits of the given patients as the file names them.
+
+    Raises:
+        InputError: A patient is not in the file, or the file is not valid.
+    """
+    named, keys = read_split_file(path), list(patients)
+    missing = [key for key in keys if key not in named]
+    if missing:
+        raise InputError(
+            f"split file {path} does not name patient {missing[0]} ({len(missing)} of {len(keys)} "
+            f"are missing); add a line '{missing[0]},train' or take the scan out of the raw folder"
+        )
+    return {key: named[key] for key in keys}
+
+
+def assert_disjoint(pairs: Iterable[tuple[str, str]]) -> None:
+    """Refuse a patient that occurs in two splits.
+
+    Args:
+        pairs: Patient and split, any number of times.
+
+    Raises:
+        InputError: Names the patient and both splits.
+    """
+    seen: dict[str, str] = {}
+    for patient, split in pairs:
+        other = seen.setdefault(patient, split)
+        if other != split:
+            raise InputError(
+                f"patient {patient} is in two splits, {other} and {split}; "
+                "a patient may train, validate or test, so keep one of them"
+            )
+
+
+def _shares(sizes: Mapping[str, float]) -> dict[Split, float]:
+    """Fractions of the splits that have a share, in canonical order."""
+    unknown = [name for name in sizes if name not in SPLITS]
+    total = sum(sizes.values())
+    if unknown or total <= 0 or any(size < 0 for size in sizes.values()):
+        raise InputError(
+            f"split is {dict(sizes)}; expected a share >= 0 for each of {', '.join(SPLITS)}"
+        )
+    whole = all(float(size).is_integer() for size in sizes.values())
+    if not whole and abs(total - 1) > 1e-6:
+        raise InputError(
+            f"split adds up to {total:g}; expected fractions that add up to 1 or whole numbers of "
+            "patients, such as split.train=0.7 split.val=0.15 split.test=0.15"
+        )
+    return {split: sizes[split] / total for split in SPLITS if sizes.get(split)}
+
+
+def _apportion(total: int, shares: Mapping[Split, float]) -> dict[Split, int]:
+    """Whole numbers in proportion to the shares, each at least one (largest remainder)."""
+    if total < len(shares):
+        raise InputError(
+            f"{total} patients cannot fill {len(shares)} splits; expected at least one for each of "
+            f"{', '.join(shares)}: add patients or set a split to 0"
+        )
+    counts = {split: max(1, int(total * share + 1e-9)) for split, share in shares.items()}
+    while sum(counts.values()) != total:
+        step = 1 if sum(counts.values()) < total else -1
+        movable = [split for split in counts if counts[split] + step >= 1]
+        # Furthest below (or above) its exact share first.
+        chosen = max(movable, key=lambda split: step * (total * shares[split] - counts[split]))
+        counts[chosen] += step
+    return counts

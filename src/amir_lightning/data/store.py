@@ -1,0 +1,192 @@
+"""The prepared store: one HDF5 file per task, read slice by slice from any process.
+
+A store holds one group per patient, named by a hash of the patient's key::
+
+    3f2a9c…/  lq, hq       (S, H, W) float32 in physical units, one chunk per slice
+              slice_index  (S,) position along the cut axis of the scan
+              split        (S,) index into `SPLITS`
+              affine, spacing_mm, source  (attributes)
+
+With chunks of (1, H, W) a patch at a random place costs one chunk of each image, and a whole slice
+costs no more; smaller chunks would save bytes for patches and multiply the look-ups for slices.
+`store_writer` makes the file; its names are available here too.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.data.splits import SPLITS, Split
+from amir_lightning.data.store_writer import (
+    FORMAT,
+    VERSION,
+    PreparedPatient,
+    patient_id,
+    write_store,
+)
+from amir_lightning.errors import InputError
+
+__all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class SliceRef(NamedTuple):
+    """Where one slice pair lies.
+
+    Attributes:
+        patient: Hashed patient id, the name of the group.
+        row: Index into the group's arrays.
+        slice_index: Position along the cut axis of the scan, for captions and tables.
+    """
+
+    patient: str
+    row: int
+    slice_index: int
+
+
+class _Patient(NamedTuple):
+    shape: tuple[int, int]
+    refs: dict[Split, list[SliceRef]]
+
+
+class Store:
+    """Read access to a prepared store.
+
+    The file is opened at first use in each process, so that an instance may be pickled or forked
+    into loader workers.
+
+    Attributes:
+        path: The HDF5 file.
+        task: Name of the task the pairs belong to.
+        units: Physical units of the pixels.
+        value_range: The task's value range when the store was written.
+        plane: Orientation of the slices.
+        degradation: The physics that made LQ from HQ, and its seed.
+        source: Kind of data: scans or phantoms.
+        split_kind: "patients" or "slice blocks".
+        fingerprint: SHA-256 over everything that a training run can see.
+        versions: Versions of the packages that wrote it.
+    """
+
+    def __init__(self, path: Path, task: str | None = None) -> None:
+        """Open the file and check what it is; pixels are not touched.
+
+        Args:
+            path: The HDF5 file.
+            task: The task it has to belong to; None accepts any.
+
+        Raises:
+            InputError: The file is missing, damaged, of another format or of another task.
+        """
+        self.path = Path(path)
+        self._expected = task or self.path.stem
+        self._file: h5py.File | None = None
+        self._pid = -1
+        self._patients: dict[str, _Patient] | None = None
+        attributes = self._open().attrs
+        if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
+            raise self._unusable(f"is not a prepared store of version {VERSION}")
+        self.task = str(attributes["task"])
+        self.units = str(attributes["units"])
+        low, high = (float(value) for value in attributes["value_range"])
+        self.value_range = (low, high)
+        self.plane = str(attributes["plane"])
+        self.degradation: dict[str, object] = json.loads(attributes["degradation"])
+        self.source = str(attributes["source"])
+        self.split_kind = str(attributes["split_kind"])
+        self.fingerprint = str(attributes["fingerprint"])
+        self.versions: dict[str, str] = json.loads(attributes["versions"])
+        if task is not None and self.task != task:
+            raise self._unusable(f"holds the task {self.task}, expected {task}")
+
+    def patients(self, split: Split) -> list[str]:
+        """Hashed ids of the patients with a slice in the split, sorted."""
+        return [key for key, patient in self._index().items() if patient.refs[split]]
+
+    def slices(self, split: Split) -> list[SliceRef]:
+        """All slices of a split, by patient and position: the same list on every machine."""
+        return [ref for patient in self._index().values() for ref in patient.refs[split]]
+
+    def shape(self, ref: SliceRef) -> tuple[int, int]:
+        """Height and width of a slice."""
+        return self._index()[ref.patient].shape
+
+    def affine(self, patient: str) -> NDArray[np.float64]:
+        """4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+)."""
+        return np.asarray(self._open()[patient].attrs["affine"], dtype=np.float64)
+
+    def spacing_mm(self, patient: str) -> tuple[float, float, float]:
+        """Distance of slices, of rows and of columns [mm]."""
+        slices, rows, columns = self._open()[patient].attrs["spacing_mm"]
+        return float(slices), float(rows), float(columns)
+
+    def read(self, ref: SliceRef) -> Pair:
+        """LQ and HQ of one slice, (H, W) each, in physical units.
+
+        Raises:
+            InputError: The file is damaged at this place.
+        """
+        height, width = self.shape(ref)
+        return self._read(ref, slice(0, height), slice(0, width))
+
+    def crop(self, ref: SliceRef, top: int, left: int, size: int) -> Pair:
+        """The same window of LQ and HQ, (size, size) each, in physical units.
+
+        Raises:
+            InputError: The file is damaged at this place.
+        """
+        return self._read(ref, slice(top, top + size), slice(left, left + size))
+
+    def _read(self, ref: SliceRef, rows: slice, columns: slice) -> Pair:
+        group = self._open()[ref.patient]
+        try:
+            return group["lq"][ref.row, rows, columns], group["hq"][ref.row, rows, columns]
+        except OSError as error:
+            raise self._unusable(f"is damaged at patient {ref.patient}") from error
+
+    def _open(self) -> h5py.File:
+        """The file of this process: a handle inherited through a fork would share its position."""
+        if self._file is None or self._pid != os.getpid():
+            if not self.path.is_file():
+                raise self._unusable("does not exist")
+            try:
+                # The file is complete and never changed, so a lock would only trouble NFS.
+                self._file = h5py.File(self.path, "r", locking=False)
+            except OSError as error:
+                raise self._unusable(f"is truncated or not HDF5 ({error})") from error
+            self._pid = os.getpid()
+        return self._file
+
+    def _index(self) -> dict[str, _Patient]:
+        if self._patients is None:
+            try:
+                file = self._open()
+                self._patients = {key: self._index_patient(key, file[key]) for key in sorted(file)}
+            except (OSError, KeyError, RuntimeError) as error:
+                raise self._unusable(f"is damaged ({error})") from error
+        return self._patients
+
+    def _index_patient(self, key: str, group: h5py.Group) -> _Patient:
+        lq, hq = group["lq"].shape, group["hq"].shape
+        if lq != hq:
+            raise self._unusable(f"has LQ of {lq} and HQ of {hq} for patient {key}")
+        refs: dict[Split, list[SliceRef]] = {split: [] for split in SPLITS}
+        codes, positions = group["split"][:], group["slice_index"][:]
+        for row in np.argsort(positions, kind="stable"):
+            refs[SPLITS[codes[row]]].append(SliceRef(key, int(row), int(positions[row])))
+        return _Patient(shape=(hq[1], hq[2]), refs=refs)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_file": None, "_pid": -1}
+
+    def _unusable(self, problem: str) -> InputError:
+        return InputError(
+            f"{self.path} {problem}; prepare it with "
+            f"`python -m amir_lightning.prepare task={self._expected} raw_dir=<folder of scans>`"
+        )

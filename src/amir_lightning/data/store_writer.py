@@ -1,0 +1,183 @@
+"""Write a prepared store: patient by patient, checked, and complete or not at all."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.data.atomic import complete_file, reserve
+from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
+from amir_lightning.errors import InputError
+from amir_lightning.tasks import Task
+
+FORMAT = "amir-lightning prepared slices"
+VERSION = 1
+
+Compression = Literal["lzf"]
+
+_PACKAGES = ("amir-lightning", "h5py", "nibabel", "numpy", "pydicom", "torch")
+_HEADERS = 1 << 20  # bytes for the group, its attributes and the chunk index
+
+
+class PreparedPatient(NamedTuple):
+    """Slice pairs of one patient.
+
+    Attributes:
+        patient_key: What tells patients apart in the raw data; only its hash is stored.
+        lq: Low-quality slices in physical units, (S, H, W).
+        hq: High-quality slices in physical units, (S, H, W).
+        slice_index: Position of each slice along the cut axis of the scan, (S,).
+        split: Split of each slice.
+        affine: 4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+).
+        spacing_mm: Distance of slices, of rows and of columns [mm].
+        source: Where the scan came from, free of patient names.
+    """
+
+    patient_key: str
+    lq: NDArray[np.float32]
+    hq: NDArray[np.float32]
+    slice_index: NDArray[np.integer]
+    split: Sequence[Split]
+    affine: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+    source: str
+
+
+def patient_id(patient_key: str) -> str:
+    """Name of a patient in the store and in tables: 12 hex digits of SHA-256 of the key."""
+    return hashlib.sha256(patient_key.encode()).hexdigest()[:12]
+
+
+def write_store(
+    path: Path,
+    task: Task,
+    patients: Iterable[PreparedPatient],
+    *,
+    degradation: Mapping[str, object],
+    source: str,
+    split_kind: SplitKind,
+    compression: Compression | None = None,
+) -> None:
+    """Write all patients into one HDF5 file; only one patient is in memory at a time.
+
+    Args:
+        path: Target; replaced when the new file is complete.
+        task: Task of the pairs; its units, value range and plane are recorded.
+        patients: Pairs to write, in any order; the fingerprint does not depend on it.
+        degradation: Parameters and seed of the physics that made LQ from HQ.
+        source: Kind of data, "scans" or "phantoms".
+        split_kind: Whether patients or slice blocks are kept apart.
+        compression: None reads a patch of 128x128 in 0.1 ms. "lzf" (after a byte shuffle) takes 2
+            to 10 times longer, and saves 70 % of integer-valued HQ but only 10 to 25 % of LQ.
+
+    Raises:
+        InputError: A patient comes twice, is in two splits although patients are kept apart, or has
+            arrays that do not match or are not finite; the disk is full; there is no patient.
+    """
+    header = {
+        "task": task.name,
+        "units": task.units,
+        "value_range": list(task.value_range),
+        "plane": task.plane,
+        "degradation": json.dumps(dict(degradation), sort_keys=True),
+        "split_kind": split_kind,
+    }
+    with complete_file(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+        digests: dict[str, bytes] = {}
+        for patient in patients:
+            key = patient_id(patient.patient_key)
+            _check(patient, split_kind)
+            if key in digests:
+                raise InputError(
+                    f"patient {patient.patient_key} occurs twice; expected one scan per patient: "
+                    "leave one of them out or rename it"
+                )
+            reserve(partial, patient.lq.nbytes + patient.hq.nbytes + _HEADERS)
+            _write(file.create_group(key), patient, compression)
+            digests[key] = _digest(patient)
+        if not digests:
+            raise InputError(f"there is no patient to write into {path}; expected at least one")
+        reserve(partial, _HEADERS)
+        content = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        for key in sorted(digests):
+            content.update(key.encode() + digests[key])
+        versions = {name: _version(name) for name in _PACKAGES}
+        file.attrs.update(header)
+        file.attrs.update(
+            format=FORMAT,
+            version=VERSION,
+            source=source,
+            fingerprint=content.hexdigest(),
+            versions=json.dumps(versions),
+        )
+
+
+def _write(group: h5py.Group, patient: PreparedPatient, compression: Compression | None) -> None:
+    for name, array in (("lq", patient.lq), ("hq", patient.hq)):
+        group.create_dataset(
+            name,
+            data=array,
+            dtype=np.float32,
+            chunks=(1, *array.shape[1:]),
+            compression=compression,
+            shuffle=compression is not None,
+        )
+    group["slice_index"] = np.asarray(patient.slice_index, dtype=np.int32)
+    group["split"] = _codes(patient)
+    group.attrs["affine"] = patient.affine
+    group.attrs["spacing_mm"] = patient.spacing_mm
+    group.attrs["source"] = patient.source
+
+
+def _check(patient: PreparedPatient, split_kind: SplitKind) -> None:
+    key, lq, hq = patient.patient_key, patient.lq, patient.hq
+    if lq.shape != hq.shape or hq.ndim != 3 or 0 in hq.shape:
+        raise InputError(
+            f"patient {key} has LQ slices of {lq.shape} and HQ slices of {hq.shape}; "
+            "expected the same (slices, height, width): resample one onto the grid of the other"
+        )
+    if not len(hq) == len(patient.slice_index) == len(patient.split):
+        raise InputError(
+            f"patient {key} has {len(hq)} slices, {len(patient.slice_index)} positions and "
+            f"{len(patient.split)} splits; expected as many of each"
+        )
+    for name, array in (("LQ", lq), ("HQ", hq)):
+        for row, image in enumerate(array):
+            if not np.isfinite(image).all():
+                raise InputError(
+                    f"patient {key} has NaN or infinite pixels in {name} slice "
+                    f"{int(patient.slice_index[row])}; leave the scan out or repair it"
+                )
+    if split_kind == "patients":
+        assert_disjoint((key, split) for split in patient.split)
+
+
+def _codes(patient: PreparedPatient) -> NDArray[np.uint8]:
+    return np.array([SPLITS.index(split) for split in patient.split], dtype=np.uint8)
+
+
+def _digest(patient: PreparedPatient) -> bytes:
+    digest = hashlib.sha256()
+    for array in (
+        np.asarray(patient.hq.shape, dtype="<i8"),
+        np.ascontiguousarray(patient.lq, dtype="<f4"),
+        np.ascontiguousarray(patient.hq, dtype="<f4"),
+        np.asarray(patient.slice_index, dtype="<i8"),
+        _codes(patient),
+        np.asarray(patient.affine, dtype="<f8"),
+    ):
+        digest.update(array.data)
+    return digest.digest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
