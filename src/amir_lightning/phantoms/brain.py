@@ -1,0 +1,87 @@
+"""T2-weighted brains: procedural heads with folded cortex, ventricles, deep nuclei and lesions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.volume import Volume, lps_affine
+from amir_lightning.phantoms.cortex import cerebrum
+from amir_lightning.phantoms.deep_brain import cerebellum, deep_brain, ventricles
+from amir_lightning.phantoms.fields import Array, Grid, ellipsoid, rotation
+from amir_lightning.phantoms.head import Head, orbits, skull
+
+FIELD_OF_VIEW = 240.0  # transaxial [mm]
+SLAB = 84.0  # axial: from the midbrain to the centrum semiovale [mm]
+SLAB_CENTRE = 16.0  # above the plane of the commissures [mm]
+
+
+@dataclass(frozen=True)
+class Brain:
+    """T2-weighted heads of 240 mm field of view.
+
+    Attributes:
+        size: Pixels per transaxial side.
+        num_slices: Axial slices of a patient over the central 84 mm.
+
+    Raises:
+        InputError: There is nothing to draw on.
+    """
+
+    size: int = 256
+    num_slices: int = 100
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.num_slices < 1:
+            raise InputError(
+                f"phantom brain has size={self.size} and num_slices={self.num_slices}, expected at "
+                "least 16 and 1; type for instance phantom.size=128 phantom.num_slices=8"
+            )
+
+    def sample(self, seed: int) -> Volume:
+        """Draw the patient with this seed [a.u.]."""
+        pixel = FIELD_OF_VIEW / self.size
+        spacing = (SLAB / self.num_slices, pixel, pixel)
+        grid = Grid((self.num_slices, self.size, self.size), spacing)
+        head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
+        skull(head)
+        white = cerebrum(head)
+        _lesions(head, white)
+        cerebellum(head)
+        deep_brain(head)
+        orbits(head)
+        return Volume(_receive(head), lps_affine(spacing), "a.u.", f"phantom brain seed {seed}")
+
+
+def _lesions(head: Head, white: Array) -> None:
+    """Paint bright spots of the ageing white matter and, in some, a tumour or an infarct."""
+    rng = head.rng
+    rim = ventricles(head)
+    caps = np.clip(1 - rim / (1.5 + 4 * head.atrophy), 0, 1)
+    head.paint(white * caps * np.float32(0.2 + 0.5 * head.atrophy), "gliosis")
+    for _ in range(rng.poisson(1 + 14 * head.atrophy**2)):
+        side = rng.choice((-1, 1))
+        centre = (rng.uniform(14, 42), rng.uniform(-48, 52), side * rng.uniform(18, 36))
+        radii = rng.uniform(1, 2.8) * rng.uniform(0.7, 1.5, 3)
+        spot = ellipsoid(head.points, centre, tuple(radii), rotation(rng.uniform(0, 180)))
+        head.paint(white * head.share(spot, 0.7) * np.float32(rng.uniform(0.5, 1)), "gliosis")
+    kind = rng.choice(("none", "tumour", "infarct"), p=(0.55, 0.25, 0.2))
+    side = rng.choice((-1, 1))
+    centre = (rng.uniform(5, 40), rng.uniform(-50, 50), side * rng.uniform(26, 42))
+    size = rng.uniform(7, 14)
+    lump = ellipsoid(head.points, centre, (size, size * 1.2, size)) + 2.2 * head.noise(9.0)
+    tissue = 1 + 0.12 * head.noise(3.0)
+    if kind == "tumour":
+        fingers = np.clip(1 - (lump - 3 + 3 * head.noise(7.0)) / 9, 0, 1)
+        head.paint(white * fingers, "oedema", 1 + 0.04 * head.noise(6.0))
+        head.paint(head.share(lump + 1, 0.8), "tumour", tissue)
+        head.paint(head.share(lump + 0.6 * np.float32(size) + 1.5 * head.noise(5.0), 0.8), "csf")
+    elif kind == "infarct":
+        head.paint(0.85 * head.share(lump + 2, 1.0), "oedema", tissue)
+
+
+def _receive(head: Head) -> Array:
+    """Image with the gain of the scan and the smooth sensitivity of the coil (+-12 %)."""
+    gain = np.float32(head.rng.uniform(0.85, 1.15))
+    bias = np.clip(head.noise((70, 90, 90)), -1.2, 1.2)
+    return np.clip(head.image * gain * (1 + 0.1 * bias), 0, 4095).astype(np.float32)

@@ -1,0 +1,202 @@
+"""The embedded brains: reproducible, in physical units, and anatomically in order."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.volume import Volume
+from amir_lightning.phantoms import Brain
+from amir_lightning.phantoms.brain import FIELD_OF_VIEW, SLAB, SLAB_CENTRE
+from amir_lightning.phantoms.cortex import cerebrum
+from amir_lightning.phantoms.deep_brain import CAUDATE, PALLIDUM, PUTAMEN, ventricles
+from amir_lightning.phantoms.fields import (
+    Array,
+    Grid,
+    capsule,
+    ellipsoid,
+    interpolate,
+    lattice_noise,
+    place,
+    rotation,
+    smooth_min,
+    smooth_noise,
+    soft_step,
+)
+from amir_lightning.phantoms.head import Head, skull
+from amir_lightning.phantoms.t2_signal import CSF_SIGNAL, signal
+
+SEEDS = range(3)
+
+
+@pytest.fixture(scope="module")
+def volumes() -> list[Volume]:
+    return [Brain(128, 8).sample(seed) for seed in SEEDS]
+
+
+def head(seed: int, size: int = 128, num_slices: int = 8) -> Head:
+    """The patient of `Brain.sample`, whose first draws are the head's."""
+    pixel = FIELD_OF_VIEW / size
+    grid = Grid((num_slices, size, size), (SLAB / num_slices, pixel, pixel))
+    return Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
+
+
+def halved(image: Array) -> Array:
+    z, y, x = image.shape
+    return image.reshape(z, y // 2, 2, x // 2, 2).mean((2, 4))
+
+
+def test_same_seed_same_bits(volumes: list[Volume]) -> None:
+    np.testing.assert_array_equal(Brain(128, 8).sample(1).array, volumes[1].array)
+
+
+def test_global_random_state_is_untouched() -> None:
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    Brain(32, 2).sample(0)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_other_seed_other_patient(volumes: list[Volume]) -> None:
+    assert np.mean(np.abs(volumes[0].array - volumes[1].array)) > 50
+
+
+def test_volume_is_described(volumes: list[Volume]) -> None:
+    volume = volumes[2]
+    assert volume.array.shape == (8, 128, 128)
+    assert volume.array.dtype == np.float32
+    assert volume.units == "a.u."
+    assert volume.source == "phantom brain seed 2"
+    np.testing.assert_allclose(volume.spacing_mm, (84 / 8, 240 / 128, 240 / 128))
+    assert np.diag(volume.affine)[:2].max() < 0  # LPS in a RAS+ world
+
+
+def test_values_are_those_of_a_scanner(volumes: list[Volume]) -> None:
+    for volume in volumes:
+        assert np.isfinite(volume.array).all()
+        assert volume.array.min() == 0
+        assert 1500 < volume.array.max() < 3000
+        assert (volume.array == 0).mean() > 0.3
+        border = np.concatenate([volume.array[:, 0], volume.array[:, -1]])
+        np.testing.assert_array_equal(border, 0)
+
+
+@pytest.mark.parametrize(("size", "num_slices"), [(8, 8), (64, 0)])
+def test_too_small_is_refused(size: int, num_slices: int) -> None:
+    with pytest.raises(InputError, match="phantom"):
+        Brain(size, num_slices)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_another_size_is_the_same_patient(volumes: list[Volume], seed: int) -> None:
+    small = Brain(64, 8).sample(seed).array
+    same = np.corrcoef(small.ravel(), halved(volumes[seed].array).ravel())[0, 1]
+    other = halved(volumes[(seed + 1) % len(volumes)].array)
+    assert same > 0.93
+    assert np.corrcoef(small.ravel(), other.ravel())[0, 1] < same - 0.05
+
+
+def test_more_slices_are_the_same_patient(volumes: list[Volume]) -> None:
+    # The 3 middle slices of every block of 8 / 24 coincide with the coarse slice positions.
+    fine = Brain(128, 24).sample(0).array[1::3]
+    assert np.corrcoef(fine.ravel(), volumes[0].array.ravel())[0, 1] > 0.99
+
+
+def test_contrast_of_the_tissues() -> None:
+    assert signal("csf") == pytest.approx(CSF_SIGNAL)
+    assert 400 < signal("white") < 600 < signal("grey") < 900
+    assert signal("pallidum") < signal("white") < signal("thalamus") < signal("striatum")
+    assert signal("bone") < 0.2 * signal("fat")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_anatomy_is_in_order(volumes: list[Volume], seed: int) -> None:
+    image, patient = volumes[seed].array, head(seed)
+    upper = patient.points[0] > 20
+    median = {
+        "ventricle": np.median(image[(ventricles(patient) < -2)]),
+        "putamen": _median_in(image, patient, PUTAMEN),
+        "caudate": _median_in(image, patient, CAUDATE),
+        "pallidum": _median_in(image, patient, PALLIDUM),
+        "skull": np.median(image[(patient.hull > 3.2) & (patient.hull < 5) & upper]),
+        "scalp": np.median(image[(patient.hull > 8.5) & (patient.hull < 10) & upper]),
+    }
+    assert median["ventricle"] > 2 * median["putamen"]
+    assert median["putamen"] > 1.2 * median["pallidum"]
+    assert median["skull"] < 0.6 * median["scalp"]
+    assert (image[patient.hull > 25] == 0).all()
+
+    skull(patient)
+    white = cerebrum(patient)
+    core = -patient.hull
+    deep_white = np.median(image[(white > 0.99) & (patient.points[0] > 35)])
+    ribbon = (core > 0.5) & (core < 2) & (patient.points[0] > 10)
+    values = image[ribbon]
+    grey = np.median(values[values < 1.8 * deep_white])  # the rest is CSF
+    assert median["ventricle"] > 2 * grey
+    assert grey > 1.1 * deep_white
+
+
+def _median_in(image: Array, patient: Head, nucleus: tuple) -> float:
+    _, centre, radii, turn = nucleus
+    inside = ellipsoid(patient.mirrored, centre, tuple(0.5 * r for r in radii), rotation(turn)) < 0
+    return float(np.median(image[inside]))
+
+
+def test_sulci_reach_deep_into_the_brain() -> None:
+    patient = head(0, 128, 12)
+    cerebrum(patient)
+    for low, high in ((3, 6), (10, 14)):
+        shell = (-patient.hull > low) & (-patient.hull < high) & (patient.points[0] > -10)
+        bright = (patient.image[shell] > 1.15 * signal("grey")).mean()
+        assert 0.03 < bright < 0.6
+
+
+def test_hemispheres_are_alike_but_not_equal(volumes: list[Volume]) -> None:
+    patient = head(0, 64, 6)
+    straight = patient.points[2]
+    assert straight[0, 0, 0] < 0 < straight[0, 0, -1]  # x grows to the patient's left
+    image = gaussian_filter(volumes[0].array, (0, 4, 4))
+    flipped = np.corrcoef(image.ravel(), image[:, :, ::-1].ravel())[0, 1]
+    assert 0.7 < flipped < 0.999
+
+
+# The drawing kit.
+
+
+def test_fields_have_unit_variance_and_no_resolution() -> None:
+    coarse, fine = (Grid((4, n, n), (10.0, 240 / n, 240 / n)) for n in (60, 120))
+    fields = [lattice_noise(np.random.default_rng(3), grid, 12.0, 2) for grid in (coarse, fine)]
+    assert fields[1].std() == pytest.approx(1, abs=0.1)
+    assert np.corrcoef(fields[0].ravel(), halved(fields[1]).ravel())[0, 1] > 0.999
+    smooth = smooth_noise(np.random.default_rng(3), (64, 64), (1.0, 6.0))
+    assert smooth.std() == pytest.approx(1, abs=1e-3)
+    assert np.abs(np.diff(smooth, axis=0)).mean() > 3 * np.abs(np.diff(smooth, axis=1)).mean()
+
+
+def test_signed_distances() -> None:
+    points = Grid((9, 41, 41), (5.0, 2.0, 2.0)).points
+    z, y, x = points
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    np.testing.assert_allclose(ellipsoid(points, (0, 0, 0), (20, 20, 20)), radius - 20, atol=1e-3)
+    rod = capsule(points, [(0, 0, -10), (0, 0, 10)], 4.0)
+    expected = np.sqrt(z**2 + y**2 + np.clip(np.abs(x) - 10, 0, None) ** 2) - 4
+    np.testing.assert_allclose(rod, expected, atol=1e-3)
+    both = smooth_min(rod, radius - 20, 2.0)
+    assert (both <= np.minimum(rod, radius - 20) + 1e-5).all()
+    assert soft_step(np.float32([-9, 0, 9]), 1.0).tolist() == [1, 0.5, 0]
+
+
+def test_place_undoes_a_rotation() -> None:
+    turn, node = rotation(30, -20, 10), np.array([3.0, -7.0, 11.0])
+    moved = turn @ node + [1, 2, 3]
+    points = tuple(np.float32(m).reshape(1, 1, 1) for m in moved)
+    np.testing.assert_allclose(np.ravel(place(points, (1, 2, 3), turn)), node, atol=1e-5)
+    np.testing.assert_allclose(rotation(90) @ [0, 0, 1], [0, 1, 0], atol=1e-12)
+
+
+def test_interpolation_is_linear_and_constant_outside() -> None:
+    lattice = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    grid = Grid((2, 3, 4), (2.0, 2.0, 2.0))
+    np.testing.assert_allclose(interpolate(lattice, 2.0, grid.points), lattice)
+    z, y, x = grid.points
+    np.testing.assert_allclose(interpolate(lattice, 2.0, (z * 9, y, x)), lattice)
