@@ -1,0 +1,65 @@
+"""Procedural patient of contrast-enhanced abdominal CT, portal venous phase, in HU.
+
+From the domes of the diaphragm to the lower lumbar spine: trunk, skeleton, solid organs with their
+vessels and lesions, stomach and bowel. Attenuation comes from the table of `abdomen_patient`;
+habitus, position and size of organs, contrast phase and disease vary from patient to patient.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amir_lightning.io.volume import Volume, lps_affine
+from amir_lightning.phantoms.abdomen_bowel import draw_bowel, draw_mesentery, draw_small_bowel
+from amir_lightning.phantoms.abdomen_canvas import Canvas
+from amir_lightning.phantoms.abdomen_organs import draw_organs, draw_vessels
+from amir_lightning.phantoms.abdomen_patient import Patient
+from amir_lightning.phantoms.abdomen_trunk import draw_skeleton, draw_table, draw_trunk
+from amir_lightning.phantoms.fields import Grid
+
+FIELD_OF_VIEW_MM = 400.0
+EXTENT_MM = 150.0
+
+
+@dataclass(frozen=True)
+class Abdomen:
+    """Embedded CT patients: noise-free upper abdomen.
+
+    Attributes:
+        size: Pixels per side of an axial slice; the field of view is 400 mm whatever the size.
+        num_slices: Axial slices of a patient; together they cover 150 mm.
+    """
+
+    size: int = 512
+    num_slices: int = 64
+
+    def sample(self, seed: int) -> Volume:
+        """Draw the patient of a seed.
+
+        Args:
+            seed: Number of the patient; at another size it is the same patient.
+
+        Returns:
+            The noise-free truth, (Z, Y, X) [HU].
+        """
+        step = FIELD_OF_VIEW_MM / self.size
+        spacing = (EXTENT_MM / self.num_slices, step, step)
+        grid = Grid((self.num_slices, self.size, self.size), spacing)
+        # Separate streams: a change in one organ does not redraw the others.
+        streams = np.random.SeedSequence([0xCA7, seed]).spawn(8)
+        who, frame, trunk, organs, bowel, vessels, mesentery, loops = map(
+            np.random.default_rng, streams
+        )
+
+        patient = Patient.draw(who)
+        canvas = Canvas(grid, frame, patient.scale, patient.shift)
+        draw_table(canvas, patient)
+        draw_trunk(canvas, patient, trunk)
+        draw_mesentery(canvas, patient, mesentery)
+        draw_small_bowel(canvas, patient, loops)
+        draw_organs(canvas, patient, organs)
+        draw_vessels(canvas, patient, vessels)
+        draw_bowel(canvas, patient, bowel)
+        draw_skeleton(canvas, patient, trunk)
+        array = np.clip(np.rint(canvas.image), -1024, 3071).astype(np.float32)
+        return Volume(array, lps_affine(spacing), "HU", f"phantom abdomen seed {seed}")
