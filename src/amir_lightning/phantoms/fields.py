@@ -80,11 +80,9 @@ def smooth_noise(
     """
     scales = np.broadcast_to(np.asarray(scale, float), len(shape))
     spectrum = np.fft.rfftn(rng.standard_normal(shape, dtype=np.float32))
-    for axis, (n, sigma) in enumerate(zip(shape, scales, strict=True)):
-        last = axis == len(shape) - 1
-        frequency = np.fft.rfftfreq(n) if last else np.fft.fftfreq(n)
-        response = np.exp(-2 * (np.pi * frequency * sigma) ** 2)
-        spectrum *= response.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    frequencies = [*map(np.fft.fftfreq, shape[:-1]), np.fft.rfftfreq(shape[-1])]
+    for f, sigma in zip(np.meshgrid(*frequencies, indexing="ij", sparse=True), scales, strict=True):
+        spectrum *= np.exp(-2 * (np.pi * f * sigma) ** 2)
     field = np.fft.irfftn(spectrum, s=tuple(shape), axes=range(len(shape)))
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
@@ -102,9 +100,6 @@ def lattice_noise(
         grid: Where the field is evaluated.
         scale_mm: Lattice step along (z, y, x); structures are about twice as large [mm].
         octaves: Each further octave has half the scale and half the amplitude.
-
-    Returns:
-        The field, of the shape of the grid.
     """
     steps = np.broadcast_to(np.asarray(scale_mm, float), 3)
     total, power = np.zeros(grid.shape, np.float32), 0.0
@@ -130,13 +125,7 @@ def _spline_weights(axis: Array, extent: float, step: float) -> Array:
 
 
 def interpolate(lattice: Array, step_mm: float | Triple, points: Points) -> Array:
-    """Linear interpolation of a lattice centred on the origin; beyond its border it is constant.
-
-    Args:
-        lattice: Samples (Z, Y, X).
-        step_mm: Lattice step along (z, y, x) [mm].
-        points: Where to read.
-    """
+    """Linear interpolation of a lattice (Z, Y, X) around the origin, constant beyond its border."""
     steps = np.broadcast_to(np.asarray(step_mm, np.float32), 3)
     low, part = [], []
     for n, step, p in zip(lattice.shape, steps, points, strict=True):
@@ -158,9 +147,8 @@ def warp(rng: np.random.Generator, grid: Grid, amplitude_mm: float, scale_mm: fl
     Args:
         rng: Source of randomness.
         grid: The points before the displacement.
-        amplitude_mm: Standard deviation of the displacement along each axis [mm].
-        scale_mm: Scale of the displacement as in `lattice_noise`; a few times the amplitude, or the
-            warped space folds [mm].
+        amplitude_mm: Standard deviation along each axis [mm].
+        scale_mm: As in `lattice_noise`; a few times the amplitude, or space folds [mm].
     """
     z, y, x = (
         p + np.float32(amplitude_mm) * lattice_noise(rng, grid, scale_mm) for p in grid.points
@@ -206,12 +194,8 @@ def ellipsoid(
 ) -> Array:
     """Signed distance to a superellipsoid [mm]: exact for a sphere, close near the surface.
 
-    Args:
-        points: Where to measure.
-        centre: Centre (z, y, x) [mm].
-        radii: Semi-axes (z, y, x) [mm].
-        turn: Matrix of `rotation`.
-        exponent: 2 is an ellipsoid, 4 a rounded box.
+    The semi-axes `radii` lie along (z, y, x) before `turn`, a matrix of `rotation`. An `exponent` of
+    2 is an ellipsoid, of 4 a rounded box.
     """
     p = np.float32(exponent)
     scaled = [
@@ -230,7 +214,7 @@ def capsule(points: Points, nodes: ArrayLike, radii: ArrayLike) -> Array:
 
     Args:
         points: Where to measure.
-        nodes: Corners (N, 3) as (z, y, x), N >= 2 [mm].
+        nodes: Corners (N, 3), N >= 2 [mm].
         radii: Radius at each corner, linear in between, or one for all [mm].
     """
     line = np.asarray(nodes, np.float32)

@@ -102,8 +102,12 @@ def orbits(head: Head) -> None:
     """Paint what lies below the frontal lobes: sphenoid, ethmoid cells, orbits with the globes."""
     p = head.mirrored
     z, y, x = p
-    base = -smooth_min(-(y + 42 - 0.012 * (x - 32) ** 2), -(z + 16 + 0.04 * (y + 60)), 6)
+    roof = z + 20 - 8 * np.exp(-(((x - 33) / 17) ** 2)) + 0.15 * (y + 65)  # dome of each orbit
+    base = -smooth_min(-(y + 42 - 0.012 * (x - 32) ** 2), -roof, 6)
     within = head.share(np.maximum(base, head.hull - 6))
+    floor = head.share(head.hull + 1)  # underside of the frontal lobes
+    head.paint(floor * head.share(base - 3.4), "grey", 1 + 0.03 * head.grain)
+    head.paint(floor * head.share(base - 0.8), "csf")
     cells = ellipsoid(p, (-36, -66, 0), (18, 27, 12.5)) + 1.5 * head.noise(4.0)
     head.paint(within, "bone")
     head.paint(within * np.clip(head.noise(6.0), 0, 1), "marrow")
