@@ -194,8 +194,7 @@ def ellipsoid(
 ) -> Array:
     """Signed distance to a superellipsoid [mm]: exact for a sphere, close near the surface.
 
-    The semi-axes `radii` lie along (z, y, x) before `turn`, a matrix of `rotation`. An `exponent` of
-    2 is an ellipsoid, of 4 a rounded box.
+    `radii` lie along (z, y, x) before `turn`; `exponent` 2 is an ellipsoid, 4 a rounded box.
     """
     p = np.float32(exponent)
     scaled = [
@@ -241,7 +240,7 @@ def smooth_min(a: Array, b: Array, radius_mm: float) -> Array:
 def soft_step(distance: Array, softness_mm: float) -> Array:
     """Share of a voxel inside a shape: 1 inside, 0 outside, a smooth ramp of +-`softness_mm`.
 
-    Half a voxel of softness models the partial volume of an edge.
+    Half a voxel of softness models partial volume.
     """
     t = np.clip(np.float32(0.5) - distance / np.float32(2 * softness_mm), 0, 1)
     return t * t * (3 - 2 * t)
