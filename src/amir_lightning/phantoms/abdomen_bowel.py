@@ -107,12 +107,18 @@ def _haustra(path: ArrayLike, radius: float, rng: np.random.Generator) -> Array:
 def _colon(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: Array) -> None:
     """Ascending, transverse and descending colon: stool mixed with gas, or gas over fluid."""
     hu = patient.hu
-    drop = rng.uniform(-12, 10)
+    drop, lift = rng.uniform(-12, 10), rng.uniform(-5, 32)
     ascending = [(-95, 16, -96), (-74, 14, -95), (-62, 0, -88), (-58, -26, -80)]
     transverse = [(-58, -26, -80), (-60 + drop, -50, -64), (-56 + drop, -64, -30),
-                  (-52 + drop, -66, 10), (-38 + drop / 2, -58, 52), (-8, -42, 84),
-                  (14, -16, 98)]  # fmt: skip
-    descending = [(14, -16, 98), (8, 14, 106), (-20, 30, 106), (-60, 32, 103), (-95, 30, 102)]
+                  (-52 + drop, -66, 10), (-38 + drop / 2, -58, 52), (-8 + lift / 2, -42, 84),
+                  (14 + lift, -16, 96)]  # fmt: skip
+    descending = [
+        (14 + lift, -16, 96),
+        (8 + lift, 10, 104),
+        (-20, 30, 106),
+        (-60, 32, 103),
+        (-95, 30, 102),
+    ]
     for nodes, low, high in ((ascending, 19, 26), (transverse, 15, 22), (descending, 10, 17)):
         path = smooth_path(np.asarray(nodes) + rng.normal(0, 2, (len(nodes), 3)), 6)
         colon = canvas.tube(path, _haustra(path, rng.uniform(low, high), rng), 1.0)

@@ -85,7 +85,8 @@ class Patient:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Patient":
         """Draw a patient at random."""
-        obesity, age, frame = rng.uniform(0, 1, 3)
+        obesity = float(rng.beta(1.4, 2.0))
+        age, frame = (float(value) for value in rng.uniform(0, 1, 2))
         sick = rng.uniform() < 0.65
         width = 0.92 + 0.12 * frame + 0.06 * obesity
         depth = 0.93 + 0.08 * frame + 0.10 * obesity
