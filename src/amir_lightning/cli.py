@@ -17,7 +17,7 @@ from amir_lightning.tasks import known_tasks
 _KINDS = {bool: "true or false", int: "an integer", float: "a number"}
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
 
     A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
@@ -27,10 +27,20 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         config_name: Name of the root file in ``conf/``, such as "train".
     """
 
-    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
-        def checked(cfg: DictConfig) -> None:
-            _check_types(cfg, config_name)
-            main(cfg)
+    def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
+        def checked(cfg: DictConfig) -> object:
+            from hydra.core.hydra_config import HydraConfig
+
+            try:
+                _check_types(cfg, config_name)
+                return main(cfg)
+            except Exception as error:
+                sentence = _explain(error, config_name)
+                if sentence is None:
+                    raise
+                if HydraConfig.get().mode.name == "MULTIRUN":
+                    raise InputError(sentence) from error  # the sweep goes on with the next job
+                _stop(sentence)
 
         def entry() -> None:
             import hydra
@@ -43,8 +53,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
                     checked
                 )()
-            except InputError as error:
-                _stop(str(error))
             except KeyboardInterrupt:
                 _stop("interrupted", status=130)
             except Exception as error:
@@ -89,7 +97,9 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         if default is None or default == "???" or _agrees(value, default):
             continue
         kind = type(default)
-        what = f"a list of {len(default)}" if kind is list else _KINDS.get(kind, f"a {kind.__name__}")
+        what = (
+            f"a list of {len(default)}" if kind is list else _KINDS.get(kind, f"a {kind.__name__}")
+        )
         shown = "null" if value is None else value
         raise InputError(
             f"{key} is {shown!r}, expected {what}; type for instance "
@@ -135,10 +145,14 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
 
 
 def _explain(error: Exception, config_name: str) -> str | None:
-    """One sentence for an error of Hydra's or OmegaConf's; None for any other error."""
-    from hydra.errors import HydraException
+    """One sentence for a mistake of the user's; None for an error of the program's."""
+    from hydra.errors import HydraException, InstantiationException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        return _refused_arguments(error)
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
@@ -160,13 +174,25 @@ def _explain(error: Exception, config_name: str) -> str | None:
     return f"{first.rstrip('.')}; options are written name=value, and --help lists them"
 
 
+def _refused_arguments(error: BaseException) -> str | None:
+    """What an object that a configuration node describes says of its arguments."""
+    cause = error.__cause__
+    if isinstance(cause, InputError):
+        return str(cause)
+    if isinstance(cause, TypeError) and "argument" in str(cause):
+        node = re.search(r"full_key: (\S+)", str(error))
+        where = f" (in {node.group(1)})" if node else ""
+        return f"{cause}{where}; --cfg job lists the options that exist"
+    return None
+
+
 def _unknown_option(key: str, config_name: str) -> str:
+    import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    known: list[str] = []
-    if GlobalHydra.instance().is_initialized():
-        tree = OmegaConf.to_container(_compose(config_name, []), resolve=False)
-        known = [name for name, _ in _leaves(tree)]
+    GlobalHydra.instance().clear()  # the failed composition is over
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        known = [name for name, _ in _leaves(OmegaConf.to_container(_compose(config_name, [])))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

@@ -41,7 +41,9 @@ def main(cfg: DictConfig) -> None:
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     named = cfg.checkpoint in ("best", "last")
-    checkpoint = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
+    checkpoint = (
+        folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
+    )
     step = load_weights(module, checkpoint)
     data = build_data(run, locate_data(run, tasks), test_split=cfg.split)
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)

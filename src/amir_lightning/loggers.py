@@ -39,9 +39,7 @@ def build_loggers(
                 "pip install 'amir-lightning[tensorboard]'"
             ) from error
     elif options["name"] != "csv":
-        raise InputError(
-            f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard"
-        )
+        raise InputError(f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard")
     return loggers
 
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from amir_lightning.data.dataset import Batch
 from amir_lightning.losses import l1_balance
 from amir_lightning.metrics import METRICS, Summary, summarise
-from amir_lightning.networks import Routed, RoutingNetwork
+from amir_lightning.networks import Routed, Routing
 from amir_lightning.tasks import Task
 
 
@@ -68,7 +68,7 @@ class RestorationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. (5) over a batch of mixed tasks; each task's own L1 is logged too."""
-        routed = self._route(batch.lq)
+        routed = self.route(batch.lq)
         loss = l1_balance(routed.image, batch.hq, routed.balance, self.balance_weight)
         size = len(batch.lq)
         self.log("train/loss", loss.total, prog_bar=True, batch_size=size)
@@ -113,16 +113,16 @@ class RestorationModule(pl.LightningModule):
         """Log ``test/{task}/{metric}`` and keep the rows for the tables."""
         self._summarise("test")
 
-    def _route(self, lq: Tensor) -> Routed:
+    def route(self, lq: Tensor) -> Routed:
         """Restore, with the routing's by-products where the network has any."""
-        if isinstance(self.network, RoutingNetwork):
+        if isinstance(self.network, Routing):
             return self.network.route(lq)
         zero = lq.new_zeros(())
         return Routed(self.network(lq), balance=zero, gates=(), mixture=zero, instruction=zero)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         task = self.tasks[int(batch.task[0])]
-        routed = self._route(batch.lq)
+        routed = self.route(batch.lq)
         lq, hq, restored = map(task.denormalise, (batch.lq, batch.hq, routed.image.float()))
         columns = {name: values.tolist() for name, values in self.score(restored, hq, task).items()}
         for name, values in self.score(lq, hq, task).items():

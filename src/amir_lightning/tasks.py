@@ -119,7 +119,9 @@ def load_task(name: str) -> Task:
     path = CONF_DIR / "tasks" / f"{name}.yaml"
     if not path.exists():
         raise InputError(_unknown(name, known_tasks()))
-    return Task.from_config(name, cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))))
+    return Task.from_config(
+        name, cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    )
 
 
 def known_tasks() -> list[str]:
@@ -142,7 +144,9 @@ def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
         if name not in known:
             raise InputError(_unknown(name, known))
     if len(set(names)) < len(names):
-        raise InputError(f"task={text} names a task twice; type task={'+'.join(dict.fromkeys(names))}")
+        raise InputError(
+            f"task={text} names a task twice; type task={'+'.join(dict.fromkeys(names))}"
+        )
     return sorted(names, key=_canonical)
 
 

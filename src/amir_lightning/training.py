@@ -249,7 +249,9 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     """What `run.json` says before the first step."""
     cfg = run.cfg
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+    )
     return {
         "name": run.folder.name,
         "started": runs.now(),

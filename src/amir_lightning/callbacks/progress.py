@@ -37,4 +37,6 @@ class Progress(TQDMProgressBar):
             for key, value in values.items()
         )
         seconds = time.monotonic() - self._start
-        print(f"step {trainer.global_step}/{trainer.max_steps}  {shown}  {seconds:.0f} s", flush=True)
+        print(
+            f"step {trainer.global_step}/{trainer.max_steps}  {shown}  {seconds:.0f} s", flush=True
+        )

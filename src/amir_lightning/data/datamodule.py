@@ -64,16 +64,17 @@ class MultiTaskDataModule(pl.LightningDataModule):
         """Batches of random patches, endless; all tasks in one stream."""
         options = self.options
         parts = self._slices("train")
-        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        step = (
+            self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
+        )
         sampler = MultiTaskSampler(
             {part.task.name: len(part) for part in parts},
             policy=options.policy,
             temperature=options.temperature,
             seed=options.seed,
-            batch_size=options.batch_size,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            start=self.trainer.global_step * accumulated if self.trainer else 0,
+            start=step * options.batch_size,
         )
         return DataLoader(
             PatchMixture(parts, options.patch_size, options.seed),

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from amir_lightning.data.pairs import cut
-from amir_lightning.data.store import PreparedPatient, write_store
+from amir_lightning.data.pairs import cut, informative_rows
+from amir_lightning.data.splits import Split
+from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
             task,
             _patients(task, cohort),
             degradation=task.degradation,
-            source="embedded phantoms",
+            source="phantoms",
             split_kind="patients",
         )
     return path
@@ -79,24 +80,27 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
 
     phantom = instantiate(_scaled(task, cohort))
     degradation = instantiate(dict(task.degradation))
-    splits = ["train"] * cohort.train + ["val"] * cohort.val + ["test"] * cohort.test
+    splits: list[Split] = ["train"] * cohort.train
+    splits += ["val"] * cohort.val
+    splits += ["test"] * cohort.test
     for number, split in enumerate(splits):
         seed = cohort.seed * 10_000 + number
         volume = phantom.sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
-        pair = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
-        rows = np.arange(len(pair.hq))
+        pairs = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
+        rows = informative_rows(pairs.hq, task)
         if cohort.slices is not None and cohort.slices < len(rows):
             rows = rows[np.linspace(0, len(rows) - 1, cohort.slices).round().astype(int)]
+        pairs = pairs.take(rows)
         yield PreparedPatient(
             patient_key=volume.source,
-            lq=pair.lq[rows],
-            hq=pair.hq[rows],
-            slice_index=pair.slice_index[rows],
+            lq=pairs.lq,
+            hq=pairs.hq,
+            slice_index=pairs.slice_index,
             split=[split] * len(rows),
-            affine=volume.affine,
-            spacing_mm=pair.spacing_mm,
+            affine=pairs.affine,
+            spacing_mm=pairs.spacing_mm,
             source=volume.source,
         )
 

@@ -1,0 +1,35 @@
+"""``python -m amir_lightning.contact_sheet``: LQ and HQ of each task's patients as one picture."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amir_lightning.cli import command
+
+
+@command("contact_sheet")
+def main(cfg: DictConfig) -> None:
+    """Draw the middle slice of some patients per task, in the task's display window."""
+    from amir_lightning import pictures
+    from amir_lightning.assemble import active_tasks, locate_data
+    from amir_lightning.data.store import Store
+
+    rows = []
+    for task, path in locate_data(cfg, active_tasks(cfg)).items():
+        store = Store(path, task.name)
+        refs = store.slices(cfg.split)
+        patients = list(dict.fromkeys(ref.patient for ref in refs))[: cfg.patients]
+        panels, titles = [], []
+        for patient in patients:
+            own = [ref for ref in refs if ref.patient == patient]
+            pair = store.read(own[len(own) // 2])
+            for image, side in zip(pair, ("LQ", "HQ"), strict=True):
+                panels.append(pictures.grey(image, task.display_window))
+                titles.append(f"{task.title}: {side}")
+        rows.append(pictures.row(panels, titles))
+    path = pictures.save(pictures.column(rows), Path(cfg.output))
+    print(f"{'picture':>10}  {path}")
+
+
+if __name__ == "__main__":
+    main()

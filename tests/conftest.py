@@ -1,0 +1,85 @@
+"""What the tests of the public commands share: tiny patients, a tiny network, commands in-process."""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+TINY = [
+    "network.width=8",
+    "data.phantoms.train=2",
+    "data.phantoms.val=1",
+    "data.phantoms.test=1",
+    "data.phantoms.grid_scale=0.25",
+    "data.phantoms.slices=2",
+    "data.patch_size=32",
+    "data.batch_size=4",
+    "validation.every=2",
+    "validation.slices=2",
+    "trainer.max_steps=4",
+    "trainer.accelerator=cpu",
+    "callbacks.samples.per_task=1",
+    "logger=csv",
+]
+
+
+class Finished(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of embedded patients for the whole session."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Run ``python -m amir_lightning.<name> <options>`` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *options: str) -> Finished:
+        argv = [name, *options]
+        if not any(option.startswith(("--", "paths.data_dir=")) for option in options):
+            argv.append(f"paths.data_dir={data_dir}")
+        monkeypatch.setattr(sys, "argv", argv)
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        try:
+            import_module(f"amir_lightning.{name}").main()
+            status = 0
+        except SystemExit as exit_:
+            status = exit_.code if isinstance(exit_.code, int) else 1
+        captured = capsys.readouterr()
+        return Finished(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def train(command: Command) -> Command:
+    """Train a tiny network on tiny patients."""
+
+    def run(*options: str) -> Finished:
+        return command("train", *TINY, *options)
+
+    return run

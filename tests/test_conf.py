@@ -1,0 +1,109 @@
+"""The configuration composes, and says what the paper says."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.cli import register_tasks
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+from amir_lightning.tasks import Task, known_tasks, load_task, parse_tasks
+
+
+def composed(*overrides: str) -> DictConfig:
+    register_tasks()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def test_scale_paper_is_the_papers_experiment() -> None:
+    cfg = composed("scale=paper")
+    assert cfg.network.width == 42
+    assert list(cfg.network.depths) == [5, 7, 7, 9]
+    assert cfg.network.refinement_depth == 4
+    assert cfg.data.patch_size == 128
+    assert cfg.data.batch_size == 8
+    assert cfg.trainer.max_steps == 200_000
+    assert cfg.optimizer.learning_rate == 2e-4
+    assert cfg.optimizer.final_learning_rate == 1e-6
+    assert cfg.loss.balance_weight == 1e-3
+    assert cfg.validation.every == 1000
+    assert cfg.validation.slices == 32
+    assert cfg.sampling.policy == "proportional"
+    assert cfg.trainer.gradient_clip_val == 0
+    assert cfg.data.source == "prepared"
+
+
+def test_demo_is_the_default_and_small() -> None:
+    cfg = composed()
+    assert cfg.scale == "demo"
+    assert cfg.network.width < 42
+    assert cfg.task == "mri+ct+pet"
+
+
+@pytest.mark.parametrize("group", sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir()))
+def test_every_file_composes(group: str) -> None:
+    for path in sorted((CONF_DIR / group).glob("*.yaml")):
+        if group not in ("local", "tasks", "paths"):
+            composed(f"+{group}={path.stem}" if group == "experiment" else f"{group}={path.stem}")
+
+
+@pytest.mark.parametrize("name", known_tasks())
+def test_task_files_build_their_physics_and_patients(name: str) -> None:
+    task = load_task(name)
+    assert hasattr(instantiate(dict(task.degradation)), "degrade")
+    assert hasattr(instantiate(dict(task.phantom)), "sample")
+    assert task.value_range[0] <= task.score_range[0] < task.score_range[1] <= task.value_range[1]
+
+
+def test_paper_ranges() -> None:
+    assert load_task("mri").value_range == (0, 4095)
+    assert load_task("ct").value_range == (-1024, 3071)
+    assert load_task("ct").score_range == (-160, 240)
+    assert load_task("pet").value_range == (0, 20)
+    assert load_task("mri").degradation["factor"] == 4
+    assert load_task("ct").degradation["dose"] == 0.25
+    assert load_task("pet").degradation["reduction"] == 12
+
+
+def test_combinations_are_canonical() -> None:
+    known = known_tasks()
+    assert known[:3] == ["mri", "ct", "pet"]
+    assert parse_tasks("pet+mri", known) == ["mri", "pet"]
+    assert parse_tasks("pet + ct+mri", known) == ["mri", "ct", "pet"]
+    assert parse_tasks("us+pet", [*known, "us"]) == ["pet", "us"]
+
+
+@pytest.mark.parametrize("text", ["", "mri+", "mra", "mri+mri", "mri,ct"])
+def test_bad_combinations_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="choose from|twice"):
+        parse_tasks(text, known_tasks())
+
+
+def test_a_task_needs_no_python() -> None:
+    cfg = composed("+tasks@tasks.mri2=mri", "tasks.mri2.degradation.factor=2", "task=mri2")
+    node = OmegaConf.to_container(cfg.tasks.mri2, resolve=True)
+    assert isinstance(node, dict)
+    assert Task.from_config("mri2", node).degradation["factor"] == 2
+
+
+def test_task_file_with_a_missing_or_an_unknown_key_is_refused() -> None:
+    node = dict(OmegaConf.to_container(OmegaConf.load(CONF_DIR / "tasks" / "ct.yaml")))  # type: ignore[arg-type]
+    units = node.pop("units")
+    with pytest.raises(InputError, match="has no key 'units'"):
+        Task.from_config("ct", node)
+    with pytest.raises(InputError, match="unknown key 'unit'"):
+        Task.from_config("ct", {**node, "units": units, "unit": "HU"})
+    with pytest.raises(InputError, match="increasing"):
+        Task.from_config("ct", {**node, "units": units, "value_range": [3071, -1024]})
+
+
+def test_no_dashboard_key_or_absolute_path_is_configured() -> None:
+    for path in CONF_DIR.rglob("*.yaml"):
+        text = path.read_text()
+        assert "/home" not in text, path
+        assert "api_key" not in text, path
+    assert Path(composed().paths.runs_dir) == Path("runs")

@@ -1,0 +1,85 @@
+"""What a user can get wrong on the command line: one sentence, status 2, nothing left behind."""
+
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import TINY, Command
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["task=mra"], "unknown task 'mra'; choose from mri, ct, pet"),
+        (["task="], "task is empty; choose from mri, ct, pet"),
+        (["task=mri,ct"], "join tasks with '+'"),
+        (["network=amri"], "unknown network 'amri'; choose from amir"),
+        (["netwrok=amir"], "unknown option 'netwrok'; did you mean"),
+        (["trainer.max_step=3"], "did you mean 'trainer.max_steps'?"),
+        (["trainer.max_steps=many"], "expected an integer; type for instance trainer.max_steps="),
+        (["seed=1.5"], "seed is 1.5, expected an integer"),
+        (["network.depths=[1,a,1,1]"], "network.depths is"),
+        (["network.width=13"], "head"),
+        (["sampling.policy=fair"], "unknown sampling policy 'fair'"),
+        (["data.source=internet"], "choose from auto, prepared, phantoms"),
+        (["scale=paper"], "python -m amir_lightning.prepare task=mri raw_dir=<folder>"),
+        (["trainer.precision=12"], "precision"),
+        (["run=last"], "there is no run in runs"),
+        (["logger.name=paper"], "choose from csv, wandb, tensorboard"),
+    ],
+)
+def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: str) -> None:
+    sizes = [] if "run=last" in options else TINY
+    done = command("train", *sizes, "task=mri", *options)
+    assert done.status == 2
+    assert text in done.err
+    (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(sentence) < 400
+    assert "Traceback" not in done.err
+    assert not list(Path("runs").glob("*/run.json"))
+
+
+def test_a_patch_larger_than_the_slices_says_which_size_fits(train: Command) -> None:
+    done = train("task=mri", "data.patch_size=128")
+    assert done.status == 2
+    assert "64x64, smaller than the patch of 128x128; type data.patch_size=64" in done.err
+
+
+def test_a_resumed_run_cannot_be_changed(train: Command, command: Command) -> None:
+    assert train("task=mri").status == 0
+    done = command("train", "run=last", "seed=3")
+    assert done.status == 2
+    assert "'seed=3' would change it" in done.err
+
+
+def test_a_damaged_prepared_file_is_refused_with_the_command_that_makes_it(
+    train: Command, tmp_path: Path
+) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "mri.h5").write_bytes(b"not an HDF5 file")
+    done = train("task=mri", f"paths.prepared_dir={prepared}")
+    assert done.status == 2
+    assert "python -m amir_lightning.prepare task=mri" in done.err
+
+    with h5py.File(prepared / "mri.h5", "w") as file:
+        file["something"] = 1
+    assert "mri.h5" in train("task=mri", f"paths.prepared_dir={prepared}").err
+
+
+def test_data_that_changed_under_a_run_is_noticed(
+    train: Command, command: Command, tmp_path: Path, data_dir: Path
+) -> None:
+    assert train("task=mri").status == 0
+    config = next(Path("runs").glob("mri*")) / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0\nvalidation", "seed: 1\nvalidation"))
+    (config.parent / "result.json").unlink()
+    done = command("train", "run=last")
+    assert done.status == 2
+    assert "the data of mri changed" in done.err
+
+
+def test_a_sweep_with_ddp_is_refused(train: Command) -> None:
+    done = train("-m", "task=mri,ct", "trainer=ddp_cpu")
+    assert done.status != 0
+    assert "ddp_spawn" in done.err

@@ -1,0 +1,131 @@
+"""The train command: its folder, its result, resuming, repeating."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+
+from amir_lightning import training
+
+
+def run_folder(runs: Path = Path("runs")) -> Path:
+    (folder,) = [path.parent for path in runs.glob("*/run.json")]
+    return folder
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    path = folder / "checkpoints" / f"{name}.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_a_run_leaves_its_folder_complete(train: Command) -> None:
+    done = train("task=pet+mri")
+    assert done.status == 0, done.err
+    folder = run_folder()
+    assert folder.name.startswith("mri+pet-amir-demo-s0-")
+
+    result = json.loads((folder / "result.json").read_text())
+    for task in ("mri", "pet"):
+        for score in ("psnr", "ssim", "rmse", "input_psnr", "input_ssim", "input_rmse"):
+            assert isinstance(result[f"test/{task}/{score}"], float)
+    assert not [key for key in result if "/ct/" in key]
+
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["effective_batch"] == 4
+    assert record["step"] == 4
+    assert record["parameters"] > 0
+    assert {"torch", "lightning", "amir-lightning"} <= record["versions"].keys()
+    assert set(record["data"]) == {"mri", "pet"}
+    assert record["data"]["mri"]["fingerprint"]
+
+    assert (folder / "config.yaml").exists()
+    assert (folder / "evaluation" / "test" / "slices.csv").exists()
+    assert len(list((folder / "samples").glob("mri-step*.png"))) == 2
+    with (folder / "metrics.csv").open() as file:
+        columns = next(csv.reader(file))
+    assert {"val/mri/psnr", "val/avg/psnr", "train/loss", "train/balance"} <= set(columns)
+    assert any(column.startswith("router/srm1/pet/expert") for column in columns)
+
+    for text in ("MRI Super-Resolution", "input", "restored", "PSNR", "next"):
+        assert text in done.out
+    assert "embedded phantoms" in done.err
+
+
+def test_order_of_tasks_is_the_same_run_and_a_finished_run_is_shown_again(train: Command) -> None:
+    first = train("task=mri+ct")
+    second = train("task=ct+mri")
+    assert first.status == second.status == 0
+    assert "finished before" in second.err
+    assert first.out.splitlines()[-4:] == second.out.splitlines()[-4:]
+    assert train("task=ct+mri", "fresh=true", "trainer.max_steps=2").status == 0
+    assert len(list(Path("runs").glob("*/run.json"))) == 2
+
+
+def test_fresh_keeps_the_old_run(train: Command) -> None:
+    train("task=mri")
+    train("task=mri", "fresh=true")
+    names = sorted(path.parent.name for path in Path("runs").glob("*/run.json"))
+    assert names[1] == names[0] + "-2"
+
+
+def test_same_seed_same_run_bit_for_bit_and_another_seed_another(train: Command) -> None:
+    for runs, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert train("task=mri+ct", f"paths.runs_dir={runs}", f"seed={seed}").status == 0
+    one, two, three = (run_folder(Path(runs)) for runs in "abc")
+    assert_equal(weights(one), weights(two))
+    assert (one / "result.json").read_text() == (two / "result.json").read_text()
+    other = weights(three)
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in weights(one).items())
+
+
+class _PowerCut(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize("steps_before", [3, 5])
+def test_a_stopped_run_resumes_to_the_same_weights(
+    train: Command, command: Command, monkeypatch: pytest.MonkeyPatch, steps_before: int
+) -> None:
+    """The run is cut in the middle of an epoch and between two validations."""
+    options = ("task=mri+pet", "trainer.max_steps=6", "sampling=balanced")
+    assert train(*options, "paths.runs_dir=whole").status == 0
+
+    batch_start = training.RestorationModule.on_train_batch_start
+
+    def cut(self: training.RestorationModule, batch: object, batch_idx: int) -> None:
+        if self.global_step == steps_before:
+            raise _PowerCut
+        batch_start(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training.RestorationModule, "on_train_batch_start", cut)
+    with pytest.raises(_PowerCut):
+        train(*options, "paths.runs_dir=cut")
+    monkeypatch.setattr(training.RestorationModule, "on_train_batch_start", batch_start)
+    record = json.loads((run_folder(Path("cut")) / "run.json").read_text())
+    assert record["status"] == "failed"
+
+    resumed = command("train", "run=last", "paths.runs_dir=cut")
+    assert resumed.status == 0, resumed.err
+    assert f"at step {steps_before // 2 * 2}" in resumed.err
+    whole, cut_in_two = run_folder(Path("whole")), run_folder(Path("cut"))
+    for name in ("last", "best"):
+        assert_equal(weights(whole, name), weights(cut_in_two, name))
+    assert (whole / "result.json").read_text() == (cut_in_two / "result.json").read_text()
+    assert _curve(whole) == _curve(cut_in_two)
+
+
+def _curve(folder: Path) -> list[tuple[str, str]]:
+    """Validation scores by step, as logged."""
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [(row["step"], row["val/avg/psnr"]) for row in rows if row["val/avg/psnr"]]
