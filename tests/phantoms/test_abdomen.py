@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.io.volume import Volume
-from amir_lightning.phantoms.abdomen import EXTENT_MM, FIELD_OF_VIEW_MM, Abdomen
-from amir_lightning.phantoms.abdomen_canvas import smooth_path, vessel_tree
-from amir_lightning.phantoms.abdomen_patient import Patient
+from amir_lightning.phantoms.abdomen.canvas import smooth_path, vessel_tree
+from amir_lightning.phantoms.abdomen.patient import Patient
+from amir_lightning.phantoms.abdomen.phantom import EXTENT_MM, FIELD_OF_VIEW_MM, Abdomen
 
 SIZE, SLICES = 96, 6
 

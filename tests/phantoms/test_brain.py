@@ -7,24 +7,17 @@ from scipy.ndimage import gaussian_filter
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
 from amir_lightning.phantoms import Brain
-from amir_lightning.phantoms.brain import FIELD_OF_VIEW, SLAB, SLAB_CENTRE
-from amir_lightning.phantoms.cortex import cerebrum
-from amir_lightning.phantoms.deep_brain import CAUDATE, PALLIDUM, PUTAMEN, ventricles
+from amir_lightning.phantoms.brain.cortex import cerebrum
+from amir_lightning.phantoms.brain.deep import CAUDATE, PALLIDUM, PUTAMEN, ventricles
+from amir_lightning.phantoms.brain.head import Head, skull
+from amir_lightning.phantoms.brain.phantom import FIELD_OF_VIEW, SLAB, SLAB_CENTRE
+from amir_lightning.phantoms.brain.t2_signal import CSF_SIGNAL, signal
 from amir_lightning.phantoms.fields import (
     Array,
     Grid,
-    capsule,
     ellipsoid,
-    interpolate,
-    lattice_noise,
-    place,
     rotation,
-    smooth_min,
-    smooth_noise,
-    soft_step,
 )
-from amir_lightning.phantoms.head import Head, skull
-from amir_lightning.phantoms.t2_signal import CSF_SIGNAL, signal
 
 SEEDS = range(3)
 
@@ -158,45 +151,3 @@ def test_hemispheres_are_alike_but_not_equal(volumes: list[Volume]) -> None:
     image = gaussian_filter(volumes[0].array, (0, 4, 4))
     flipped = np.corrcoef(image.ravel(), image[:, :, ::-1].ravel())[0, 1]
     assert 0.7 < flipped < 0.999
-
-
-# The drawing kit.
-
-
-def test_fields_have_unit_variance_and_no_resolution() -> None:
-    coarse, fine = (Grid((4, n, n), (10.0, 240 / n, 240 / n)) for n in (60, 120))
-    fields = [lattice_noise(np.random.default_rng(3), grid, 12.0, 2) for grid in (coarse, fine)]
-    assert fields[1].std() == pytest.approx(1, abs=0.1)
-    assert np.corrcoef(fields[0].ravel(), halved(fields[1]).ravel())[0, 1] > 0.999
-    smooth = smooth_noise(np.random.default_rng(3), (64, 64), (1.0, 6.0))
-    assert smooth.std() == pytest.approx(1, abs=1e-3)
-    assert np.abs(np.diff(smooth, axis=0)).mean() > 3 * np.abs(np.diff(smooth, axis=1)).mean()
-
-
-def test_signed_distances() -> None:
-    points = Grid((9, 41, 41), (5.0, 2.0, 2.0)).points
-    z, y, x = points
-    radius = np.sqrt(z**2 + y**2 + x**2)
-    np.testing.assert_allclose(ellipsoid(points, (0, 0, 0), (20, 20, 20)), radius - 20, atol=1e-3)
-    rod = capsule(points, [(0, 0, -10), (0, 0, 10)], 4.0)
-    expected = np.sqrt(z**2 + y**2 + np.clip(np.abs(x) - 10, 0, None) ** 2) - 4
-    np.testing.assert_allclose(rod, expected, atol=1e-3)
-    both = smooth_min(rod, radius - 20, 2.0)
-    assert (both <= np.minimum(rod, radius - 20) + 1e-5).all()
-    assert soft_step(np.float32([-9, 0, 9]), 1.0).tolist() == [1, 0.5, 0]
-
-
-def test_place_undoes_a_rotation() -> None:
-    turn, node = rotation(30, -20, 10), np.array([3.0, -7.0, 11.0])
-    moved = turn @ node + [1, 2, 3]
-    points = tuple(np.float32(m).reshape(1, 1, 1) for m in moved)
-    np.testing.assert_allclose(np.ravel(place(points, (1, 2, 3), turn)), node, atol=1e-5)
-    np.testing.assert_allclose(rotation(90) @ [0, 0, 1], [0, 1, 0], atol=1e-12)
-
-
-def test_interpolation_is_linear_and_constant_outside() -> None:
-    lattice = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    grid = Grid((2, 3, 4), (2.0, 2.0, 2.0))
-    np.testing.assert_allclose(interpolate(lattice, 2.0, grid.points), lattice)
-    z, y, x = grid.points
-    np.testing.assert_allclose(interpolate(lattice, 2.0, (z * 9, y, x)), lattice)

@@ -16,9 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amir_lightning.phantoms.abdomen import Abdomen
-    from amir_lightning.phantoms.body import Body
-    from amir_lightning.phantoms.brain import Brain
+    from amir_lightning.phantoms.abdomen.phantom import Abdomen
+    from amir_lightning.phantoms.body.phantom import Body
+    from amir_lightning.phantoms.brain.phantom import Brain
 
 __all__ = ["Abdomen", "Body", "Brain"]
 
@@ -26,5 +26,5 @@ __all__ = ["Abdomen", "Body", "Brain"]
 def __getattr__(name: str) -> object:
     # Lazy (PEP 562), so that one phantom is imported without the others.
     if name in __all__:
-        return getattr(import_module(f"{__name__}.{name.lower()}"), name)
+        return getattr(import_module(f"{__name__}.{name.lower()}.phantom"), name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

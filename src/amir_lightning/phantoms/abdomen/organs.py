@@ -6,8 +6,8 @@ vertebra, y = 0 the middle between front and back, x > 0 the patient's left.
 
 import numpy as np
 
-from amir_lightning.phantoms.abdomen_canvas import Canvas, Shape, smooth_path, vessel_tree
-from amir_lightning.phantoms.abdomen_patient import Patient
+from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape, smooth_path, vessel_tree
+from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.fields import Array, Triple, ellipsoid, smooth_min, soft_step
 
 

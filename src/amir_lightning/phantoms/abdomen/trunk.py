@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from amir_lightning.phantoms.abdomen_canvas import Canvas, Shape
-from amir_lightning.phantoms.abdomen_patient import Patient
+from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
+from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.fields import (
     Array,
     capsule,

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body_canvas import Canvas, both, profile, ramp
-from amir_lightning.phantoms.body_skeleton import cage
+from amir_lightning.phantoms.body.canvas import Canvas, both, profile, ramp
+from amir_lightning.phantoms.body.skeleton import cage
 from amir_lightning.phantoms.fields import Array, Points, Triple
 
 _HEART_AXIS = np.array([-0.42, -0.60, 0.68], np.float32)  # base to apex: down, front, left

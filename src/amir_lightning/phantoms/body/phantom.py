@@ -1,4 +1,4 @@
-"""Whole-body FDG PET patient: habitus and soft tissue; the organs are in `body_organs`.
+"""Whole-body FDG PET patient: habitus and soft tissue; the organs are in `organs`.
 
 Uptake is drawn as SUVbw, concentration over injected activity per body weight, which conserves
 activity: over the whole patient it averages (1 - excreted fraction) / density, just below 1 g/mL.
@@ -11,12 +11,12 @@ import numpy as np
 
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body_canvas import Canvas, both, profile, section
-from amir_lightning.phantoms.body_head import draw_head
-from amir_lightning.phantoms.body_lesions import draw_lesions
-from amir_lightning.phantoms.body_organs import draw_abdomen, draw_chest, draw_pelvis
-from amir_lightning.phantoms.body_skeleton import draw_arm_bones, draw_skeleton
-from amir_lightning.phantoms.body_uptake import sample_uptake
+from amir_lightning.phantoms.body.canvas import Canvas, both, profile, section
+from amir_lightning.phantoms.body.head import draw_head
+from amir_lightning.phantoms.body.lesions import draw_lesions
+from amir_lightning.phantoms.body.organs import draw_abdomen, draw_chest, draw_pelvis
+from amir_lightning.phantoms.body.skeleton import draw_arm_bones, draw_skeleton
+from amir_lightning.phantoms.body.uptake import sample_uptake
 from amir_lightning.phantoms.fields import Array, Grid, Triple
 
 _FIELD_MM = (748.0, 604.8, 604.8)  # 400 x 1.87 mm and 192 x 3.15 mm (paper, Sec. 3.1)

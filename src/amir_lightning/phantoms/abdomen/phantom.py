@@ -1,7 +1,7 @@
 """Procedural patient of contrast-enhanced abdominal CT, portal venous phase, in HU.
 
 From the domes of the diaphragm to the lower lumbar spine: trunk, skeleton, solid organs with their
-vessels and lesions, stomach and bowel. Attenuation comes from the table of `abdomen_patient`;
+vessels and lesions, stomach and bowel. Attenuation comes from the table of `patient`;
 habitus, position and size of organs, contrast phase and disease vary from patient to patient.
 """
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from amir_lightning.io.volume import Volume, lps_affine
-from amir_lightning.phantoms.abdomen_bowel import draw_bowel, draw_mesentery, draw_small_bowel
-from amir_lightning.phantoms.abdomen_canvas import Canvas
-from amir_lightning.phantoms.abdomen_organs import draw_organs, draw_vessels
-from amir_lightning.phantoms.abdomen_patient import Patient
-from amir_lightning.phantoms.abdomen_trunk import draw_skeleton, draw_table, draw_trunk
+from amir_lightning.phantoms.abdomen.bowel import draw_bowel, draw_mesentery, draw_small_bowel
+from amir_lightning.phantoms.abdomen.canvas import Canvas
+from amir_lightning.phantoms.abdomen.organs import draw_organs, draw_vessels
+from amir_lightning.phantoms.abdomen.patient import Patient
+from amir_lightning.phantoms.abdomen.trunk import draw_skeleton, draw_table, draw_trunk
 from amir_lightning.phantoms.fields import Grid
 
 FIELD_OF_VIEW_MM = 400.0

@@ -6,10 +6,10 @@ import numpy as np
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume, lps_affine
-from amir_lightning.phantoms.cortex import cerebrum
-from amir_lightning.phantoms.deep_brain import cerebellum, deep_brain, ventricles
+from amir_lightning.phantoms.brain.cortex import cerebrum
+from amir_lightning.phantoms.brain.deep import cerebellum, deep_brain, ventricles
+from amir_lightning.phantoms.brain.head import Head, orbits, skull
 from amir_lightning.phantoms.fields import Array, Grid, ellipsoid, rotation
-from amir_lightning.phantoms.head import Head, orbits, skull
 
 FIELD_OF_VIEW = 240.0  # transaxial [mm]
 SLAB = 84.0  # axial: from the midbrain to the centrum semiovale [mm]

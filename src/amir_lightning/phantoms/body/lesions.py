@@ -3,8 +3,8 @@
 import numpy as np
 
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body_canvas import Canvas
-from amir_lightning.phantoms.body_skeleton import spine_y
+from amir_lightning.phantoms.body.canvas import Canvas
+from amir_lightning.phantoms.body.skeleton import spine_y
 from amir_lightning.phantoms.fields import Triple
 
 _NODES: tuple[Triple, ...] = (

@@ -9,6 +9,8 @@ brain, down to a depth that is another random field. Typical widths and depths a
 
 import numpy as np
 
+from amir_lightning.phantoms.brain.head import Head
+from amir_lightning.phantoms.brain.t2_signal import signal
 from amir_lightning.phantoms.fields import (
     Array,
     Points,
@@ -19,8 +21,6 @@ from amir_lightning.phantoms.fields import (
     smooth_min,
     warp,
 )
-from amir_lightning.phantoms.head import Head
-from amir_lightning.phantoms.t2_signal import signal
 
 WAVELENGTH = 20.0  # two gyri [mm]
 DEPTH, DEPTH_SPREAD, SHALLOW, DEEP = 19.0, 4.0, 9.0, 28.0  # of the sulci [mm]

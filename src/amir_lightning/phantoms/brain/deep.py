@@ -7,6 +7,7 @@ asymmetry comes from the warped coordinates. Proportions follow the usual propor
 
 import numpy as np
 
+from amir_lightning.phantoms.brain.head import Head
 from amir_lightning.phantoms.fields import (
     Array,
     Triple,
@@ -15,7 +16,6 @@ from amir_lightning.phantoms.fields import (
     rotation,
     smooth_min,
 )
-from amir_lightning.phantoms.head import Head
 
 Line = tuple[list[Triple], list[float]]  # nodes and radii
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amir_lightning.phantoms.brain.t2_signal import signal
 from amir_lightning.phantoms.fields import (
     Array,
     Grid,
@@ -20,7 +21,6 @@ from amir_lightning.phantoms.fields import (
     soft_step,
     warp,
 )
-from amir_lightning.phantoms.t2_signal import signal
 
 Field = NDArray[np.floating[Any]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body_canvas import Canvas, both, ramp
+from amir_lightning.phantoms.body.canvas import Canvas, both, ramp
 
 
 def draw_head(rng: np.random.Generator, canvas: Canvas, uptake: dict[str, float]) -> None:
