@@ -13,7 +13,6 @@ from rich.table import Table
 
 from amir_lightning.data.layouts import Layout, RawPatient, one_per_patient, summarise
 from amir_lightning.data.pairs import (
-    Degradation,
     SlicePairs,
     informative_rows,
     make_pairs,
@@ -34,6 +33,7 @@ from amir_lightning.data.store_writer import (
     patient_id,
     write_store,
 )
+from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
 

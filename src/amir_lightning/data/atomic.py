@@ -50,7 +50,7 @@ def complete_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise _disk_full(path, 0) from error
+        raise _disk_full(path, shutil.disk_usage(path.parent).free) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -64,23 +64,23 @@ def reserve(partial: Path, num_bytes: int) -> None:
     Raises:
         InputError: The disk of the file's folder has less than that left.
     """
+    free = shutil.disk_usage(partial.parent).free
     with partial.open("r+b") as file:
         try:
             os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), num_bytes)
         except AttributeError:  # not on macOS
-            if shutil.disk_usage(partial.parent).free < num_bytes:
-                raise _disk_full(partial, num_bytes) from None
+            if free < num_bytes:
+                raise _disk_full(partial, free, num_bytes) from None
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            raise _disk_full(partial, num_bytes) from error
+            raise _disk_full(partial, free, num_bytes) from error
 
 
-def _disk_full(path: Path, num_bytes: int) -> InputError:
-    free = shutil.disk_usage(path.parent).free / 1e6
-    needed = f" of the {num_bytes / 1e6:.0f} MB that the next patient needs" if num_bytes else ""
+def _disk_full(path: Path, free: int, num_bytes: int | None = None) -> InputError:
+    needed = "" if num_bytes is None else f" and {num_bytes / 1e6:.1f} MB more are needed"
     return InputError(
-        f"the disk of {path.parent} is full: {free:.0f} MB are free{needed}; "
+        f"the disk of {path.parent} is full: {free / 1e6:.1f} MB are free{needed}; "
         "free some space or choose another place with output=<file>"
     )
 

@@ -1,13 +1,13 @@
 """One scan to slice pairs: LQ is simulated on the volume, then both are cut along a plane."""
 
 import hashlib
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
 from amir_lightning.tasks import Plane, Task
@@ -24,14 +24,6 @@ _AXES: dict[Plane, tuple[int, int, int]] = {
 }
 _BODY_LEVEL = 0.05  # of the display window: PET 0.25 SUV, CT -140 HU, MRI 60
 _BODY_AREA = 0.01  # share of the pixels above that level in a slice that is not air
-
-
-class Degradation(Protocol):
-    """The physics that turns a high-quality scan into a low-quality one."""
-
-    def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """LQ on the grid of HQ, (Z, Y, X) in physical units; the same seed, the same noise."""
-        ...
 
 
 class RawScan(NamedTuple):

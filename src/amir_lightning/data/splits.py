@@ -42,6 +42,7 @@ def split_patients(
     Raises:
         InputError: The sizes do not fit the patients.
     """
+    shares = _shares(sizes)
     keys = sorted(set(patients), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
     total = sum(sizes.values())
     if total > 1 and total != len(keys):
@@ -50,7 +51,7 @@ def split_patients(
             "up to that or fractions, such as split.train=0.7 split.val=0.15 split.test=0.15"
         )
     order = iter(keys)
-    counts = _apportion(len(keys), _shares(sizes))
+    counts = _apportion(len(keys), shares)
     return {next(order): split for split, count in counts.items() for _ in range(count)}
 
 

@@ -22,7 +22,7 @@ VERSION = 1
 Compression = Literal["lzf"]
 
 _PACKAGES = ("amir-lightning", "h5py", "nibabel", "numpy", "pydicom", "torch")
-_HEADERS = 1 << 20  # bytes for the group, its attributes and the chunk index
+_HEADERS = 1 << 16  # bytes for the group, its attributes and the chunk index
 
 
 class PreparedPatient(NamedTuple):

@@ -68,6 +68,9 @@ def find_dicom_series(files: Iterable[Path]) -> tuple[list[DicomSeries], list[Sk
                 raise _unreadable(path, error) from error
             skipped.append(Skipped(path, "not a NIfTI or DICOM image"))
             continue
+        sop_class = header.file_meta.get("MediaStorageSOPClassUID") or pydicom.uid.UID("")
+        if "Rows" not in header and sop_class.name.endswith("Image Storage"):
+            raise _unreadable(path, EOFError("it ends before its image"))
         reason = _unusable(header)
         if reason:
             skipped.append(Skipped(path, reason))
