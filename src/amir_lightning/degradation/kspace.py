@@ -1,0 +1,77 @@
+"""MRI super-resolution: a scan that measured only the centre of k-space (paper, Sec. 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amir_lightning.degradation.stack import Spacing, check_stack
+from amir_lightning.errors import InputError
+
+
+def crop_kspace(image: Tensor, factor: float) -> Tensor:
+    """Keep the centre of k-space, fill the rest with zeros and take the magnitude.
+
+    Of n lines along an axis, round(n / factor) are kept, at least one. They are centred: the DC
+    line has kept // 2 lines before it and the others after it. A factor of four keeps 64 of 256
+    lines along each axis, hence 6.25 % of k-space.
+
+    Args:
+        image: Slices, real or complex, (..., H, W) [a.u.].
+        factor: Down-sampling factor per axis.
+
+    Returns:
+        Magnitude on the original grid, (..., H, W) [a.u.].
+    """
+    return low_pass(image, factor).abs()
+
+
+def low_pass(image: Tensor, factor: float) -> Tensor:
+    """`crop_kspace` before its magnitude: linear, and a projection; complex, (..., H, W)."""
+    kspace = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
+    mask_y, mask_x = (_kept_lines(length, factor) for length in image.shape[-2:])
+    kspace = kspace * (mask_y[:, None] & mask_x)
+    return torch.fft.ifft2(torch.fft.ifftshift(kspace, dim=(-2, -1)))
+
+
+def _kept_lines(length: int, factor: float) -> Tensor:
+    kept = max(1, round(length / factor))
+    first = length // 2 - kept // 2
+    index = torch.arange(length)
+    return (index >= first) & (index < first + kept)
+
+
+@dataclass(frozen=True)
+class KSpaceCrop:
+    """The `Degradation` of MRI super-resolution.
+
+    Attributes:
+        factor: Down-sampling factor per axis.
+        noise: Standard deviation of the receiver noise per channel (real and imaginary) of an
+            acquired HQ scan [a.u.]; a real scan brings its own.
+    """
+
+    factor: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        if self.factor < 1 or self.noise < 0:
+            raise InputError(
+                f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
+                "1 and a noise of at least 0"
+            )
+
+    def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
+        """Crop the k-space of each slice; nothing is random here."""
+        del spacing_mm, seed
+        check_stack(hq)
+        return crop_kspace(hq, self.factor)
+
+    def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
+        """Add complex white noise; HQ is its magnitude (Rician), LQ the crop of its k-space."""
+        del spacing_mm
+        check_stack(truth)
+        generator = torch.Generator().manual_seed(seed)
+        channels = torch.randn(2, *truth.shape, generator=generator) * self.noise
+        signal = torch.complex(truth + channels[0], channels[1])
+        return crop_kspace(signal, self.factor), signal.abs()
