@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from amir_lightning.callbacks import Progress
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule
 from amir_lightning.data.embedded import Cohort, embedded_store
+from amir_lightning.data.splits import Split
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.module import RestorationModule
@@ -93,7 +94,7 @@ def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
 
 
 def build_data(
-    cfg: DictConfig, stores: Mapping[Task, Path], test_split: str = "test"
+    cfg: DictConfig, stores: Mapping[Task, Path], test_split: Split = "test"
 ) -> MultiTaskDataModule:
     """The training stream and the evaluation slices of the chosen tasks."""
     options = LoadingOptions(
@@ -170,14 +171,14 @@ def load_weights(module: RestorationModule, checkpoint: Path) -> int:
         ) from error
     own = module.state_dict()
     for name in [*own, *weights]:
-        here, there = own.get(name), weights.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shape = {True: "missing"}
+        here, there = (
+            str(tuple(state[name].shape)) if name in state else "missing"
+            for state in (own, weights)
+        )
+        if here != there:
             raise InputError(
-                f"{checkpoint} holds another network: {name} is "
-                f"{shape.get(there is None) or tuple(there.shape)} there and "
-                f"{shape.get(here is None) or tuple(here.shape)} here; give a checkpoint of the "
-                "run's own network"
+                f"{checkpoint} holds another network: {name} is {there} there and {here} here; "
+                "give a checkpoint of the run's own network"
             )
     module.load_state_dict(weights)
     return step

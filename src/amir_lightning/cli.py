@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
         def checked(cfg: DictConfig) -> object:
             from hydra.core.hydra_config import HydraConfig
+            from hydra.types import RunMode
 
             try:
                 _check_types(cfg, config_name)
@@ -38,7 +40,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 sentence = _explain(error, config_name)
                 if sentence is None:
                     raise
-                if HydraConfig.get().mode.name == "MULTIRUN":
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise InputError(sentence) from error  # the sweep goes on with the next job
                 _stop(sentence)
 
@@ -46,8 +48,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             import hydra
 
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
-            logging.basicConfig(format="%(message)s", level=logging.WARNING)
-            logging.getLogger("amir_lightning").setLevel(logging.INFO)
+            _quieten()
             register_tasks()
             try:
                 hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
@@ -64,6 +65,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         return entry
 
     return decorate
+
+
+def _quieten() -> None:
+    """Let the suite speak, and libraries only when something is wrong."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("amir_lightning").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        # A filter: Lightning sets the levels of its loggers when it is imported.
+        logger = logging.getLogger(f"{name}.utilities.rank_zero")
+        logger.addFilter(lambda record: record.levelno >= logging.WARNING)
+    # Lightning 2.6 on torch >= 2.13; nothing a user could change.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
+    # Run folders are kept and continued on purpose (`loggers`, `training`).
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # The default of no worker is right for small data; data.num_workers is there for more.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def register_tasks() -> None:

@@ -70,7 +70,7 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
     path.unlink(missing_ok=True)
     logger = CSVLogger(folder, name="", version="")
     if rows:
-        logger.experiment.metrics = rows  # type: ignore[assignment]
+        logger.experiment.metrics = rows
         logger.experiment.save()
     return logger
 
@@ -78,9 +78,9 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
 def _wandb_logger(
     options: Mapping[str, Any], folder: Path, config: Mapping[str, Any]
 ) -> WandbLogger:
+    os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
 
-    os.environ.setdefault("WANDB_SILENT", "true")
     return WandbLogger(
         project=options["project"],
         entity=options["entity"],

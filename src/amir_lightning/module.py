@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -81,7 +82,7 @@ class RestorationModule(pl.LightningModule):
                 self.log(f"train/{task.name}/l1", error[chosen].mean(), batch_size=size)
         return loss.total
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
         config = self.optimizer_config
         optimizer = Adam(

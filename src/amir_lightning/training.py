@@ -85,9 +85,10 @@ def open_run(cfg: DictConfig) -> Run:
         InputError: The run does not exist, its data changed, or an option cannot be used here.
     """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    if hydra.mode.name == "MULTIRUN" and str(cfg.trainer.strategy).startswith("ddp"):
+    if hydra.mode is RunMode.MULTIRUN and str(cfg.trainer.strategy).startswith("ddp"):
         if cfg.trainer.strategy == "ddp":
             raise InputError(
                 "-m with strategy ddp would start the whole sweep once per process; type "
@@ -295,7 +296,7 @@ def _show_result(run: Run) -> None:
         f"{run.folder.name}: test scores ({run.cfg.metrics} definition), "
         f"best checkpoint of step {result['best_step']}, scale {run.cfg.scale}",
     )
-    lines = {
+    lines: dict[str, object] = {
         "run folder": run.folder,
         "scores": run.folder / "evaluation" / "test",
         "pictures": run.folder / "samples",

@@ -7,15 +7,16 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from torch import Tensor
+
 from amir_lightning.data.layouts import one_per_patient, summarise
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import Store, patient_id
 from amir_lightning.errors import InputError
-from amir_lightning.prepare import prepare
+from amir_lightning.preparation import prepare
 from amir_lightning.tasks import Task, load_task
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from torch import Tensor
 
 MRI = load_task("mri")
 FRACTIONS = {"train": 0.5, "val": 0.25, "test": 0.25}
@@ -222,7 +223,9 @@ def test_a_damaged_file_stops_it_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_wrong_units_are_told_from_an_empty_scan(tmp_path: Path) -> None:
     nifti(tmp_path / "raw" / "P1.nii.gz", level=1)
-    with pytest.raises(InputError, match=r"patient P1 has only air: values from 0\.5.* to .* a\.u\."):
+    with pytest.raises(
+        InputError, match=r"patient P1 has only air: values from 0\.5.* to .* a\.u\."
+    ):
         run(tmp_path / "raw", tmp_path / "mri.h5")
 
 

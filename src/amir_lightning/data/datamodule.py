@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from amir_lightning.data.dataset import Batch, PairedSlices, PatchMixture, Sample, collate
 from amir_lightning.data.sampler import MultiTaskSampler
+from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
 
@@ -53,7 +54,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, stores: Mapping[Task, Path], options: LoadingOptions, test_split: str = "test"
+        self, stores: Mapping[Task, Path], options: LoadingOptions, test_split: Split = "test"
     ) -> None:
         super().__init__()
         self.stores = dict(stores)
@@ -94,7 +95,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         """Whole slices of the test split, one loader per task."""
         return self._evaluation_loaders(self.test_split, None)
 
-    def _slices(self, split: str, limit: int | None = None) -> Sequence[PairedSlices]:
+    def _slices(self, split: Split, limit: int | None = None) -> Sequence[PairedSlices]:
         parts = [
             PairedSlices(path, task, index, split, limit)
             for index, (task, path) in enumerate(self.stores.items())
@@ -107,7 +108,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
                 )
         return parts
 
-    def _evaluation_loaders(self, split: str, limit: int | None) -> list[Loader]:
+    def _evaluation_loaders(self, split: Split, limit: int | None) -> list[Loader]:
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         return [
@@ -122,7 +123,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         ]
 
     def _on_gpu(self) -> bool:
-        return bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda"
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
 class TaskDataModule(MultiTaskDataModule):
@@ -136,7 +137,7 @@ class TaskDataModule(MultiTaskDataModule):
     """
 
     def __init__(
-        self, task: Task, path: Path, options: LoadingOptions, test_split: str = "test"
+        self, task: Task, path: Path, options: LoadingOptions, test_split: Split = "test"
     ) -> None:
         super().__init__({task: path}, options, test_split)
 

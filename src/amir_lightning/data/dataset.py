@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from amir_lightning.data.sampler import Draw, crop_origin
+from amir_lightning.data.splits import Split
 from amir_lightning.data.store import SliceRef, Store
 from amir_lightning.tasks import Task
 
@@ -61,7 +62,7 @@ class PairedSlices(Dataset[Sample]):
     """
 
     def __init__(
-        self, path: Path, task: Task, task_index: int, split: str, limit: int | None = None
+        self, path: Path, task: Task, task_index: int, split: Split, limit: int | None = None
     ) -> None:
         self.store = Store(path, task.name)
         self.task = task

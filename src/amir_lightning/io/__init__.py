@@ -1,0 +1,1 @@
+"""Files to volumes and back: NIfTI and DICOM, in physical units with their geometry."""
