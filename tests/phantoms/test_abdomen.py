@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.io.volume import Volume
-from amir_lightning.phantoms.abdomen.canvas import smooth_path, vessel_tree
+from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
-from amir_lightning.phantoms.abdomen.phantom import EXTENT_MM, FIELD_OF_VIEW_MM, Abdomen
+from amir_lightning.phantoms.abdomen.phantom import FIELD_MM, Abdomen
+from amir_lightning.phantoms.fields import Grid
 
 SIZE, SLICES = 96, 6
 
@@ -40,8 +41,7 @@ def test_geometry_and_units(patients: list[Volume]) -> None:
     assert volume.array.dtype == np.float32
     assert volume.units == "HU"
     assert volume.source == "phantom abdomen seed 3"
-    step = FIELD_OF_VIEW_MM / SIZE
-    assert volume.spacing_mm == pytest.approx((EXTENT_MM / SLICES, step, step))
+    assert volume.spacing_mm == pytest.approx(Grid.over(FIELD_MM, SIZE, SLICES).spacing_mm)
     assert np.sign(np.diag(volume.affine)).tolist() == [-1, -1, 1, 1]  # LPS voxels, RAS world
 
 
@@ -57,12 +57,12 @@ def test_air_surrounds_the_patient(patients: list[Volume]) -> None:
         array = volume.array
         for border in (array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1]):
             np.testing.assert_array_equal(border, -1000)
-        outside = np.hypot(*_offsets_mm()) > FIELD_OF_VIEW_MM / 2
+        outside = np.hypot(*_offsets_mm()) > FIELD_MM[1] / 2
         np.testing.assert_array_equal(array[:, outside], -1000)  # the scanner sees a circle
 
 
 def _offsets_mm() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    axis = (np.arange(SIZE) - (SIZE - 1) / 2) * FIELD_OF_VIEW_MM / SIZE
+    axis = (np.arange(SIZE) - (SIZE - 1) / 2) * FIELD_MM[1] / SIZE
     return axis[:, None], axis[None, :]
 
 
@@ -128,7 +128,7 @@ def test_patients_vary() -> None:
     for p in drawn:
         assert p.hu["metastasis"] < p.hu["liver"] < p.hu["blood"]
         half_width = 138 * p.scale[2] + p.fat_mm
-        assert half_width < FIELD_OF_VIEW_MM / 2 - 10
+        assert half_width < FIELD_MM[1] / 2 - 10
 
 
 def test_vessels_taper_and_connect() -> None:

@@ -5,7 +5,6 @@ to posterior and x to the patient's left; the centre of the field of view is the
 a triple of float32 arrays (z, y, x) that broadcast; a signed distance is negative inside.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating]  # numpy types float32 times float as any precision
 Points = tuple[Array, Array, Array]
 Triple = tuple[float, float, float]
 
@@ -28,6 +28,13 @@ class Grid:
 
     shape: tuple[int, int, int]
     spacing_mm: Triple
+
+    @classmethod
+    def over(cls, field_mm: Triple, size: int, num_slices: int) -> "Grid":
+        """The grid that cuts a field of view (z, y, x) [mm] into slices of `size` x `size`."""
+        shape = (num_slices, size, size)
+        z, y, x = (field / n for field, n in zip(field_mm, shape, strict=True))
+        return cls(shape, (z, y, x))
 
     @property
     def extent_mm(self) -> Triple:
@@ -66,25 +73,6 @@ def cut(points: Points, window: tuple[slice, slice, slice]) -> Points:
         for p in points
     )
     return z, y, x
-
-
-def smooth_noise(
-    rng: np.random.Generator, shape: Sequence[int], scale: float | Sequence[float]
-) -> Array:
-    """Periodic Gaussian random field of zero mean and unit variance: low-passed white noise.
-
-    Args:
-        rng: Source of randomness.
-        shape: Samples along each axis.
-        scale: Standard deviation of the filter, one for all axes or one per axis [samples].
-    """
-    scales = np.broadcast_to(np.asarray(scale, float), len(shape))
-    spectrum = np.fft.rfftn(rng.standard_normal(shape, dtype=np.float32))
-    frequencies = [*map(np.fft.fftfreq, shape[:-1]), np.fft.rfftfreq(shape[-1])]
-    for f, sigma in zip(np.meshgrid(*frequencies, indexing="ij", sparse=True), scales, strict=True):
-        spectrum *= np.exp(-2 * (np.pi * f * sigma) ** 2)
-    field = np.fft.irfftn(spectrum, s=tuple(shape), axes=range(len(shape)))
-    return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
 def lattice_noise(
@@ -232,9 +220,14 @@ def capsule(points: Points, nodes: ArrayLike, radii: ArrayLike) -> Array:
 
 
 def smooth_min(a: Array, b: Array, radius_mm: float) -> Array:
-    """Union of two shapes with a fillet; `-smooth_min(-a, -b, r)` is the rounded intersection."""
+    """Union of two shapes with a fillet."""
     h = np.clip(np.float32(radius_mm) - np.abs(a - b), 0, None) / np.float32(radius_mm)
     return np.minimum(a, b) - h * h * np.float32(radius_mm / 4)
+
+
+def smooth_max(a: Array, b: Array, radius_mm: float) -> Array:
+    """Intersection of two shapes with a rounded edge; with `-b` it carves b out of a."""
+    return -smooth_min(-a, -b, radius_mm)
 
 
 def soft_step(distance: Array, softness_mm: float) -> Array:

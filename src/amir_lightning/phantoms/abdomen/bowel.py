@@ -6,7 +6,8 @@ Gas rises to the front, so each piece of bowel has a horizontal level: gas above
 import numpy as np
 from numpy.typing import ArrayLike
 
-from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape, smooth_path, vessel_tree
+from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
+from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.fields import Array, lattice_noise, soft_step
 

@@ -6,9 +6,17 @@ vertebra, y = 0 the middle between front and back, x > 0 the patient's left.
 
 import numpy as np
 
-from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape, smooth_path, vessel_tree
+from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
+from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
-from amir_lightning.phantoms.fields import Array, Triple, ellipsoid, smooth_min, soft_step
+from amir_lightning.phantoms.fields import (
+    Array,
+    Triple,
+    ellipsoid,
+    smooth_max,
+    smooth_min,
+    soft_step,
+)
 
 
 def draw_organs(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -25,7 +33,7 @@ def draw_organs(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
 def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """Right and left lobe, moulded by the cavity; vessels and lesions inside."""
     hu, size = patient.hu, rng.uniform(0.94, 1.08)
-    window = canvas.window((-60, -95, -140), (120, 85, 95))
+    window = canvas.frame.window((-60, -95, -140), (120, 85, 95))
     points = canvas.at(window)
     left = rng.uniform(72, 96)
     right_lobe = ellipsoid(points, (44, -4, -72), (88 * size, 86 * size, 76 * size))
@@ -39,7 +47,7 @@ def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
         ellipsoid(points, (4, -72, -6 + rng.normal(0, 5)), (26, 22, 2.2)),  # ligamentum teres
     )
     for hollow in hollows:
-        distance = -smooth_min(-distance, hollow, 9)
+        distance = smooth_max(distance, -hollow, 9)
     edge = canvas.edge[window]
     wall = canvas.inside[window] + np.float32(0.8) * edge - np.float32(0.4)  # it touches the wall
     distance = np.maximum(distance + np.float32(0.9) * edge, wall)
@@ -104,7 +112,7 @@ def _spleen(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     body = canvas.blob(centre, (50 * size, 52 * size, 42 * size), (-20, 0, 0), 1.2)
     hollow = ellipsoid(canvas.at(body.window), (32, 2, 52), (66, 44, 34))
     limit = canvas.inside[body.window] + 1
-    distance = np.maximum(-smooth_min(-body.distance, hollow, 8), limit)
+    distance = np.maximum(smooth_max(body.distance, -hollow, 8), limit)
     canvas.fill(Shape(body.window, distance), patient.hu["spleen"], grain=3)
     for heading in ((0.4, 0.3, 1), (-0.3, 0.6, 1), (0.1, -0.5, 1)):
         for piece in vessel_tree(rng, (38, 20, 80), heading, 2.6, 14, 3):
@@ -136,7 +144,7 @@ def _kidney(canvas: Canvas, patient: Patient, rng: np.random.Generator, side: in
     forward, medial = -np.sin(np.radians(38)), -side * np.cos(np.radians(38))
     hilum = (centre[0], centre[1] + 24 * forward, centre[2] + 24 * medial)
     notch = ellipsoid(canvas.at(window), hilum, (15, 9, 11), None)
-    surface = -smooth_min(-kidney.distance, notch, 5)
+    surface = smooth_max(kidney.distance, -notch, 5)
     canvas.fill(Shape(window, surface), hu["cortex"], grain=4)
     z, y, x = canvas.at(window)
     middle = (centre[0], centre[1] + 9 * forward, centre[2] + 9 * medial)

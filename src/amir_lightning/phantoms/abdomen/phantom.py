@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amir_lightning.io.volume import Volume, lps_affine
+from amir_lightning.phantoms import check_size
 from amir_lightning.phantoms.abdomen.bowel import draw_bowel, draw_mesentery, draw_small_bowel
 from amir_lightning.phantoms.abdomen.canvas import Canvas
 from amir_lightning.phantoms.abdomen.organs import draw_organs, draw_vessels
@@ -17,8 +18,7 @@ from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.abdomen.trunk import draw_skeleton, draw_table, draw_trunk
 from amir_lightning.phantoms.fields import Grid
 
-FIELD_OF_VIEW_MM = 400.0
-EXTENT_MM = 150.0
+FIELD_MM = (150.0, 400.0, 400.0)  # z, y, x
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,16 @@ class Abdomen:
     Attributes:
         size: Pixels per side of an axial slice; the field of view is 400 mm whatever the size.
         num_slices: Axial slices of a patient; together they cover 150 mm.
+
+    Raises:
+        InputError: There is nothing to draw on.
     """
 
     size: int = 512
     num_slices: int = 64
+
+    def __post_init__(self) -> None:
+        check_size("abdomen", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
         """Draw the patient of a seed.
@@ -42,9 +48,7 @@ class Abdomen:
         Returns:
             The noise-free truth, (Z, Y, X) [HU].
         """
-        step = FIELD_OF_VIEW_MM / self.size
-        spacing = (EXTENT_MM / self.num_slices, step, step)
-        grid = Grid((self.num_slices, self.size, self.size), spacing)
+        grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         # Separate streams: a change in one organ does not redraw the others.
         streams = np.random.SeedSequence([0xCA7, seed]).spawn(8)
         who, frame, trunk, organs, bowel, vessels, mesentery, loops = map(
@@ -52,7 +56,7 @@ class Abdomen:
         )
 
         patient = Patient.draw(who)
-        canvas = Canvas(grid, frame, patient.scale, patient.shift)
+        canvas = Canvas.blank(frame, grid, patient.scale, patient.shift)
         draw_table(canvas, patient)
         draw_trunk(canvas, patient, trunk)
         draw_mesentery(canvas, patient, mesentery)
@@ -62,4 +66,4 @@ class Abdomen:
         draw_bowel(canvas, patient, bowel)
         draw_skeleton(canvas, patient, trunk)
         array = np.clip(np.rint(canvas.image), -1024, 3071).astype(np.float32)
-        return Volume(array, lps_affine(spacing), "HU", f"phantom abdomen seed {seed}")
+        return Volume(array, lps_affine(grid.spacing_mm), "HU", f"phantom abdomen seed {seed}")

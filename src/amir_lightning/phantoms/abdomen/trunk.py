@@ -10,6 +10,7 @@ from amir_lightning.phantoms.fields import (
     ellipsoid,
     lattice_noise,
     paint,
+    smooth_max,
     smooth_min,
     soft_step,
 )
@@ -58,10 +59,7 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     belly = 1 - np.float32(0.25) * _ramp(y, 20, 60) + np.float32(0.35) * _ramp(-y, 30, 80)
     belly += np.float32(0.25) * _ramp(-z, -30, 60) - np.float32(0.55) * _ramp(side, 100, 150)
     fat = np.float32(patient.fat_mm) * np.clip(belly + np.float32(0.10) * uneven, 0.3, None) + 1.5
-    z, y, x = (  # the skin is smoother than what lies below it: no warp
-        (p - np.float32(t)) / np.float32(s)
-        for p, t, s in zip(canvas.grid.points, patient.shift, patient.scale, strict=True)
-    )
+    z, y, x = canvas.frame.straight  # the skin is smoother than what lies below it
     skin = ellipsoid((flat, y, x / waist), (0, 0, 0), (_FLAT, 95, 138), exponent=2.35)
     skin = smooth_min(skin + 4 * groove - fat, wall - 4, 4)
     z, y, x = canvas.points
@@ -92,7 +90,7 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     lung = lung + 330 * _ramp(markings, 2.0, 2.8) + 12 * canvas.fine
     paint(image, soft_step(cavity, soft), lung)
     paint(image, soft_step(np.maximum(cavity, dome), soft), muscle)
-    canvas.inside = -smooth_min(-cavity, -dome - np.float32(2.2), 6.0)
+    canvas.inside = smooth_max(cavity, dome + np.float32(2.2), 6.0)
     strands = np.exp(-((lattice_noise(rng, canvas.grid, 8.0) / np.float32(0.06)) ** 2))
     paint(image, soft_step(canvas.inside, soft), hu["fat"] + 22 * strands + 5 * canvas.fine)
     _back_muscles(canvas, patient, lattice_noise(rng, canvas.grid, (18, 3, 5)))
@@ -148,7 +146,7 @@ def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Ar
 
 def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """Vertebrae and discs: drawn last, over the muscles that hold them."""
-    window = canvas.window((-200, 5, -52), (200, 95, 52))
+    window = canvas.frame.window((-200, 5, -52), (200, 95, 52))
     z, y, x = canvas.at(window)
     hu, soft, image = patient.hu, canvas.softness, canvas.image[window]
     fine, side = canvas.fine[window], np.abs(x)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body.canvas import Canvas, both, ramp
+from amir_lightning.phantoms.body.canvas import Canvas
+from amir_lightning.phantoms.body.shapes import both, ramp
 
 
 def draw_head(rng: np.random.Generator, canvas: Canvas, uptake: dict[str, float]) -> None:

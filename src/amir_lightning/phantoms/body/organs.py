@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body.canvas import Canvas, both, profile, ramp
+from amir_lightning.phantoms.body.canvas import Canvas
+from amir_lightning.phantoms.body.shapes import both, profile, ramp
 from amir_lightning.phantoms.body.skeleton import cage
 from amir_lightning.phantoms.fields import Array, Points, Triple
 

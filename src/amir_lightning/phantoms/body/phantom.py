@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from amir_lightning.io.volume import Volume, lps_affine
-from amir_lightning.phantoms import fields
-from amir_lightning.phantoms.body.canvas import Canvas, both, profile, section
+from amir_lightning.phantoms import check_size, fields
+from amir_lightning.phantoms.body.canvas import Canvas
 from amir_lightning.phantoms.body.head import draw_head
 from amir_lightning.phantoms.body.lesions import draw_lesions
 from amir_lightning.phantoms.body.organs import draw_abdomen, draw_chest, draw_pelvis
+from amir_lightning.phantoms.body.shapes import both, profile, section
 from amir_lightning.phantoms.body.skeleton import draw_arm_bones, draw_skeleton
 from amir_lightning.phantoms.body.uptake import sample_uptake
 from amir_lightning.phantoms.fields import Array, Grid, Triple
@@ -36,10 +37,16 @@ class Body:
     Attributes:
         size: Voxels per transaxial side of 604.8 mm (paper: 192).
         num_slices: Transaxial slices over 748 mm (paper: 400).
+
+    Raises:
+        InputError: There is nothing to draw on.
     """
 
     size: int = 192
     num_slices: int = 400
+
+    def __post_init__(self) -> None:
+        check_size("body", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
         """One patient: the same seed is the same patient at every size.
@@ -51,9 +58,7 @@ class Body:
             Tracer concentration without noise and blurring, (Z, Y, X) [SUV].
         """
         rng = np.random.default_rng([seed, 0xFD6])
-        counts = (self.num_slices, self.size, self.size)
-        z, y, x = (field / n for field, n in zip(_FIELD_MM, counts, strict=True))
-        grid = Grid(counts, (z, y, x))
+        grid = Grid.over(_FIELD_MM, self.size, self.num_slices)
         build = float(np.clip(rng.normal(0.0, 1.0), -1.6, 1.8))  # slim to stout
         female = bool(rng.random() < 0.5)
         arms_up = bool(rng.random() < 0.4)
@@ -95,7 +100,7 @@ def _arms(rng: np.random.Generator, raised: bool) -> list[list[Triple]]:
 
 def _skin(canvas: Canvas, arms: list[list[Triple]], female: bool) -> tuple[Array, Array]:
     """Signed distances to the skin of trunk with head and thighs, and of the arms [mm]."""
-    z, y, x = canvas.straight
+    z, y, x = canvas.frame.straight
     width, depth, middle = (
         profile(z, _TRUNK_Z, table) for table in (_TRUNK_WIDTH, _TRUNK_DEPTH, _TRUNK_Y)
     )
@@ -107,8 +112,8 @@ def _skin(canvas: Canvas, arms: list[list[Triple]], female: bool) -> tuple[Array
     ) -> None:
         for nodes, radii in shapes:
             corners, reach = np.asarray(nodes), max(radii) + 60
-            w = canvas.window(corners.min(0) - reach, corners.max(0) + reach)
-            shape = fields.capsule(fields.cut(canvas.straight, w), nodes, radii)
+            w = canvas.frame.window(corners.min(0) - reach, corners.max(0) + reach)
+            shape = fields.capsule(fields.cut(canvas.frame.straight, w), nodes, radii)
             distance[w] = fields.smooth_min(distance[w], shape, fillet_mm)
 
     for side in (-1, 1):
@@ -117,8 +122,8 @@ def _skin(canvas: Canvas, arms: list[list[Triple]], female: bool) -> tuple[Array
             add(trunk, [([(462, -92, 70.0 * side), (450, -104, 74.0 * side)], [48, 36])], 18)
     if not female:
         add(trunk, [([(12, -62, 0), (-14, -66, 0)], [22, 24])], 16)
-    w = canvas.window((600, -160, -140), (900, 160, 140))
-    points = fields.cut(canvas.straight, w)
+    w = canvas.frame.window((600, -160, -140), (900, 160, 140))
+    points = fields.cut(canvas.frame.straight, w)
     skull = fields.ellipsoid(points, (802, 8, 0), (78, 96, 75))
     face = fields.ellipsoid(points, (732, -38, 0), (76, 56, 58), exponent=2.5)
     head = fields.smooth_min(skull, face, 30)
@@ -142,7 +147,7 @@ def _soft_tissue(
     fields.paint(image, fields.soft_step(skin, softness), uptake["skin"])
     fat = uptake["fat"] * (1 + np.float32(0.12) * canvas.fine)
     fields.paint(image, fields.soft_step(skin + 3, softness), fat)
-    layer = np.float32(fat_mm) * profile(canvas.straight[0], _TRUNK_Z, _FAT)
+    layer = np.float32(fat_mm) * profile(canvas.frame.straight[0], _TRUNK_Z, _FAT)
     layer = 3 + layer * np.clip(1 + np.float32(0.3) * canvas.coarse, 0.4, 1.8)
     muscle = fields.smooth_min(trunk + layer, limbs + np.float32(4 + 0.3 * fat_mm), 20)
     inside = fields.soft_step(muscle, softness)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from amir_lightning.phantoms.body.canvas import Canvas, both, profile, ramp, section
+from amir_lightning.phantoms.body.canvas import Canvas
+from amir_lightning.phantoms.body.shapes import both, profile, ramp, section
 from amir_lightning.phantoms.fields import Array, Points, Triple
 
 # Upper end plates from L5 upwards: lumbar, thoracic, cervical heights [mm].

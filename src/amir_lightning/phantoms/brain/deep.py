@@ -14,6 +14,7 @@ from amir_lightning.phantoms.fields import (
     capsule,
     ellipsoid,
     rotation,
+    smooth_max,
     smooth_min,
 )
 
@@ -99,8 +100,8 @@ def ventricles(head: Head) -> Array:
     lateral = capsule(p, *LATERAL_VENTRICLE) - wider
     lateral = smooth_min(lateral, capsule(p, *TEMPORAL_HORN) - np.float32(0.6) * wider, 3)
     caudate = ellipsoid(p, (8, -30, 14.5 + head.ventricles_mm), (12, 9, 5), rotation(25))
-    lateral = -smooth_min(-lateral, caudate, 1.5)  # its head indents the frontal horn
-    lateral = -smooth_min(-lateral, p[2] - np.float32(0.8), 1.0)  # septum pellucidum
+    lateral = smooth_max(lateral, -caudate, 1.5)  # its head indents the frontal horn
+    lateral = smooth_max(lateral, np.float32(0.8) - p[2], 1.0)  # septum pellucidum
     third = ellipsoid(p, (-2, -3, 0), (11, 14, max(1.6 + 0.9 * head.ventricles_mm, 0.9)))
     aqueduct = capsule(p, [(-8, 11, 0), (-26, 15, 0), (-40, 22, 0)], [1.2, 1.0, 5.0])
     return np.minimum(np.minimum(lateral, third), aqueduct)
@@ -110,7 +111,7 @@ def cerebellum(head: Head) -> None:
     """Paint the cerebellum under its tent: fine folia around the white core, CSF around it."""
     z, y, x = head.mirrored
     tent = z + 3 + 0.48 * x
-    outline = -smooth_min(-ellipsoid(head.mirrored, (-36, 44, 0), (35, 34, 47)), -tent, 5)
+    outline = smooth_max(ellipsoid(head.mirrored, (-36, 44, 0), (35, 34, 47)), tent, 5)
     outline = outline + 0.7 * head.noise(8.0)
     radius = np.sqrt((y - 12) ** 2 + 0.8 * x**2 + 1.5 * (z + 22) ** 2)
     folia = np.cos(np.float32(np.pi / 3.7) * (radius + 2.2 * head.noise(10.0))) ** 2

@@ -1,13 +1,11 @@
 """The head around the brain: one patient on one grid, the layers of the skull, the orbits."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from amir_lightning.phantoms.brain.t2_signal import signal
 from amir_lightning.phantoms.fields import (
     Array,
+    Floats,
     Grid,
     Points,
     Triple,
@@ -17,12 +15,10 @@ from amir_lightning.phantoms.fields import (
     paint,
     place,
     rotation,
-    smooth_min,
+    smooth_max,
     soft_step,
     warp,
 )
-
-Field = NDArray[np.floating[Any]]
 
 
 class Head:
@@ -62,15 +58,15 @@ class Head:
         """A smooth random field of unit variance on the patient's grid."""
         return lattice_noise(self.rng, self.grid, scale_mm)
 
-    def share(self, distance: Field, blur_mm: float = 0.0) -> Array:
+    def share(self, distance: Floats, blur_mm: float = 0.0) -> Array:
         """Share of each voxel inside a signed distance; a tissue border may be blurred further."""
         return soft_step(np.asarray(distance, np.float32), self._soft + blur_mm)
 
-    def sheet(self, distance: Field, width: Field | float) -> Array:
+    def sheet(self, distance: Floats, width: Floats | float) -> Array:
         """Share of a sheet of half width `width` [mm], also where it is thinner than a voxel."""
         return self.share(distance - width) - self.share(distance + width)
 
-    def paint(self, share: Field, tissue: str, texture: Field | float = 1.0) -> None:
+    def paint(self, share: Floats, tissue: str, texture: Floats | float = 1.0) -> None:
         """Lay a tissue over the image."""
         value = np.asarray(signal(tissue) * texture, np.float32)
         paint(self.image, np.asarray(share, np.float32), value)
@@ -103,7 +99,7 @@ def orbits(head: Head) -> None:
     p = head.mirrored
     z, y, x = p
     roof = z + 20 - 8 * np.exp(-(((x - 33) / 17) ** 2)) + 0.15 * (y + 65)  # dome of each orbit
-    base = -smooth_min(-(y + 42 - 0.012 * (x - 32) ** 2), -roof, 6)
+    base = smooth_max(y + 42 - 0.012 * (x - 32) ** 2, roof, 6)
     within = head.share(np.maximum(base, head.hull - 6))
     floor = head.share(head.hull + 1)  # underside of the frontal lobes
     head.paint(floor * head.share(base - 3.4), "grey", 1 + 0.03 * head.grain)

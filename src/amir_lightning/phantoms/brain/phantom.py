@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume, lps_affine
+from amir_lightning.phantoms import check_size
 from amir_lightning.phantoms.brain.cortex import cerebrum
 from amir_lightning.phantoms.brain.deep import cerebellum, deep_brain, ventricles
 from amir_lightning.phantoms.brain.head import Head, orbits, skull
 from amir_lightning.phantoms.fields import Array, Grid, ellipsoid, rotation
 
-FIELD_OF_VIEW = 240.0  # transaxial [mm]
-SLAB = 84.0  # axial: from the midbrain to the centrum semiovale [mm]
+FIELD_MM = (84.0, 240.0, 240.0)  # z, y, x: from the midbrain to the centrum semiovale
 SLAB_CENTRE = 16.0  # above the plane of the commissures [mm]
 
 
@@ -32,17 +31,11 @@ class Brain:
     num_slices: int = 100
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.num_slices < 1:
-            raise InputError(
-                f"phantom brain has size={self.size} and num_slices={self.num_slices}, expected at "
-                "least 16 and 1; type for instance phantom.size=128 phantom.num_slices=8"
-            )
+        check_size("brain", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
         """Draw the patient with this seed [a.u.]."""
-        pixel = FIELD_OF_VIEW / self.size
-        spacing = (SLAB / self.num_slices, pixel, pixel)
-        grid = Grid((self.num_slices, self.size, self.size), spacing)
+        grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
         skull(head)
         white = cerebrum(head)
@@ -50,7 +43,9 @@ class Brain:
         cerebellum(head)
         deep_brain(head)
         orbits(head)
-        return Volume(_receive(head), lps_affine(spacing), "a.u.", f"phantom brain seed {seed}")
+        return Volume(
+            _receive(head), lps_affine(grid.spacing_mm), "a.u.", f"phantom brain seed {seed}"
+        )
 
 
 def _lesions(head: Head, white: Array) -> None:
