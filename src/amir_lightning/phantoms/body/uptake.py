@@ -1,10 +1,10 @@
 """FDG uptake of normal organs about an hour after injection, as SUVbw [g/mL].
 
-Sources: cerebellum 8.0 +- 2.2, soft palate 2.9 +- 0.9, palatine tonsils 3.5 +- 1.4, sublingual
-glands 3.3 +- 1.5 and testes 2.6 +- 0.6 from Wang et al., Mol Imaging Biol 9:83-90 (2007); liver
-1.9 +- 0.4 from Liu et al., Iran J Radiol 16(2):e84881 (2019); the other organs follow the ranges
-reported for static scans by Wang et al. and by Dias et al., EJNMMI Res 12:15 (2022). Urine and
-myocardium vary most (Shreve et al., Radiographics 19:61-77, 1999).
+The values are rounded and set a realistic contrast between organs; they are not reference values.
+Published means to compare with: cerebellum 8.0, palatine tonsils 3.5, sublingual glands 3.3, testes
+2.6 (Wang et al., Mol Imaging Biol 9:83, 2007); parotid glands 1.9, vocal cords 1.8, tongue 1.4,
+thyroid 1.3 (Nakamoto et al., Radiology 234:879, 2005); liver 1.9 +- 0.4 (Liu et al., Iran J Radiol
+16(2):e84881, 2019). The other organs were set by eye.
 """
 
 import numpy as np

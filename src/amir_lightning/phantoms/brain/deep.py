@@ -1,8 +1,7 @@
 """Ventricles, deep nuclei, brain stem, cerebellum and vessels, as tables of shapes.
 
 Positions are (z, y, |x|) of the standard head in millimetres: both sides are drawn at once, and
-asymmetry comes from the warped coordinates. Proportions follow the usual proportional atlas
-(Talairach and Tournoux, "Co-planar Stereotaxic Atlas of the Human Brain", 1988).
+asymmetry comes from the warped coordinates. Proportions were set by eye.
 """
 
 import numpy as np

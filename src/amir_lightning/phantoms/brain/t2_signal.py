@@ -2,14 +2,16 @@
 
 import numpy as np
 
-REPETITION_TIME = 5726.0  # of the T2-weighted scans of IXI (Philips 3 T) [ms]
+# The T2-weighted scans of IXI at 3 T (brain-development.org, scanner parameters): TR 5725.79 ms.
+REPETITION_TIME = 5726.0  # [ms]
 ECHO_TIME = 100.0  # [ms]
 CSF_SIGNAL = 2000.0  # [a.u.]
 
-# T1 [ms], T2 [ms], proton density. CSF, grey, white and muscle as in BrainWeb (Kwan, Evans, Pike,
-# IEEE TMI 18:1085, 1999). Deep nuclei: T2 falls with their iron (Gelman et al., Radiology 210:759,
-# 1999). Fat: apparent T2 in a fast spin echo (Henkelman et al., JMRI 4:533, 1994). Lesions: between
-# white matter and CSF. Bone, marrow and flow voids: density of what is left of the signal.
+# T1 [ms], T2 [ms], proton density. CSF, grey, white and muscle are those of BrainWeb (Kwan, Evans,
+# Pike, IEEE TMI 18:1085, 1999). The rest was set by eye for a realistic contrast and is no
+# reference: T2 of the deep nuclei falls with their iron (Gelman et al., Radiology 210:759, 1999),
+# fat is bright in a fast spin echo (Henkelman et al., JMRI 2:533, 1992), lesions lie between white
+# matter and CSF, and the density of bone, marrow and flow voids is what is left of their signal.
 TISSUES: dict[str, tuple[float, float, float]] = {
     "csf": (2569, 329, 1.0),
     "grey": (833, 83, 0.86),
