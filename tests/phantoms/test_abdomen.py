@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.io.volume import Volume
-from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.abdomen.phantom import FIELD_MM, Abdomen
 from amir_lightning.phantoms.fields import Grid
+from amir_lightning.phantoms.paths import smooth_path, vessel_tree
 
 SIZE, SLICES = 96, 6
 

@@ -17,7 +17,7 @@ from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
-_VERSION = 1  # raise it when a phantom or a degradation changes what it draws
+_VERSION = 2  # raise it when a phantom or a degradation changes what it draws
 
 
 @dataclass(frozen=True)

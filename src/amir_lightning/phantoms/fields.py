@@ -6,7 +6,7 @@ a triple of float32 arrays (z, y, x) that broadcast; a signed distance is negati
 """
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ class Grid:
         z, y, x = (round(n * step, 3) for n, step in zip(self.shape, self.spacing_mm, strict=True))
         return z, y, x
 
-    @property
+    @cached_property
     def axes(self) -> Points:
         """Coordinates along each axis [mm]: three vectors."""
         z, y, x = (

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
-from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.fields import Array, lattice_noise, soft_step
+from amir_lightning.phantoms.paths import smooth_path, vessel_tree
 
 
 def draw_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -48,15 +48,17 @@ def draw_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
 
 
 def draw_small_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Loops that wander through the lower half, in front of the great vessels."""
+    """Loops that wander in front of the great vessels: low in the belly, and below the stomach."""
     hu, clumps = patient.hu, lattice_noise(rng, canvas.grid, 5.0, octaves=2)
-    for _ in range(17):
+    low = [((-85, -28), (-65, -35), (-55, 90), (-62, -26, 22), (50, 46, 105))] * 17
+    high = [((-26, 14), (-38, -6), (35, 92), (-6, -14, 64), (26, 30, 36))] * 8
+    for z, y, x, home, room in low + high:
         heading = rng.normal(0, 1, 3)
-        nodes = [np.array([rng.uniform(-85, -28), rng.uniform(-65, -35), rng.uniform(-55, 90)])]
+        nodes = [np.array([rng.uniform(*z), rng.uniform(*y), rng.uniform(*x)])]
         for _ in range(7):
             heading = 0.75 * heading + rng.normal(0, 0.8, 3) * (0.7, 1, 1)
-            home = (np.array([-62, -26, 22]) - nodes[-1]) / (50, 46, 105)
-            heading = heading / np.linalg.norm(heading) + 0.4 * home
+            back = (np.array(home) - nodes[-1]) / room
+            heading = heading / np.linalg.norm(heading) + 0.4 * back
             node = nodes[-1] + 22 * heading / np.linalg.norm(heading)
             node[1] = min(node[1], -40 + 0.5 * abs(node[2]))  # the retroperitoneum is behind
             nodes.append(node)

@@ -7,7 +7,6 @@ vertebra, y = 0 the middle between front and back, x > 0 the patient's left.
 import numpy as np
 
 from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
-from amir_lightning.phantoms.abdomen.paths import smooth_path, vessel_tree
 from amir_lightning.phantoms.abdomen.patient import Patient
 from amir_lightning.phantoms.fields import (
     Array,
@@ -17,6 +16,7 @@ from amir_lightning.phantoms.fields import (
     smooth_min,
     soft_step,
 )
+from amir_lightning.phantoms.paths import smooth_path, vessel_tree
 
 
 def draw_organs(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:

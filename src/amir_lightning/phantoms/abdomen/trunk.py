@@ -155,7 +155,9 @@ def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) ->
     flat = np.zeros((1, 1, 1), np.float32)
     column = ellipsoid((flat, y, x), (0, 27, 0), (_FLAT, 16, 22.5), exponent=2.4)
     column += np.float32(0.4) * canvas.edge[window] - 2 * (z / np.float32(14)) ** 2 + 1
-    vertebra = np.maximum(column, np.abs(z) - np.float32(12.5))
+    hollow = 1 - ((y - 27) / np.float32(16)) ** 2 - (x / np.float32(22.5)) ** 2
+    plate = np.abs(z) - np.float32(12.5) + np.float32(2.4) * np.clip(hollow, 0, None)
+    vertebra = np.maximum(column, plate)
     points = (z, y, side)
     arch = [
         capsule(points, [(5, 34, 12), (4, 51, 15)], 4.8),  # pedicle
@@ -169,8 +171,9 @@ def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) ->
     cortical = hu["cortical"] * 0.8
     spongy = hu["trabecular"] * (1 + np.float32(0.09) * fine)
     paint(image, soft_step(column + 1, soft), hu["disc"] + 4 * fine)
-    paint(image, soft_step(vertebra, soft), cortical)
-    paint(image, soft_step(vertebra + np.float32(1.3), soft), spongy)
+    thin = soft_step(column - plate, 1.5)  # end plates are less dense than the walls
+    paint(image, soft_step(vertebra, soft), cortical * (1 - np.float32(0.55) * thin))
+    paint(image, soft_step(vertebra + 1.3 - np.float32(0.6) * thin, soft), spongy)
     paint(image, soft_step(processes, soft), cortical + 100)
     paint(image, soft_step(processes + np.float32(1.9), soft), spongy + 120)
     canal = ellipsoid((flat, y, x), (0, 50.5, 0), (_FLAT, 7.8, 11))

@@ -9,6 +9,7 @@ from amir_lightning.phantoms.body.canvas import Canvas
 from amir_lightning.phantoms.body.shapes import both, profile, ramp
 from amir_lightning.phantoms.body.skeleton import cage
 from amir_lightning.phantoms.fields import Array, Points, Triple
+from amir_lightning.phantoms.paths import smooth_path
 
 _HEART_AXIS = np.array([-0.42, -0.60, 0.68], np.float32)  # base to apex: down, front, left
 
@@ -150,17 +151,21 @@ def _colon(rng: np.random.Generator, canvas: Canvas, wall: float) -> None:
     frame = [(140, -24, -76), (190, 0, -98), (252, 8, -104), (244, -40, -84), (sag, -66, -10)]
     frame += [(258, -48, 76), (312, 4, 106), (250, 22, 108), (180, 12, 98), (130, -8, 80)]
     frame += [(98, -22, 50), (118, -4, 18), (106, 34, -12), (80, 54, 2), (30, 46, 0)]
-    path: list[Triple] = [(float(z), float(y), float(x)) for z, y, x in frame]
     radii = [26, 24, 22, 20, 19, 18, 18, 15, 14, 14, 13, 13, 14, 16, 12]
-    activity = wall * np.exp(rng.normal(-0.25, 0.45, len(path)))
-    gas = rng.random(len(path)) < 0.35
+    activity = wall * np.exp(rng.normal(-0.25, 0.45, len(frame)))
+    gas = rng.random(len(frame)) < 0.35
+    path, at = smooth_path(frame, pieces=3), np.arange(len(frame))
+    along = np.linspace(0, at[-1], len(path))
+    width, hot = np.interp(along, at, radii), np.interp(along, at, activity)
+    lumen = []
     for i, (a, b) in enumerate(pairwise(path)):
-        region = canvas.around([a, b], 30)
-        haustra = 2.5 * region.fine
-        distance = fields.capsule(region.points, [a, b], radii[i : i + 2]) + haustra
+        region = canvas.around([tuple(a), tuple(b)], 30)
+        distance = fields.capsule(region.points, [a, b], width[i : i + 2]) + 2.5 * region.fine
         distance = both(distance, cage(region.points) + 1)
-        region.paint(distance, float(activity[i]) * (1 + np.float32(0.2) * region.fine))
-        region.paint(distance + 8, 0.12 if gas[i] else 0.45 + 0.3 * float(activity[i]))
+        region.paint(distance, float(hot[i]) * (1 + np.float32(0.2) * region.fine))
+        lumen.append((region, distance, 0.12 if gas[i // 3] else 0.45 + 0.3 * float(hot[i])))
+    for region, distance, content in lumen:  # after all walls: no wall crosses the bowel
+        region.paint(distance + 8, content)
 
 
 def _kidney(

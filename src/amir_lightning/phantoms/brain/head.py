@@ -98,7 +98,7 @@ def orbits(head: Head) -> None:
     """Paint what lies below the frontal lobes: sphenoid, ethmoid cells, orbits with the globes."""
     p = head.mirrored
     z, y, x = p
-    roof = z + 20 - 8 * np.exp(-(((x - 33) / 17) ** 2)) + 0.15 * (y + 65)  # dome of each orbit
+    roof = z + 26 - 8 * np.exp(-(((x - 33) / 17) ** 2)) + 0.15 * (y + 65)  # dome of each orbit
     base = smooth_max(y + 42 - 0.012 * (x - 32) ** 2, roof, 6)
     within = head.share(np.maximum(base, head.hull - 6))
     floor = head.share(head.hull + 1)  # underside of the frontal lobes

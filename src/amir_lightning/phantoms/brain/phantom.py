@@ -12,7 +12,7 @@ from amir_lightning.phantoms.brain.head import Head, orbits, skull
 from amir_lightning.phantoms.fields import Array, Grid, ellipsoid, rotation
 
 FIELD_MM = (84.0, 240.0, 240.0)  # z, y, x: from the midbrain to the centrum semiovale
-SLAB_CENTRE = 16.0  # above the plane of the commissures [mm]
+SLAB_CENTRE = 20.0  # above the plane of the commissures [mm]
 
 
 @dataclass(frozen=True)
