@@ -1,4 +1,4 @@
-"""What the tests of the public commands share: tiny patients, a tiny network, commands in-process."""
+"""What the tests of the public commands share: tiny patients, a tiny network, commands."""
 
 import os
 import sys
@@ -24,6 +24,7 @@ TINY = [
     "validation.every=2",
     "validation.slices=2",
     "trainer.max_steps=4",
+    "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
     "callbacks.samples.per_task=1",
     "logger=csv",
@@ -53,6 +54,7 @@ def command(
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> Command:
     """Run ``python -m amir_lightning.<name> <options>`` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
@@ -64,13 +66,14 @@ def command(
         monkeypatch.setattr(sys, "argv", argv)
         GlobalHydra.instance().clear()
         capsys.readouterr()
+        caplog.clear()
         try:
             import_module(f"amir_lightning.{name}").main()
             status = 0
         except SystemExit as exit_:
             status = exit_.code if isinstance(exit_.code, int) else 1
         captured = capsys.readouterr()
-        return Finished(status, captured.out, captured.err)
+        return Finished(status, captured.out, captured.err + caplog.text)
 
     return run
 

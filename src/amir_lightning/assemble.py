@@ -138,7 +138,6 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the data module deals out the slices itself
             enable_model_summary=False,
-            log_every_n_steps=10,
             **options,
         )
     except (TypeError, ValueError, RuntimeError) as error:

@@ -27,12 +27,11 @@ def main(cfg: DictConfig) -> None:
     )
     from amir_lightning.metrics import METRICS, summarise
     from amir_lightning.scores import print_scores, write_scores
-    from amir_lightning.training import saved_config
 
     if cfg.split not in ("train", "val", "test"):
         raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
     folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    run = saved_config(folder)
+    run = runs.saved_config(folder)
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source

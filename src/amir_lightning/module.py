@@ -24,8 +24,9 @@ class RestorationModule(pl.LightningModule):
     All arguments but the network are plain dictionaries, lists, numbers and strings, so that every
     checkpoint loads with ``weights_only=True``.
 
-    The balance loss is computed over the patches of each process: a squared coefficient of variation
-    of one process's tokens, averaged by DDP with the gradients, not that of the global batch.
+    The balance loss is computed over the patches of each process: a squared coefficient of
+    variation of one process's tokens, averaged by DDP with the gradients, not that of the global
+    batch.
 
     Args:
         network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].

@@ -54,8 +54,10 @@ def comparison(
     """
     window = task.display_window
     return row(
-        [grey(lq, window), grey(restored, window), grey(hq, window)]
-        + [heat(restored - hq, task.error_window)],
+        [
+            *(grey(image, window) for image in (lq, restored, hq)),
+            heat(restored - hq, task.error_window),
+        ],
         [
             f"LQ {captions[0]}",
             f"restored {captions[1]}",

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 
@@ -52,6 +54,22 @@ def find_run(name: str, runs_dir: Path) -> Path:
     newest = sorted(started, key=lambda path: started[path])[-3:]
     listed = f"; the newest are {', '.join(path.name for path in newest)}" if newest else ""
     raise InputError(f"there is no run '{name}' in {runs_dir}{listed} (run=last is the newest)")
+
+
+def saved_config(folder: Path) -> DictConfig:
+    """The resolved configuration that a run folder holds.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    path = folder / "config.yaml"
+    try:
+        saved = OmegaConf.load(path)
+    except Exception as error:  # OSError, or one of the YAML parser's many
+        raise InputError(f"{path} cannot be read; choose another run, or train again") from error
+    if not isinstance(saved, DictConfig):
+        raise InputError(f"{path} is not a configuration; choose another run, or train again")
+    return saved
 
 
 def read_json(path: Path) -> dict[str, Any]:

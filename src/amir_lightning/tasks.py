@@ -61,7 +61,7 @@ class Task:
             if key not in config or key not in expected:
                 state = "has no" if key in expected else "has an unknown"
                 raise InputError(
-                    f"task {name} {state} key '{key}'; a task file has exactly {', '.join(expected)} "
+                    f"task {name} {state} key '{key}'; a task has exactly {', '.join(expected)} "
                     f"(compare {CONF_DIR / 'tasks' / 'mri.yaml'})"
                 )
         if config["plane"] not in get_args(Plane):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,12 +89,11 @@ def open_run(cfg: DictConfig) -> Run:
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN and str(cfg.trainer.strategy).startswith("ddp"):
-        if cfg.trainer.strategy == "ddp":
-            raise InputError(
-                "-m with strategy ddp would start the whole sweep once per process; type "
-                "trainer.strategy=ddp_spawn, or start one command per run"
-            )
+    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.strategy == "ddp":
+        raise InputError(
+            "-m with strategy ddp would start the whole sweep once per process; type "
+            "trainer.strategy=ddp_spawn, or start one command per run"
+        )
     if cfg.run is not None:
         return _resumed(cfg, list(hydra.overrides.task))
     tasks = active_tasks(cfg)
@@ -131,6 +131,7 @@ def train(run: Run) -> float | None:
     trainer = build_trainer(cfg, run.folder, loggers)
     data = build_data(cfg, run.stores)
     record = _record(run, trainer, module)
+    new = not run.folder.exists()
     if trainer.is_global_zero:
         run.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
@@ -149,10 +150,15 @@ def train(run: Run) -> float | None:
         best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
         status = "finished"
+    except InputError:
+        if new and trainer.is_global_zero and not run.last.exists():
+            _close_wandb()
+            shutil.rmtree(run.folder)  # a mistake that stopped the run before it began
+        raise
     finally:
-        if trainer.is_global_zero:
-            _update(run, {"status": status, "finished": runs.now(), "step": trainer.global_step})
         _close_wandb()
+        if trainer.is_global_zero and run.folder.exists():
+            _update(run, {"status": status, "finished": runs.now(), "step": trainer.global_step})
     if not trainer.is_global_zero or module.summary is None:
         return None  # rank zero writes
     scores = module.summary.flat("test")
@@ -188,7 +194,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
                 "that option, or leave out run= to start another run"
             )
     folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    saved = saved_config(folder)
+    saved = runs.saved_config(folder)
     for override in overrides:
         key = override.split("=")[0]
         if key.startswith("trainer."):
@@ -207,22 +213,6 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
                 f"{data[name]}, then {fingerprint['fingerprint']}); start a new run without run="
             )
     return Run(merged, folder, tasks, stores, data)
-
-
-def saved_config(folder: Path) -> DictConfig:
-    """The resolved configuration that a run folder holds.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
-    path = folder / "config.yaml"
-    try:
-        saved = OmegaConf.load(path)
-    except Exception as error:  # OSError, or one of the YAML parser's many
-        raise InputError(f"{path} cannot be read; choose another run, or train again") from error
-    if not isinstance(saved, DictConfig):
-        raise InputError(f"{path} is not a configuration; choose another run, or train again")
-    return saved
 
 
 def _content(cfg: DictConfig, tasks: list[Task], data: Mapping[str, str]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ class MultiTaskDataModule(pl.LightningDataModule):
         for part, path in zip(parts, self.stores.values(), strict=True):
             if not len(part):
                 raise InputError(
-                    f"{path} holds no {split} slices; prepare it with more patients or other "
-                    f"fractions: python -m amir_lightning.prepare task={part.task.name} raw_dir=<folder>"
+                    f"{path} holds no {split} slices; prepare it with another split: python -m "
+                    f"amir_lightning.prepare task={part.task.name} raw_dir=<folder>"
                 )
         return parts
 

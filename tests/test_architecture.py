@@ -1,0 +1,82 @@
+"""Data flows one way: each room imports only from the rooms before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "amir_lightning"
+
+# Room -> rooms that it may import from. Leaves are errors, config and tasks.
+ALLOWED = {
+    "errors": set(),
+    "config": set(),
+    "tasks": {"config", "errors"},
+    "io": {"errors", "tasks"},
+    "phantoms": {"io", "errors"},
+    "degradation": {"errors"},
+    "data": {"io", "degradation", "tasks", "errors", "config"},
+    "networks": {"errors"},
+    "losses": set(),
+    "metrics": {"tasks", "errors"},
+    "pictures": {"tasks"},
+    "scores": {"metrics", "tasks", "errors"},
+    "module": {"data", "losses", "metrics", "networks", "tasks"},
+    "callbacks": {"module", "data", "pictures"},
+}
+THIRD_PARTY = {
+    "networks": {"torch", "einops"},
+    "losses": {"torch"},
+    "degradation": {"torch", "numpy"},
+    "phantoms": {"numpy"},
+}
+MODULES = sorted(SRC.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "amir_lightning":
+                names |= {f"amir_lightning.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SRC)))
+def test_imports_follow_the_data(path: Path) -> None:
+    own = room(path)
+    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("amir_lightning.")}
+    if own in ALLOWED:
+        assert rooms - {own} <= ALLOWED[own]
+    entries = {"train", "evaluate", "prepare", "bench", "contact_sheet"}
+    assert not rooms & entries, "nothing imports an entry point"
+
+
+@pytest.mark.parametrize("own", sorted(THIRD_PARTY))
+def test_rooms_that_need_little(own: str) -> None:
+    for path in MODULES:
+        if room(path) != own:
+            continue
+        outside = {name.split(".")[0] for name in imported(path)} - {"amir_lightning"}
+        known = {"torch", "numpy", "einops", "lightning", "hydra", "omegaconf", "scipy", "h5py"}
+        assert outside & known <= THIRD_PARTY[own], path
+
+
+def test_no_file_is_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
+    assert not {path.name for path, length in lengths.items() if length > 300}
+
+
+def test_no_machine_paths() -> None:
+    for path in [*MODULES, *(SRC.parents[1] / "conf").rglob("*.yaml")]:
+        text = path.read_text()
+        assert "/home/" not in text, path
+        assert "/root/" not in text, path
