@@ -1,0 +1,206 @@
+"""AMIR, the network of Fig. 2: Restormer with task-adaptive routing.
+
+Yang et al., "All-In-One Medical Image Restoration via Task-Adaptive Routing", MICCAI 2024, Sec. 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks import official
+from amir_lightning.networks.arguments import one_of
+from amir_lightning.networks.experts import Fusion
+from amir_lightning.networks.gating import GateMap, GateOrder
+from amir_lightning.networks.instruction import (
+    InstructionActivation,
+    MixtureHead,
+    RoutingInstructionNetwork,
+)
+from amir_lightning.networks.restormer import Restormer
+from amir_lightning.networks.routing import ChannelMode, ChannelRouting, SpatialRouting
+
+
+class Routed(NamedTuple):
+    """A restored image and how the network came to it; gradients flow through every field.
+
+    Attributes:
+        image: Restored images, (B, in_channels, H, W).
+        balance: Balance loss, summed over the spatial routing modules, scalar. In evaluation it is
+            that of the gates without noise, for monitoring.
+        gates: Expert weights of each pixel before encoder levels 1 to 3, each (B, H', W', M), with
+            H' and W' the padded size over 1, 2 and 4.
+        mixture: Weights alpha of the dictionary entries, (B, N).
+        instruction: Routing instruction, (B, instruction_size).
+    """
+
+    image: Tensor
+    balance: Tensor
+    gates: tuple[Tensor, ...]
+    mixture: Tensor
+    instruction: Tensor
+
+
+class AMIR(Restormer):
+    """All-in-one medical image restoration by task-adaptive routing.
+
+    The instruction network reads the task from the image; a spatial routing module precedes each
+    encoder level and a channel routing module the bottleneck and each decoder level (Sec. 2.1).
+
+    Deviation: where the paper and the released code differ, the defaults are the released behaviour
+    with N=32, which has the 23.54 M parameters of Table 4. The arguments from `num_instructions` on
+    that are marked with an equation choose the literal paper instead.
+
+    Args:
+        in_channels: Channels of the images.
+        width: Channels C of the first level, an even number.
+        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        refinement_depth: Blocks after the decoder.
+        heads: Attention heads of levels 1 to 4.
+        ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
+        instruction_size: Length of the instruction and of each dictionary entry.
+        num_experts: Experts M of each spatial routing module.
+        top_k: Experts K that each pixel uses.
+        num_instructions: Dictionary entries N; paper: 16.
+        mixture_head: Eq. (1), "linear" layer after the pooling, or "pooled": paper.
+        instruction_activation: Eq. (1), "gelu" of the mixed dictionary, or "none": paper.
+        gate_map: Eq. (2), "noisy" without bias, or "plain" fully connected layer: paper.
+        gate_order: Eq. (2), "topk_softmax", gates sum to 1, or "softmax_topk": paper.
+        fusion: Eq. (3), "logsumexp" of the experts, or weighted "sum": paper.
+        expert_ratio: Eq. (3), hidden units of an expert per channel; the paper says "MLP".
+        spatial_residual: Eq. (3), features plus fused experts; paper: False.
+        channel_mode: Eq. (4), "affine" change under the mask, or "mask" alone: paper.
+        refinement_routing: Whether a channel routing module precedes the refinement, too.
+
+    Raises:
+        InputError: An argument is out of range or not among its choices.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        width: int = 42,
+        depths: Sequence[int] = (5, 7, 7, 9),
+        refinement_depth: int = 4,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.66,
+        instruction_size: int = 256,
+        num_experts: int = 4,
+        top_k: int = 2,
+        num_instructions: int = 32,
+        mixture_head: MixtureHead = "linear",
+        instruction_activation: InstructionActivation = "gelu",
+        gate_map: GateMap = "noisy",
+        gate_order: GateOrder = "topk_softmax",
+        fusion: Fusion = "logsumexp",
+        expert_ratio: float = 2.66,
+        spatial_residual: bool = True,
+        channel_mode: ChannelMode = "affine",
+        refinement_routing: bool = False,
+    ) -> None:
+        super().__init__(in_channels, width, depths, refinement_depth, heads, ffn_expansion_factor)
+        one_of("refinement_routing", refinement_routing, (True, False))
+        self.switches: dict[str, object] = {
+            "top_k": top_k,
+            "mixture_head": mixture_head,
+            "instruction_activation": instruction_activation,
+            "gate_map": gate_map,
+            "gate_order": gate_order,
+            "fusion": fusion,
+            "spatial_residual": spatial_residual,
+            "channel_mode": channel_mode,
+            "refinement_routing": refinement_routing,
+        }
+        self.instruct = RoutingInstructionNetwork(
+            in_channels, num_instructions, instruction_size, mixture_head, instruction_activation
+        )
+        self.spatial_routing = nn.ModuleDict(
+            {
+                stage: SpatialRouting(
+                    self.stage_channels[stage],
+                    instruction_size,
+                    num_experts,
+                    top_k,
+                    expert_ratio,
+                    gate_map,
+                    gate_order,
+                    fusion,
+                    spatial_residual,
+                )
+                for stage in ("encoder1", "encoder2", "encoder3")
+            }
+        )
+        channel_stages = ["bottleneck", "decoder3", "decoder2", "decoder1"]
+        self.channel_routing = nn.ModuleDict(
+            {
+                stage: ChannelRouting(self.stage_channels[stage], instruction_size, channel_mode)
+                for stage in channel_stages + ["refinement"] * refinement_routing
+            }
+        )
+
+    def restore(self, lq: Tensor) -> Tensor:
+        """Restore (B, in_channels, H, W), H and W multiples of 8."""
+        return self._route_fitting(lq).image
+
+    def route(self, lq: Tensor) -> Routed:
+        """Restore images of any size and report balance loss, gates and instruction.
+
+        Args:
+            lq: Low-quality images, (B, in_channels, H, W), H and W at least 9.
+
+        Raises:
+            InputError: H or W is below 9.
+        """
+        routed = self._route_fitting(self.pad(lq))
+        return routed._replace(image=self.crop(routed.image, lq))
+
+    def _route_fitting(self, lq: Tensor) -> Routed:
+        mixture, instruction = self.instruct(lq)
+        gates: list[Tensor] = []
+        balances: list[Tensor] = []
+
+        def route(stage: str, features: Tensor) -> Tensor:
+            if stage in self.spatial_routing:
+                features, stage_gates, balance = self.spatial_routing[stage](features, instruction)
+                gates.append(stage_gates)
+                balances.append(balance)
+            elif stage in self.channel_routing:
+                features = self.channel_routing[stage](features, instruction)
+            return features
+
+        image = self.traverse(lq, route)
+        return Routed(image, torch.stack(balances).sum(), tuple(gates), mixture, instruction)
+
+    @classmethod
+    def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
+        """Build the network of a checkpoint of the authors' release.
+
+        Sizes are inferred from the shapes, the switches are those of the release.
+
+        Args:
+            source: The checkpoint file, or its parameters by official name.
+
+        Raises:
+            InputError: The file is unreadable, or a name or shape is not that of the release.
+        """
+        state = official.read(source)
+        network = cls(**official.infer_sizes(state)._asdict())
+        network.load_state_dict(official.import_state(state, network.state_dict()))
+        return network
+
+    def to_official(self) -> dict[str, Tensor]:
+        """Return a copy of the parameters under official names, the inverse of `from_official`.
+
+        Raises:
+            InputError: A switch is not that of the release.
+        """
+        for name, value in official.SWITCHES.items():
+            if self.switches[name] != value:
+                raise InputError(
+                    f"{name} is {self.switches[name]}, but official checkpoints stand for "
+                    f"{name}={value}; only a network of that setting has official names"
+                )
+        return official.export_state(self.state_dict())

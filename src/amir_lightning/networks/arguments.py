@@ -1,0 +1,64 @@
+"""Checks of constructor arguments, so that a wrong option is one sentence and not a shape error."""
+
+from collections.abc import Sequence
+
+from amir_lightning.errors import InputError
+
+
+def one_of(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a value that is not among the choices.
+
+    Raises:
+        InputError: The value is another one.
+    """
+    if value not in choices:
+        options = " or ".join(f"{name}={choice}" for choice in choices)
+        raise InputError(f"{name} is {value!r}; type {options}")
+
+
+def at_least(minimum: float, **values: float) -> None:
+    """Refuse a number below the minimum.
+
+    Raises:
+        InputError: A value is lower or no number.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+            raise InputError(
+                f"{name} is {value!r}, expected a number of at least {minimum}; "
+                f"type for example {name}={minimum}"
+            )
+
+
+def whole(minimum: int, **values: int) -> None:
+    """Refuse what is not a whole number from the minimum on.
+
+    Raises:
+        InputError: A value is lower or not a whole number.
+    """
+    for name, value in values.items():
+        if not _is_whole(value, minimum):
+            raise InputError(
+                f"{name} is {value!r}, expected a whole number of at least {minimum}; "
+                f"type for example {name}={max(minimum, 1)}"
+            )
+
+
+def whole_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
+    """Take a list or tuple of so many whole numbers from 1 on as a tuple.
+
+    Raises:
+        InputError: The length is another, or an entry is lower or not a whole number.
+    """
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    if not listed or len(values) != length or not all(_is_whole(value, 1) for value in values):
+        found = list(values) if listed else repr(values)
+        raise InputError(
+            f"{name} is {found}, expected {length} whole numbers of at least 1; "
+            f"type for example {name}=[{','.join(['1'] * length)}]"
+        )
+    return tuple(values)
+
+
+def _is_whole(value: object, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum

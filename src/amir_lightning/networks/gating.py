@@ -1,0 +1,152 @@
+"""Choice of the experts of each token, Sec. 2.2, Eq. (2), and the balance of that choice.
+
+The gate is that of N. Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated
+Mixture-of-Experts Layer", ICLR 2017, with the routing instruction as second input.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.arguments import one_of, whole
+
+GateMap = Literal["noisy", "plain"]
+GateOrder = Literal["topk_softmax", "softmax_topk"]
+
+_NOISE_FLOOR = 0.01  # smallest standard deviation of the gate noise, as released
+
+
+class Gating(NamedTuple):
+    """Expert weights of each token.
+
+    Attributes:
+        log_weights: Logarithm of the gates, -inf for experts that are not chosen, (B, T, M).
+        balance: Balance loss, scalar.
+    """
+
+    log_weights: Tensor
+    balance: Tensor
+
+
+class TopKGate(nn.Module):
+    """Weigh K of M experts for each token x under the instruction p.
+
+    Eq. (2): `gates = TopK(softmax(FC([x, p])))`; p is the instruction, projected to C channels.
+
+    Deviation: as released, the map has no bias and adds learned Gaussian noise while training, and
+    the K largest logits are chosen before the softmax, so that the gates sum to one. `gate_map` and
+    `gate_order` choose between this and the literal equation.
+
+    The balance loss is the squared variation, over the experts, of their importance (sum of their
+    gates) plus that of their load (smooth count of their tokens). The plain gate has no smooth
+    count, so that its balance loss is the importance alone; in evaluation the noisy gate takes the
+    plain count.
+
+    Args:
+        channels: Channels C of a token.
+        num_experts: Experts M.
+        top_k: Experts K that each token uses.
+        gate_map: "noisy": learned noise and no bias, "plain": a fully connected layer.
+        gate_order: "topk_softmax": gates sum to 1, "softmax_topk": to less than 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_experts: int,
+        top_k: int,
+        gate_map: GateMap,
+        gate_order: GateOrder,
+    ) -> None:
+        super().__init__()
+        whole(1, num_experts=num_experts, top_k=top_k)
+        if top_k > num_experts:
+            raise InputError(
+                f"top_k is {top_k} with num_experts={num_experts}; "
+                f"type top_k= with a number from 1 to {num_experts}"
+            )
+        one_of("gate_map", gate_map, get_args(GateMap))
+        one_of("gate_order", gate_order, get_args(GateOrder))
+        self.top_k, self.gate_order = top_k, gate_order
+        if gate_map == "noisy":
+            self.weight = nn.Parameter(torch.randn(2 * channels, num_experts))
+            self.noise_weight = nn.Parameter(torch.zeros(2 * channels, num_experts))
+            self.register_parameter("bias", None)
+        else:
+            bound = (2 * channels) ** -0.5  # the initialisation of nn.Linear
+            self.weight = nn.Parameter(
+                torch.empty(2 * channels, num_experts).uniform_(-bound, bound)
+            )
+            self.bias = nn.Parameter(torch.empty(num_experts).uniform_(-bound, bound))
+            self.register_parameter("noise_weight", None)
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Gating:
+        """Choose and weigh experts.
+
+        Training noise comes from torch's process-wide generator, which the training loop seeds at
+        each step; evaluation has no noise.
+
+        Args:
+            tokens: Features of each pixel, (B, T, C).
+            context: Projected instruction of each image, (B, C).
+        """
+        clean = _joint_map(tokens, context, self.weight)
+        if self.bias is not None:
+            clean = clean + self.bias
+        logits, deviation = clean, None
+        if self.noise_weight is not None and self.training:
+            deviation = F.softplus(_joint_map(tokens, context, self.noise_weight)) + _NOISE_FLOOR
+            logits = clean + deviation * torch.randn_like(clean)
+
+        # A choice by index stays K experts when logits tie.
+        chosen = torch.zeros_like(logits, dtype=torch.bool)
+        chosen = chosen.scatter(-1, logits.topk(self.top_k, dim=-1).indices, True)
+        if self.gate_order == "topk_softmax":
+            log_weights = logits.masked_fill(~chosen, -torch.inf).log_softmax(dim=-1)
+        else:
+            log_weights = logits.log_softmax(dim=-1).masked_fill(~chosen, -torch.inf)
+
+        balance = squared_variation(log_weights.exp().sum(dim=(0, 1)))
+        if deviation is not None and self.top_k < clean.shape[-1]:
+            load = expected_load(clean, logits, deviation, self.top_k).sum(dim=(0, 1))
+            balance = balance + squared_variation(load)
+        elif self.noise_weight is not None:
+            balance = balance + squared_variation(chosen.sum(dim=(0, 1)).to(balance.dtype))
+        return Gating(log_weights, balance)
+
+
+def _joint_map(tokens: Tensor, context: Tensor, weight: Tensor) -> Tensor:
+    """Return `[x; p] W` without copying p to every token, (B, T, M)."""
+    channels = tokens.shape[-1]
+    return tokens @ weight[:channels] + (context @ weight[channels:]).unsqueeze(1)
+
+
+def expected_load(clean: Tensor, logits: Tensor, deviation: Tensor, top_k: int) -> Tensor:
+    """Probability that new noise would leave an expert among the K of its token.
+
+    This is the smooth stand-in for the count of tokens of an expert: `Phi((c_e - t_e) / sigma_e)`,
+    where t_e is the K-th largest of the other experts' noisy logits.
+
+    Args:
+        clean: Logits c without noise, (..., M), M > K.
+        logits: Logits with noise, (..., M).
+        deviation: Standard deviations sigma of the noise, (..., M).
+        top_k: Chosen experts K.
+    """
+    largest = logits.topk(top_k + 1, dim=-1).values
+    first_out, last_in = largest[..., top_k:], largest[..., top_k - 1 : top_k]
+    threshold = torch.where(logits > first_out, first_out, last_in)
+    return torch.special.ndtr((clean - threshold) / deviation)
+
+
+def squared_variation(amounts: Tensor) -> Tensor:
+    """Squared coefficient of variation, `var / (mean^2 + 1e-10)` with unbiased variance.
+
+    Zero for equal amounts, and for a single one.
+    """
+    if amounts.numel() < 2:
+        return torch.zeros_like(amounts).sum()
+    return amounts.var() / (amounts.mean().square() + 1e-10)

@@ -1,0 +1,84 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.blocks import (
+    Downsample,
+    GatedFeedForward,
+    LayerNorm,
+    TransformerBlock,
+    TransposedAttention,
+    Upsample,
+)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_layer_norm_normalises_the_channels_of_each_pixel(layout: torch.memory_format) -> None:
+    norm = LayerNorm(6)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    features = torch.randn(2, 6, 5, 4).contiguous(memory_format=layout)
+    mean = features.mean(1, keepdim=True)
+    variance = (features - mean).square().mean(1, keepdim=True)
+    expected = (features - mean) / (variance + 1e-5).sqrt()
+    expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(norm(features), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attention_follows_its_formula_head_by_head(heads: int) -> None:
+    channels, height, width = 8, 6, 5
+    attention = TransposedAttention(channels, heads)
+    with torch.no_grad():
+        attention.temperature.uniform_(0.5, 2)
+    features = torch.randn(2, channels, height, width)
+    qkv = F.conv2d(features, attention.project_in.weight)
+    qkv = F.conv2d(qkv, attention.depthwise.weight, padding=1, groups=3 * channels)
+    query, key, value = (part.flatten(2) for part in qkv.chunk(3, dim=1))
+    size = channels // heads
+    mixed = torch.empty(2, channels, height * width)
+    for image in range(2):
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            q, k = F.normalize(query[image, rows], dim=1), F.normalize(key[image, rows], dim=1)
+            weights = torch.softmax(q @ k.T * attention.temperature[head, 0, 0], dim=1)
+            mixed[image, rows] = weights @ value[image, rows]
+    expected = F.conv2d(mixed.unflatten(2, (height, width)), attention.project_out.weight)
+    torch.testing.assert_close(attention(features), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_attention_in_float16_survives_products_beyond_its_range() -> None:
+    attention = TransposedAttention(4, 1)
+    features = 3e3 * torch.randn(1, 4, 32, 32)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert attention(features).isfinite().all()
+
+
+def test_heads_must_divide_the_channels() -> None:
+    with pytest.raises(InputError, match="heads has 3, which does not divide the 8 channels"):
+        TransposedAttention(8, 3)
+
+
+def test_feed_forward_gates_the_second_half_by_the_first() -> None:
+    feed_forward = GatedFeedForward(5, 2.66)
+    assert feed_forward.project_out.in_channels == 13, "int(13.3) is rounded down"
+    features = torch.randn(1, 5, 4, 4)
+    hidden = feed_forward.depthwise(feed_forward.project_in(features))
+    gate, value = hidden[:, :13], hidden[:, 13:]
+    gelu = gate * 0.5 * (1 + torch.erf(gate / 2**0.5))
+    torch.testing.assert_close(feed_forward(features), feed_forward.project_out(gelu * value))
+
+
+def test_block_adds_attention_then_feed_forward() -> None:
+    block = TransformerBlock(4, 2, 2.66)
+    features = torch.randn(1, 4, 4, 4)
+    middle = features + block.attention(block.norm1(features))
+    torch.testing.assert_close(block(features), middle + block.feed_forward(block.norm2(middle)))
+
+
+def test_scales_halve_and_double() -> None:
+    features = torch.randn(1, 8, 4, 6)
+    assert Downsample(8)(features).shape == (1, 16, 2, 3)
+    assert Upsample(8)(features).shape == (1, 4, 8, 12)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.experts import Experts, fuse
+
+T, C, M = 40, 6, 4
+
+
+def sparse_log_weights(top_k: int = 2) -> torch.Tensor:
+    logits = torch.randn(T, M, generator=torch.Generator().manual_seed(2))
+    threshold = logits.topk(top_k).values[:, -1:]
+    return logits.masked_fill(logits < threshold, -torch.inf).log_softmax(-1)
+
+
+@pytest.mark.parametrize("fusion", ["sum", "logsumexp"])
+def test_dense_evaluation_equals_a_loop_over_chosen_experts(fusion: str) -> None:
+    experts, tokens, log_weights = Experts(C, M, 2.66), torch.randn(T, C), sparse_log_weights()
+    fused = fuse(experts(tokens), log_weights, fusion)  # type: ignore[arg-type]
+    for token, weights, ours in zip(tokens, log_weights.exp(), fused, strict=True):
+        expected = torch.zeros(C)
+        for e in weights.nonzero().flatten():
+            hidden = F.linear(token, experts.hidden_weight[e], experts.hidden_bias[e])
+            output = F.linear(F.gelu(hidden), experts.output_weight[e], experts.output_bias[e])
+            expected = expected + weights[e] * (output if fusion == "sum" else output.exp())
+        if fusion == "logsumexp":
+            expected = expected.log()
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("magnitude", [1e4, -1e4])
+def test_fusion_of_large_activations_neither_overflows_nor_underflows(magnitude: float) -> None:
+    outputs = torch.full((M, T, C), magnitude, requires_grad=True)
+    fused = fuse(outputs, sparse_log_weights(), "logsumexp")
+    torch.testing.assert_close(fused, torch.full((T, C), magnitude))
+    fused.sum().backward()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("fusion", ["sum", "logsumexp"])
+def test_an_expert_without_tokens_is_no_special_case(fusion: str) -> None:
+    log_weights = torch.full((T, M), -torch.inf)
+    log_weights[:, 1] = 0
+    experts = Experts(C, M, 2.66)
+    tokens = torch.randn(T, C)
+    outputs = experts(tokens)
+    fused = fuse(outputs, log_weights, fusion)  # type: ignore[arg-type]
+    torch.testing.assert_close(fused, outputs[1])
+    fused.sum().backward()
+    assert experts.hidden_weight.grad is not None
+    assert not experts.hidden_weight.grad[0].any()
+    assert experts.hidden_weight.grad[1].any()
+    assert experts.hidden_weight.grad.isfinite().all()
+
+
+def test_start_is_that_of_linear_layers() -> None:
+    experts = Experts(64, M, 2.66)
+    assert experts.hidden_weight.shape == (M, 170, 64)
+    for weight, fan_in in ((experts.hidden_weight, 64), (experts.output_weight, 170)):
+        assert weight.abs().max() <= fan_in**-0.5
+        assert weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.05)
+
+
+def test_no_hidden_unit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expert_ratio is 0\.1, which leaves no hidden unit"):
+        Experts(8, M, 0.1)

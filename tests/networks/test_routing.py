@@ -1,0 +1,114 @@
+import pytest
+import torch
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.routing import ChannelRouting, SpatialRouting
+
+C, S, M = 6, 5, 4
+RELEASED = (S, M, 2, 2.66, "noisy", "topk_softmax", "logsumexp", True)
+LITERAL = (S, M, 2, 2.66, "plain", "softmax_topk", "sum", False)
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def expert_outputs(module: SpatialRouting, token: torch.Tensor) -> torch.Tensor:
+    return module.experts(token[None])[:, 0]
+
+
+@pytest.mark.parametrize("form", [RELEASED, LITERAL])
+def test_each_pixel_follows_equations_2_and_3(form: tuple) -> None:
+    module = SpatialRouting(C, *form).eval()
+    features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
+    routed, gates, _ = module(features, instruction)
+    for b, i, j in [(0, 0, 0), (0, 2, 3), (1, 1, 2), (1, 2, 0)]:
+        token = features[b, :, i, j]
+        pair = torch.cat([token, module.project(instruction[b])])
+        outputs = expert_outputs(module, token)
+        logits = pair @ module.gate.weight
+        if form is RELEASED:
+            best = logits.topk(2)
+            weights = torch.zeros(M).scatter(0, best.indices, best.values.softmax(0))
+            expected = token + (weights[:, None] * outputs.exp()).sum(0).log()
+        else:
+            best = (logits + module.gate.bias).softmax(0).topk(2)
+            weights = torch.zeros(M).scatter(0, best.indices, best.values)
+            expected = (weights[:, None] * outputs).sum(0)
+        torch.testing.assert_close(gates[b, i, j], weights)
+        torch.testing.assert_close(routed[b, :, i, j], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "total"), [(42, 49_374), (84, 174_016), (168, 647_744)])
+def test_released_spatial_counts(channels: int, total: int) -> None:
+    assert count(SpatialRouting(channels, 256, *RELEASED[1:])) == total
+
+
+@pytest.mark.parametrize(("channels", "total"), [(336, 87_024), (168, 43_512), (84, 21_756)])
+def test_released_channel_counts(channels: int, total: int) -> None:
+    assert count(ChannelRouting(channels, 256, "affine")) == total
+
+
+def test_the_instruction_of_an_image_changes_only_its_own_gates() -> None:
+    module = SpatialRouting(C, *RELEASED).eval()
+    features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
+    other = instruction.clone()
+    other[1] += 1
+    before, after = module(features, instruction).gates, module(features, other).gates
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[1], after[1])
+
+
+def test_equation_4_literally() -> None:
+    module = ChannelRouting(C, S, "mask")
+    features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
+    channel_mask = 1 / (1 + torch.exp(-module.project(instruction)))
+    expected = features * channel_mask[:, :, None, None]
+    torch.testing.assert_close(module(features, instruction), expected)
+
+
+def test_affine_channel_routing_is_the_identity_at_first_and_its_formula_later() -> None:
+    module = ChannelRouting(C, S, "affine")
+    features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
+    assert torch.equal(module(features, instruction), features)
+    with torch.no_grad():
+        module.scale.normal_()
+        module.shift.normal_()
+    channel_mask = module.project(instruction).sigmoid()[:, :, None, None]
+    expected = features + channel_mask * (module.scale * features + module.shift)
+    torch.testing.assert_close(module(features, instruction), expected)
+
+
+def test_decisions_stay_in_float32_under_autocast() -> None:
+    spatial = SpatialRouting(C, *RELEASED).eval()
+    features, instruction = torch.randn(2, C, 3, 4).bfloat16(), torch.randn(2, S)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        routed, gates, balance = spatial(features, instruction)
+        channel = ChannelRouting(C, S, "affine")(features, instruction)
+    assert routed.dtype == channel.dtype == torch.bfloat16
+    assert gates.dtype == balance.dtype == torch.float32
+    reference = spatial(features.float(), instruction)
+    assert torch.equal(gates, reference.gates), "the same decisions as without autocast"
+    torch.testing.assert_close(routed.float(), reference.features, atol=0.05, rtol=0.05)
+
+
+def test_large_half_precision_activations_do_not_overflow() -> None:
+    module = SpatialRouting(C, *RELEASED)
+    with torch.no_grad():
+        module.experts.output_weight.mul_(100)
+    features = (10 * torch.randn(1, C, 4, 4)).half()
+    with torch.autocast("cpu", dtype=torch.float16):
+        routed, gates, balance = module(features, torch.randn(1, S))
+    assert routed.isfinite().all()
+    assert gates.isfinite().all()
+    assert balance.isfinite()
+    assert (routed - features).abs().max() > 11.1, "beyond what exp in float16 could hold"
+
+
+def test_unknown_choices_are_refused() -> None:
+    with pytest.raises(InputError, match="fusion is 'mean'; type fusion=logsumexp or fusion=sum"):
+        SpatialRouting(C, S, M, 2, 2.66, "noisy", "topk_softmax", "mean", True)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="spatial_residual is 'no'; type spatial_residual=True"):
+        SpatialRouting(C, S, M, 2, 2.66, "noisy", "topk_softmax", "sum", "no")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="channel_mode is 'gate'; type channel_mode=affine or"):
+        ChannelRouting(C, S, "gate")  # type: ignore[arg-type]
