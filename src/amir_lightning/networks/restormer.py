@@ -103,7 +103,7 @@ class Restormer(RestorationNetwork):
         Returns:
             `lq` plus the predicted residual, (B, in_channels, H, W).
         """
-        # Channels-last makes layer normalisation and expert tokens views, a quarter faster on CPU.
+        # Channels-last makes layer normalisation and expert tokens views; a tenth faster on CPU.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True), 1):
