@@ -11,14 +11,21 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 os.environ.setdefault("WANDB_MODE", "offline")
+# Tiny tensors: threads would wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = [
     "network.width=8",
     "data.phantoms.train=2",
     "data.phantoms.val=1",
     "data.phantoms.test=1",
-    "data.phantoms.grid_scale=0.25",
-    "data.phantoms.slices=2",
+    "tasks.mri.phantom.size=64",
+    "tasks.mri.phantom_slices=2",
+    "tasks.ct.phantom.size=64",
+    "tasks.ct.phantom_slices=2",
+    "tasks.pet.phantom.size=48",
+    "tasks.pet.phantom.num_slices=100",
+    "tasks.pet.phantom_slices=2",
     "data.patch_size=32",
     "data.batch_size=4",
     "validation.every=2",

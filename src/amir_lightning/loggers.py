@@ -86,7 +86,7 @@ def _wandb_logger(
         entity=options["entity"],
         name=folder.name,
         id=folder.name.replace("+", "_"),
-        save_dir=folder,
+        save_dir=folder.resolve(),  # read by another process
         offline=is_offline(options),
         group=f"{config['task']}-{config['scale']}",
         job_type="train",

@@ -35,6 +35,7 @@ class Task:
         dicom_modality: Modality of a DICOM series of this task: MR, CT or PT.
         degradation: Hydra node of the physics that makes LQ from HQ.
         phantom: Hydra node of the embedded patients.
+        phantom_slices: Slices kept of an embedded patient, evenly spread; None for all.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     dicom_modality: str
     degradation: Mapping[str, Any]
     phantom: Mapping[str, Any]
+    phantom_slices: int | None
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> "Task":
@@ -81,6 +83,7 @@ class Task:
             dicom_modality=str(config["dicom_modality"]),
             degradation=dict(config["degradation"]),
             phantom=dict(config["phantom"]),
+            phantom_slices=config["phantom_slices"],
         )
 
     def normalise(self, image: Image) -> Image:

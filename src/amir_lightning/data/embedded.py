@@ -22,22 +22,18 @@ _VERSION = 2  # raise it when a phantom or a degradation changes what it draws
 
 @dataclass(frozen=True)
 class Cohort:
-    """How many embedded patients there are, and at which size.
+    """How many embedded patients there are.
 
     Attributes:
         train: Patients to train on.
         val: Patients to validate on.
         test: Patients to test on.
-        grid_scale: In-plane size relative to the task's own phantom node.
-        slices: Slices per patient, evenly spread; None for all.
         seed: Seed of the whole cohort; patient i of a task is the same at every size.
     """
 
     train: int
     val: int
     test: int
-    grid_scale: float = 1.0
-    slices: int | None = None
     seed: int = 0
 
 
@@ -46,13 +42,14 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
 
     Args:
         task: The task; its phantom and degradation nodes say what is drawn and how it is scanned.
-        cohort: Number and size of the patients.
+        cohort: Number of the patients.
         folder: Cache folder.
     """
     content = {
         "version": _VERSION,
         "phantom": dict(task.phantom),
         "degradation": dict(task.degradation),
+        "slices": task.phantom_slices,
         "plane": task.plane,
         "cohort": vars(cohort),
     }
@@ -78,7 +75,7 @@ def _count(cohort: Cohort) -> int:
 def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
     from hydra.utils import instantiate
 
-    phantom = instantiate(_scaled(task, cohort))
+    phantom = instantiate(_drawn(task))
     degradation = instantiate(dict(task.degradation))
     splits: list[Split] = ["train"] * cohort.train
     splits += ["val"] * cohort.val
@@ -90,8 +87,9 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
         pairs = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
         rows = informative_rows(pairs.hq, task)
-        if cohort.slices is not None and cohort.slices < len(rows):
-            rows = rows[np.linspace(0, len(rows) - 1, cohort.slices).round().astype(int)]
+        wanted = task.phantom_slices
+        if wanted is not None and wanted < len(rows):
+            rows = rows[np.linspace(0, len(rows) - 1, wanted).round().astype(int)]
         pairs = pairs.take(rows)
         yield PreparedPatient(
             patient_key=volume.source,
@@ -105,12 +103,9 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
         )
 
 
-def _scaled(task: Task, cohort: Cohort) -> Mapping[str, Any]:
-    """The phantom node at the cohort's size: fewer pixels, and no slices that nobody reads."""
+def _drawn(task: Task) -> Mapping[str, Any]:
+    """The phantom node without axial slices that would be dropped."""
     node = dict(task.phantom)
-    node["size"] = round(node["size"] * cohort.grid_scale)
-    if task.plane != "axial":  # the stacking axis lies in the slices' plane
-        node["num_slices"] = round(node["num_slices"] * cohort.grid_scale)
-    elif cohort.slices is not None:
-        node["num_slices"] = min(cohort.slices, node["num_slices"])
+    if task.plane == "axial" and task.phantom_slices is not None:
+        node["num_slices"] = min(task.phantom_slices, node["num_slices"])
     return node

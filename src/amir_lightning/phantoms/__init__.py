@@ -35,7 +35,7 @@ def check_size(phantom: str, size: int, num_slices: int) -> None:
     if size < 16 or num_slices < 1:
         raise InputError(
             f"phantom {phantom} has size={size} and num_slices={num_slices}, expected at least 16 "
-            "and 1; type for instance data.phantoms.grid_scale=0.5 data.phantoms.slices=8"
+            "and 1; type for instance tasks.<task>.phantom.size=64"
         )
 
 

@@ -1,0 +1,74 @@
+"""Dashboards: W&B offline without a key, TensorBoard as an option, metrics.csv in every case."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from amir_lightning.loggers import build_loggers, is_offline
+
+
+def test_wandb_offline_holds_config_metrics_and_pictures(
+    train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    done = train("task=mri", "logger=wandb", "logger.offline=true")
+    assert done.status == 0, done.err
+    assert "wandb sync" in done.out
+    (folder,) = Path("runs").glob("mri*")
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    wandb = Path(sys.executable).with_name("wandb")
+    summary = subprocess.run(
+        [wandb, "leet", "inspect", "--summary", "--json", *offline.glob("run-*.wandb")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for text in ("val/mri/psnr", "test/mri/input_psnr", "router/srm1/mri/expert0", "width"):
+        assert text in summary
+    assert list((offline / "files" / "media" / "images" / "samples").glob("mri*.png"))
+    assert (folder / "metrics.csv").exists()
+
+
+def test_tensorboard_and_csv(train: Command) -> None:
+    assert train("task=mri", "logger=tensorboard").status == 0
+    (folder,) = Path("runs").glob("mri*")
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert (folder / "metrics.csv").exists()
+
+
+def test_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = {"name": "wandb", "offline": None}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    assert is_offline(options)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert not is_offline(options)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert is_offline(options)
+    assert not is_offline({**options, "offline": False})
+
+
+def test_a_resumed_run_keeps_its_metrics_and_drops_those_it_trains_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss\n1,0.5\n2,0.4\n3,0.3\n")
+    (logger,) = build_loggers({"name": "csv"}, tmp_path, {}, step=2)
+    logger.log_metrics({"train/loss": 0.35, "val/mri/psnr": 20.0}, step=2)
+    logger.save()
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["train/loss"]) for row in rows] == [("1", "0.5"), ("2", "0.35")]
+
+
+def test_result_is_plain_json(train: Command) -> None:
+    assert train("task=mri").status == 0
+    (path,) = Path("runs").glob("mri*/result.json")
+    assert all(
+        isinstance(value, int | float | str) for value in json.loads(path.read_text()).values()
+    )
