@@ -53,7 +53,7 @@ def test_splits_checkpoints_and_definitions_have_their_own_folder(
         rows(folder / "evaluation" / name / "tasks.csv") for name in ("test", "test-standard")
     )
     assert paper[0]["rmse"] == standard[0]["rmse"]
-    assert paper[0]["psnr"] != standard[0]["psnr"]
+    assert paper[0]["ssim"] != standard[0]["ssim"]
 
 
 def test_input_scores_are_those_of_the_stored_pair(train: Command, data_dir: Path) -> None:

@@ -19,7 +19,7 @@ from conftest import TINY, Command
         (["trainer.max_steps=many"], "expected an integer; type for instance trainer.max_steps="),
         (["seed=1.5"], "seed is 1.5, expected an integer"),
         (["network.depths=[1,a,1,1]"], "network.depths is"),
-        (["network.width=13"], "head"),
+        (["network.width=13"], "expected an even number; type width=14"),
         (["sampling.policy=fair"], "unknown sampling policy 'fair'"),
         (["data.source=internet"], "choose from auto, prepared, phantoms"),
         (["scale=paper"], "python -m amir_lightning.prepare task=mri raw_dir=<folder>"),
@@ -29,8 +29,8 @@ from conftest import TINY, Command
     ],
 )
 def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: str) -> None:
-    sizes = [] if "run=last" in options else TINY
-    done = command("train", *sizes, "task=mri", *options)
+    usual = [] if "run=last" in options else [*TINY, "task=mri"]
+    done = command("train", *usual, *options)
     assert done.status == 2
     assert text in done.err
     (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
@@ -42,7 +42,7 @@ def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: s
 def test_a_patch_larger_than_the_slices_says_which_size_fits(train: Command) -> None:
     done = train("task=mri", "data.patch_size=128")
     assert done.status == 2
-    assert "64x64, smaller than the patch of 128x128; type data.patch_size=64" in done.err
+    assert "64x64 pixels, smaller than the patch of 128x128; type data.patch_size=64" in done.err
 
 
 def test_a_resumed_run_cannot_be_changed(train: Command, command: Command) -> None:
@@ -79,7 +79,7 @@ def test_data_that_changed_under_a_run_is_noticed(
     assert "the data of mri changed" in done.err
 
 
-def test_a_sweep_with_ddp_is_refused(train: Command) -> None:
-    done = train("-m", "task=mri,ct", "trainer=ddp_cpu")
+def test_a_sweep_with_ddp_is_refused(command: Command) -> None:
+    done = command("train", "-m", *TINY, "task=mri,ct", "trainer=ddp_cpu")
     assert done.status != 0
     assert "ddp_spawn" in done.err

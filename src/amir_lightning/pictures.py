@@ -53,10 +53,11 @@ def comparison(
         captions: Added to the titles of LQ and restored, for instance their PSNR.
     """
     window = task.display_window
+    error = restored.clip(*task.score_range) - hq.clip(*task.score_range)  # what is scored
     return row(
         [
             *(grey(image, window) for image in (lq, restored, hq)),
-            heat(restored - hq, task.error_window),
+            heat(error, task.error_window),
         ],
         [
             f"LQ {captions[0]}",

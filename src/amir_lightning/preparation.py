@@ -127,7 +127,7 @@ def prepare(
                 splits = [assigned[patient.key]] * len(rows)
             else:
                 splits = split_slices(len(rows), split, gap)
-            dropped["gap between blocks"] += splits.count(None)
+            dropped["gap"] += splits.count(None)
             kept = [name for name in splits if name is not None]
             pairs = pairs.take(rows[[name is not None for name in splits]])
             _count(tallies, patient.key, pairs, kept)
@@ -153,7 +153,7 @@ def prepare(
     )
     console = Console(soft_wrap=True)
     console.print(_table(task, kind, tallies))
-    left_out = [f"{count} slices: {reason}" for reason, count in dropped.items() if count]
+    left_out = [f"{count} x {reason} slice" for reason, count in dropped.items() if count]
     left_out += [summarise(skipped)] if skipped else []
     console.print(f"left out: {'; '.join(left_out) or 'nothing'}")
     console.print(f"written:  {output}")
