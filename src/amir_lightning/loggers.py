@@ -81,7 +81,7 @@ def _wandb_logger(
     os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
 
-    return WandbLogger(
+    logger = WandbLogger(
         project=options["project"],
         entity=options["entity"],
         name=folder.name,
@@ -95,3 +95,6 @@ def _wandb_logger(
         resume="allow",
         settings=wandb.Settings(console="off", silent=True),
     )
+    # Lightning 2.6 passes an option on that wandb 0.31 warns about, whatever its value.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
