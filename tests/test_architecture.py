@@ -21,7 +21,7 @@ ALLOWED = {
     "metrics": {"tasks", "errors"},
     "pictures": {"tasks"},
     "scores": {"metrics", "tasks", "errors"},
-    "module": {"data", "losses", "metrics", "networks", "tasks"},
+    "module": {"data", "losses", "metrics", "networks", "tasks", "errors"},
     "callbacks": {"module", "data", "pictures"},
 }
 THIRD_PARTY = {

@@ -1,5 +1,7 @@
 """What a user can get wrong on the command line: one sentence, status 2, nothing left behind."""
 
+import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -26,6 +28,15 @@ from conftest import TINY, Command
         (["trainer.precision=12"], "precision"),
         (["run=last"], "there is no run in runs"),
         (["logger.name=paper"], "choose from csv, wandb, tensorboard"),
+        (["metrics=psnr"], "choose from paper, standard"),
+        (["paths.runs_dir=/proc/x"], "/proc/x"),
+        (["data.batch_size=0"], "data.batch_size is 0, expected at least 1"),
+        (["data.num_workers=-1"], "data.num_workers is -1"),
+        (["optimizer.betas=[0.9]"], "optimizer.betas is [0.9], expected a list of 2"),
+        (["optimizer.learning_rate=-1.0"], "no options of Adam"),
+        (["validation.every=0"], "validation.every is 0"),
+        (["trainer.max_steps=5"], "type for instance validation.every=1 trainer.max_steps=4"),
+        (["data.phantoms.train=0"], "type data.phantoms.train=1"),
     ],
 )
 def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: str) -> None:
@@ -68,18 +79,49 @@ def test_a_damaged_prepared_file_is_refused_with_the_command_that_makes_it(
 
 
 def test_data_that_changed_under_a_run_is_noticed(
-    train: Command, command: Command, tmp_path: Path, data_dir: Path
+    train: Command, command: Command, tmp_path: Path
 ) -> None:
     assert train("task=mri").status == 0
-    config = next(Path("runs").glob("mri*")) / "config.yaml"
-    config.write_text(config.read_text().replace("seed: 0\nvalidation", "seed: 1\nvalidation"))
-    (config.parent / "result.json").unlink()
-    done = command("train", "run=last")
+    record = json.loads(next(Path("runs").glob("mri*/run.json")).read_text())
+    prepared = tmp_path / "elsewhere"
+    prepared.mkdir()
+    shutil.copy(record["data"]["mri"]["file"], prepared / "mri.h5")
+    with h5py.File(prepared / "mri.h5", "r+") as file:
+        file.attrs["fingerprint"] = "0" * 64
+    here = f"paths.prepared_dir={prepared}"
+    for name in ("evaluate", "train"):
+        done = command(name, "run=last", here)
+        assert done.status == 2
+        assert "the data of mri changed" in done.err
+    on_purpose = command("evaluate", "run=last", "source=prepared", here)
+    assert on_purpose.status == 0
+    assert next(Path("runs").glob("mri*")).joinpath("evaluation", "test-prepared").is_dir()
+
+
+def test_a_store_of_another_value_range_is_refused(train: Command, tmp_path: Path) -> None:
+    assert train("task=mri").status == 0
+    done = train("task=mri", "tasks.mri.value_range=[0,2000]", "tasks.mri.score_range=[0,2000]")
+    assert done.status == 0  # embedded patients are drawn anew
+    record = json.loads(next(Path("runs").glob("mri*/run.json")).read_text())
+    prepared = tmp_path / "elsewhere"
+    prepared.mkdir()
+    shutil.copy(record["data"]["mri"]["file"], prepared / "mri.h5")
+    done = train("task=mri", "tasks.mri.value_range=[0,999]", f"paths.prepared_dir={prepared}")
     assert done.status == 2
-    assert "the data of mri changed" in done.err
+    assert "was prepared with value_range" in done.err
+
+
+def test_a_run_folder_cannot_name_foreign_code(train: Command, command: Command) -> None:
+    assert train("task=mri").status == 0
+    (config,) = Path("runs").glob("mri*/config.yaml")
+    text = config.read_text()
+    config.write_text(text.replace("amir_lightning.networks.AMIR", "os.system"))
+    done = command("evaluate", "run=last")
+    assert done.status == 2
+    assert "names the class os.system" in done.err
 
 
 def test_a_sweep_with_ddp_is_refused(command: Command) -> None:
     done = command("train", "-m", *TINY, "task=mri,ct", "trainer=ddp_cpu")
     assert done.status != 0
-    assert "ddp_spawn" in done.err
+    assert "start one command per run" in done.err

@@ -67,15 +67,20 @@ def test_order_of_tasks_is_the_same_run_and_a_finished_run_is_shown_again(train:
     assert first.status == second.status == 0
     assert "finished before" in second.err
     assert first.out.splitlines()[-4:] == second.out.splitlines()[-4:]
-    assert train("task=ct+mri", "fresh=true", "trainer.max_steps=2").status == 0
+    assert train("task=ct+mri", "trainer.max_steps=2").status == 0
     assert len(list(Path("runs").glob("*/run.json"))) == 2
 
 
-def test_fresh_keeps_the_old_run(train: Command) -> None:
-    train("task=mri")
-    train("task=mri", "fresh=true")
-    names = sorted(path.parent.name for path in Path("runs").glob("*/run.json"))
-    assert names[1] == names[0] + "-2"
+def test_repeat_trains_the_same_again_in_its_own_folder(train: Command) -> None:
+    assert train("task=mri").status == train("task=mri", "repeat=2").status == 0
+    one, two = Path("runs").glob("*/result.json")
+    assert one.read_text() == two.read_text()
+
+
+def test_names_do_not_depend_on_the_machine_or_on_what_is_shown(train: Command) -> None:
+    assert train("task=mri").status == 0
+    again = train("task=mri", "trainer.log_every_n_steps=2", "tasks.mri.error_window=100")
+    assert "finished before" in again.err
 
 
 def test_same_seed_same_run_bit_for_bit_and_another_seed_another(train: Command) -> None:

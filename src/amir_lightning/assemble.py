@@ -10,14 +10,17 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from amir_lightning import runs
 from amir_lightning.callbacks import Progress
-from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule
+from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
 from amir_lightning.data.embedded import Cohort, embedded_store
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
+from amir_lightning.metrics import METRICS
 from amir_lightning.module import RestorationModule
 from amir_lightning.tasks import Task, parse_tasks
 
@@ -71,12 +74,31 @@ def fingerprints(stores: Mapping[Task, Path]) -> dict[str, str]:
     return {task.name: Store(path, task.name).fingerprint for task, path in stores.items()}
 
 
+def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
+    """Fingerprints of the files, after a look whether they are those that a run was trained on.
+
+    Raises:
+        InputError: A file has other contents than when the run was started.
+    """
+    found = fingerprints(stores)
+    for name, data in runs.read_json(folder / "run.json")["data"].items():
+        if found[name] != data["fingerprint"]:
+            raise InputError(
+                f"the data of {name} changed since {folder.name} was started: fingerprint "
+                f"{found[name][:12]}, then {data['fingerprint'][:12]} ({data['file']}); start a "
+                "new run, or score other data on purpose with evaluate source=prepared or phantoms"
+            )
+    return found
+
+
 def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
     """Network and objective, with weights drawn from ``seed``.
 
     Raises:
         InputError: The network refuses its arguments.
     """
+    if cfg.metrics not in METRICS:
+        raise InputError(f"metrics is '{cfg.metrics}'; choose from {', '.join(METRICS)}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     network_config = plain(cfg.network)
     module = RestorationModule(
@@ -89,7 +111,7 @@ def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
         seed=cfg.seed,
     )
     if cfg.compile:
-        module.network.compile()  # in place: the names in checkpoints stay as they are
+        module.network.compile()
     return module
 
 
@@ -106,7 +128,8 @@ def build_data(
         temperature=cfg.sampling.temperature,
         seed=cfg.seed,
     )
-    return MultiTaskDataModule(stores, options, test_split)
+    parts = [TaskDataModule(task, path, options, test_split) for task, path in stores.items()]
+    return MultiTaskDataModule(parts, options)
 
 
 def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Trainer:
@@ -116,6 +139,15 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         InputError: A trainer option has no meaning here.
     """
     options = plain(cfg.trainer)
+    every, steps = min(cfg.validation.every, options["max_steps"]), options["max_steps"]
+    if every < 1 or steps % every:
+        raise InputError(
+            f"trainer.max_steps is {steps} and validation.every is {cfg.validation.every}; the "
+            f"last step is validated, so type for instance validation.every={max(steps // 4, 1)} "
+            f"trainer.max_steps={max(steps // 4, 1) * 4}"
+        )
+    if "spawn" in options["strategy"]:
+        raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
     callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
     checkpoints = folder / "checkpoints"
     best = ModelCheckpoint(
@@ -133,19 +165,14 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             callbacks=[*callbacks, Progress(), best, last],
             max_epochs=-1,
             # Lightning counts batches here, not optimiser steps.
-            val_check_interval=cfg.validation.every * options["accumulate_grad_batches"],
+            val_check_interval=every * options["accumulate_grad_batches"],
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # the data module deals out the slices itself
             enable_model_summary=False,
             **options,
         )
-    except (TypeError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"the trainer refuses its options: {first}; change trainer.*") from error
-    except Exception as error:  # MisconfigurationException is no subclass of the above
-        if type(error).__name__ != "MisconfigurationException":
-            raise
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"the trainer refuses its options: {first}; change trainer.*") from error
 
@@ -166,7 +193,7 @@ def load_weights(module: RestorationModule, checkpoint: Path) -> int:
     except Exception as error:  # torch raises many types for a damaged file
         raise InputError(
             f"{checkpoint} is not a readable checkpoint ({type(error).__name__}); "
-            "choose another with checkpoint=best or checkpoint=last"
+            "evaluate another (checkpoint=best or last), or remove it to train again from the start"
         ) from error
     own = module.state_dict()
     for name in [*own, *weights]:

@@ -20,8 +20,12 @@ def main(cfg: DictConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from amir_lightning.assemble import active_tasks, build_module, locate_data, plain
-    from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule
+    from amir_lightning.assemble import active_tasks, build_module, locate_data
+    from amir_lightning.data.datamodule import (
+        LoadingOptions,
+        MultiTaskDataModule,
+        TaskDataModule,
+    )
     from amir_lightning.losses import l1_balance
 
     tasks = active_tasks(cfg)
@@ -31,7 +35,8 @@ def main(cfg: DictConfig) -> None:
     device = torch.device("cuda" if gpu else "cpu")
     module.to(device)
     options = LoadingOptions(cfg.data.patch_size, cfg.data.batch_size, validation_slices=cfg.slices)
-    data = MultiTaskDataModule(stores, options)
+    parts = [TaskDataModule(task, path, options) for task, path in stores.items()]
+    data = MultiTaskDataModule(parts, options)
     network = module.network
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
 
@@ -48,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     table = Table(
         title=f"{cfg.network_name}, scale {cfg.scale}, {device.type}", title_justify="left"
     )
-    for name in ("what", "size", "per second", "peak memory [MiB]"):
+    for name in ("what", "size", "per second", "peak memory, MiB"):
         table.add_column(name, justify="left" if name in ("what", "size") else "right")
 
     network.eval()
@@ -62,7 +67,7 @@ def main(cfg: DictConfig) -> None:
             seconds.append(wait() - start)
         size = "x".join(map(str, lq.shape[-2:]))
         rate = 1 / median(seconds[1:] or seconds)
-        table.add_row(f"restore {task.name} [slices]", size, f"{rate:.2f}", f"{peak_mib():.0f}")
+        table.add_row(f"restore {task.name} (slices)", size, f"{rate:.2f}", f"{peak_mib():.0f}")
 
     network.train()
     seconds, loading = [], []
@@ -81,11 +86,11 @@ def main(cfg: DictConfig) -> None:
         optimizer.step()
         seconds.append(wait() - start)
     size = f"{cfg.data.batch_size} x {cfg.data.patch_size}x{cfg.data.patch_size}"
-    table.add_row("train [steps]", size, f"{1 / median(seconds[2:]):.2f}", f"{peak_mib():.0f}")
-    table.add_row("load [batches]", size, f"{1 / median(loading[2:]):.0f}", "")
+    table.add_row("train (steps)", size, f"{1 / median(seconds[2:]):.2f}", f"{peak_mib():.0f}")
+    table.add_row("load (batches)", size, f"{1 / median(loading[2:]):.0f}", "")
     Console().print(table)
     where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"{where}; torch {torch.__version__}; {plain(cfg.trainer)['precision']}; medians")
+    print(f"{where}; torch {torch.__version__}; float32; medians; steps without loading")
     print("peak memory is that of the process so far; data:", *map(str, map(Path, stores.values())))
 
 

@@ -15,7 +15,7 @@ from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import known_tasks
 
-_KINDS = {bool: "true or false", int: "an integer", float: "a number"}
+_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -41,13 +41,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 if sentence is None:
                     raise
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    raise InputError(sentence) from error  # the sweep goes on with the next job
+                    # Said at once, as the sweep goes on with the next job and ends with the first.
+                    job = " ".join(HydraConfig.get().overrides.task)
+                    print(f"error: {sentence} (job {job})", file=sys.stderr)
+                    raise InputError("a job of the sweep failed, see above") from error
                 _stop(sentence)
 
         def entry() -> None:
             import hydra
 
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
+            # Threads that spin while they wait slow a training step 20 times as soon as another
+            # process wants a core; read when torch is loaded.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             _quieten()
             register_tasks()
             try:
@@ -79,6 +85,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
     # Run folders are kept and continued on purpose (`loggers`, `training`).
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # Scores are gathered over the processes before they are logged (`module`).
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # The default of no worker is right for small data; data.num_workers is there for more.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
@@ -130,7 +138,9 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(default, str):
         return value is not None and not isinstance(value, list | dict)
     if isinstance(default, list):
-        return isinstance(value, list) and all(_agrees(v, default[0]) for v in value if default)
+        if not isinstance(value, list) or len(value) != len(default):
+            return False
+        return all(map(_agrees, value, default))
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(default)

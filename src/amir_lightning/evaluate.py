@@ -24,19 +24,19 @@ def main(cfg: DictConfig) -> None:
         load_weights,
         locate_data,
         plain,
+        same_data,
     )
-    from amir_lightning.metrics import METRICS, summarise
+    from amir_lightning.callbacks import Progress
+    from amir_lightning.metrics import summarise
     from amir_lightning.scores import print_scores, write_scores
 
     if cfg.split not in ("train", "val", "test"):
         raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
-    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    run = runs.saved_config(folder)
+    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
+    run = runs.saved_config(folder, cfg.trusted)
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source
-    if run.metrics not in METRICS:
-        raise InputError(f"metrics is '{run.metrics}'; choose from {', '.join(METRICS)}")
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     named = cfg.checkpoint in ("best", "last")
@@ -44,10 +44,14 @@ def main(cfg: DictConfig) -> None:
         folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
     )
     step = load_weights(module, checkpoint)
-    data = build_data(run, locate_data(run, tasks), test_split=cfg.split)
+    stores = locate_data(run, tasks)
+    if cfg.source is None:
+        same_data(stores, folder)
+    data = build_data(run, stores, test_split=cfg.split)
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
+        callbacks=[Progress()],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -61,14 +65,15 @@ def main(cfg: DictConfig) -> None:
     parts = [cfg.split]
     parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
     parts += [] if cfg.metrics is None else [run.metrics]
+    parts += [] if cfg.source is None else [cfg.source]
     output = folder / "evaluation" / "-".join(parts)
     write_scores(output, module.rows, summary)
     OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
     print_scores(
         summary,
         tasks,
-        f"{folder.name}: {cfg.split} scores ({run.metrics} definition), "
-        f"checkpoint of step {step}, scale {run.scale}",
+        f"{folder.name}\n"
+        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})",
     )
     for name, group in summary.tasks.items():
         if "psnr" in group.intervals:

@@ -8,28 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from amir_lightning.errors import InputError
 
 
 def build_loggers(
-    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], step: int
+    options: Mapping[str, Any],
+    folder: Path,
+    config: Mapping[str, Any],
+    step: int,
+    wandb_id: str = "",
 ) -> list[Logger]:
     """The loggers of a run.
 
     Args:
         options: The logger node: its name and that logger's options.
-        folder: Run folder; its name is the run's name and identity in W&B.
+        folder: Run folder; its name is the run's name in W&B.
         config: Resolved configuration, shown on the dashboard.
         step: Optimiser step that the run starts from; metrics of later steps are from a part that
             is now trained again, and are dropped.
+        wandb_id: Identity of the run in W&B, the same when it is resumed.
 
     Raises:
         InputError: The logger is unknown or its package is not installed.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
     if options["name"] == "wandb":
-        loggers.append(_wandb_logger(options, folder, config))
+        loggers.append(_wandb_logger(options, folder, config, wandb_id))
     elif options["name"] == "tensorboard":
         try:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
@@ -64,6 +70,8 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
     """A CSV logger that goes on with the file of an earlier part of the run."""
     path = folder / "metrics.csv"
     rows: list[dict[str, Any]] = []
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return CSVLogger(folder, name="", version="")
     if path.exists():
         with path.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
@@ -76,7 +84,7 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
 
 
 def _wandb_logger(
-    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any]
+    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], wandb_id: str
 ) -> WandbLogger:
     os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
@@ -85,7 +93,7 @@ def _wandb_logger(
         project=options["project"],
         entity=options["entity"],
         name=folder.name,
-        id=folder.name.replace("+", "_"),
+        id=wandb_id.replace("+", "_"),
         save_dir=folder.resolve(),  # read by another process
         offline=is_offline(options),
         group=f"{config['task']}-{config['scale']}",

@@ -12,6 +12,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from amir_lightning.data.dataset import Batch
+from amir_lightning.errors import InputError
 from amir_lightning.losses import l1_balance
 from amir_lightning.metrics import METRICS, Summary, summarise
 from amir_lightning.networks import Routed, Routing
@@ -86,6 +87,12 @@ class RestorationModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
         config = self.optimizer_config
+        rates, betas = (config["learning_rate"], config["final_learning_rate"]), config["betas"]
+        if min(rates) < 0 or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise InputError(
+                f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
+                "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
+            )
         optimizer = Adam(
             self.network.parameters(), lr=config["learning_rate"], betas=tuple(config["betas"])
         )

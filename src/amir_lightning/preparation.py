@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from rich.console import Console
@@ -87,6 +88,7 @@ def prepare(
     Raises:
         InputError: A scan, an option or the disk does not allow it; nothing is left behind.
     """
+    _check_options(gap, central_slices, compression)
     patients, skipped = layout(raw_dir, task)
     keys = [patient.key for patient in patients]
     kind: SplitKind = "patients" if split_file else split_kind(len(keys), split)
@@ -157,8 +159,22 @@ def prepare(
     left_out += [summarise(skipped)] if skipped else []
     console.print(f"left out: {'; '.join(left_out) or 'nothing'}")
     console.print(f"written:  {output}")
-    console.print(f"next:     python -m amir_lightning.train task={task.name}")
+    usual = output.as_posix() == f"data/prepared/{task.name}.h5"
+    where = "" if usual else f" paths.prepared_dir={output.parent}"
+    console.print(f"next:     python -m amir_lightning.train task={task.name}{where}")
     return output
+
+
+def _check_options(gap: int, central_slices: object, compression: object) -> None:
+    if gap < 0:
+        raise InputError(f"gap is {gap}, expected a number of slices from 0 on; type gap=2")
+    if central_slices is not None and not (isinstance(central_slices, int) and central_slices > 0):
+        raise InputError(
+            f"central_slices is {central_slices}, expected a number of slices; "
+            "type for instance central_slices=100"
+        )
+    if compression not in (None, *get_args(Compression)):
+        raise InputError(f"compression is '{compression}'; choose null or lzf")
 
 
 def _pairs(

@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,26 +24,75 @@ from amir_lightning.errors import InputError
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 
 
-def run_name(content: Mapping[str, Any]) -> str:
+# What decides the numbers of a run beside its data.
+_CONTENT = (
+    "task",
+    "network_name",
+    "scale",
+    "seed",
+    "repeat",
+    "metrics",
+    "network",
+    "loss",
+    "optimizer",
+    "sampling",
+    "validation",
+)
+_TRAINER = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
+_TASK = ("value_range", "score_range", "plane")
+
+
+def content(
+    config: Mapping[str, Any], tasks: Sequence[str], data: Mapping[str, str], processes: object
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, and nothing else.
+
+    Args:
+        config: Resolved configuration, plain types.
+        tasks: Names of the tasks that are trained.
+        data: Fingerprint of each task's file.
+        processes: Number of processes per node.
+    """
+    trainer = config["trainer"]
+    return {
+        **{key: config[key] for key in _CONTENT},
+        "tasks": {name: {key: config["tasks"][name][key] for key in _TASK} for name in tasks},
+        "trainer": {key: trainer[key] for key in _TRAINER},
+        "data": {
+            "fingerprints": dict(data),
+            "patch_size": config["data"]["patch_size"],
+            "batch_size": config["data"]["batch_size"],
+            "processes": [processes, trainer["num_nodes"]],
+        },
+    }
+
+
+def run_name(decisive: Mapping[str, Any]) -> str:
     """``<tasks>-<network>-<scale>-s<seed>-<hash>`` of everything that decides the result.
 
     Args:
-        content: Resolved configuration of the run and the fingerprints of its data; plain types.
+        decisive: What `content` returns.
     """
-    text = json.dumps(content, sort_keys=True, default=str)
+    text = json.dumps(decisive, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-    head = (content["task"], content["network_name"], content["scale"], f"s{content['seed']}")
+    head = (decisive["task"], decisive["network_name"], decisive["scale"], f"s{decisive['seed']}")
     return "-".join([*head, digest])
 
 
-def find_run(name: str, runs_dir: Path) -> Path:
+def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> Path:
     """The run folder that a person named: a path, a folder of `runs_dir`, or "last".
+
+    Args:
+        name: What was typed.
+        runs_dir: Folder of the runs.
+        holding: "last" is the newest run that has this file.
 
     Raises:
         InputError: There is no such run.
     """
-    started = {path: read_json(path / "run.json")["started"] for path in _runs(runs_dir)}
+    started = {path: _started(path) for path in _runs(runs_dir)}
     if name == "last":
+        started = {path: time for path, time in started.items() if (path / holding).exists()}
         if not started:
             raise InputError(
                 f"there is no run in {runs_dir}; train one: python -m amir_lightning.train"
@@ -56,11 +106,15 @@ def find_run(name: str, runs_dir: Path) -> Path:
     raise InputError(f"there is no run '{name}' in {runs_dir}{listed} (run=last is the newest)")
 
 
-def saved_config(folder: Path) -> DictConfig:
+def saved_config(folder: Path, trusted: Sequence[str]) -> DictConfig:
     """The resolved configuration that a run folder holds.
 
+    Args:
+        folder: The run folder.
+        trusted: Modules whose classes it may name; a folder from elsewhere could name any code.
+
     Raises:
-        InputError: It is missing or damaged.
+        InputError: It is missing or damaged, or names a class of another module.
     """
     path = folder / "config.yaml"
     try:
@@ -69,6 +123,13 @@ def saved_config(folder: Path) -> DictConfig:
         raise InputError(f"{path} cannot be read; choose another run, or train again") from error
     if not isinstance(saved, DictConfig):
         raise InputError(f"{path} is not a configuration; choose another run, or train again")
+    for target in re.findall(r"_target_: *['\"]?([^\s'\"]+)", path.read_text()):
+        if not target.startswith(tuple(f"{module}." for module in trusted)):
+            listed = ",".join([*trusted, target.split(".")[0]])
+            raise InputError(
+                f"{path} names the class {target}, whose code would run; if you trust it type "
+                f"trusted=[{listed}]"
+            )
     return saved
 
 
@@ -107,6 +168,13 @@ def environment() -> dict[str, Any]:
 def now() -> str:
     """Time stamp of `run.json`, UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _started(folder: Path) -> str:
+    try:
+        return str(read_json(folder / "run.json")["started"])
+    except (InputError, KeyError):
+        return ""  # a damaged run is never the newest
 
 
 def _runs(runs_dir: Path) -> list[Path]:

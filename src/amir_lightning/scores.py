@@ -17,7 +17,7 @@ def print_scores(summary: Summary, tasks: Sequence[Task], title: str) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("task", "slices", "image"):
         table.add_column(name)
-    for name in ("PSNR [dB]", "SSIM", "RMSE"):
+    for name in (r"PSNR \[dB]", "SSIM", "RMSE"):
         table.add_column(name, justify="right")
     for task in tasks:
         group = summary.tasks[task.name]
@@ -34,7 +34,7 @@ def print_scores(summary: Summary, tasks: Sequence[Task], title: str) -> None:
                 f"{_text(rmse, '.4g')} {task.units}",
                 end_section=not prefix,
             )
-    Console().print(table)
+    Console(soft_wrap=True).print(table)
 
 
 def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Summary) -> None:

@@ -2,9 +2,9 @@
 
 import logging
 import os
+import secrets
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from amir_lightning.assemble import (
     load_weights,
     locate_data,
     plain,
+    same_data,
 )
 from amir_lightning.data.datamodule import MultiTaskDataModule
 from amir_lightning.errors import InputError
-from amir_lightning.loggers import build_loggers, is_offline
+from amir_lightning.loggers import build_loggers
 from amir_lightning.metrics import summarise
 from amir_lightning.module import RestorationModule
 from amir_lightning.scores import print_scores, read_rows, write_scores
@@ -35,19 +36,7 @@ from amir_lightning.tasks import Task
 _log = logging.getLogger(__name__)
 
 # What may change when a run is resumed: the machine, not the experiment.
-_MACHINE = ("paths.", "logger", "callbacks", "trainer.accelerator", "trainer.strategy")
-_CONTENT = (
-    "task",
-    "network_name",
-    "scale",
-    "seed",
-    "metrics",
-    "network",
-    "loss",
-    "optimizer",
-    "sampling",
-    "validation",
-)
+_MACHINE = ("paths.", "logger", "callbacks", "trainer.accelerator", "trainer.strategy", "trusted")
 
 
 @dataclass(frozen=True)
@@ -89,10 +78,10 @@ def open_run(cfg: DictConfig) -> Run:
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.strategy == "ddp":
+    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.devices != 1:
         raise InputError(
-            "-m with strategy ddp would start the whole sweep once per process; type "
-            "trainer.strategy=ddp_spawn, or start one command per run"
+            "-m with several devices would start the whole sweep once per process; start one "
+            "command per run, or type trainer.devices=1"
         )
     if cfg.run is not None:
         return _resumed(cfg, list(hydra.overrides.task))
@@ -100,13 +89,10 @@ def open_run(cfg: DictConfig) -> Run:
     cfg.task = "+".join(task.name for task in tasks)
     stores = locate_data(cfg, tasks)
     data = fingerprints(stores)
-    content = _content(cfg, tasks, data)
+    devices = cfg.trainer.devices
+    processes = torch.cuda.device_count() if devices in (-1, "auto") else devices
+    content = runs.content(plain(cfg), [task.name for task in tasks], data, processes)
     folder = Path(cfg.paths.runs_dir) / runs.run_name(content)
-    if cfg.fresh:
-        number = 2
-        while (fresh := folder.with_name(f"{folder.name}-{number}")).exists():
-            number += 1
-        folder = fresh if folder.exists() else folder
     return Run(cfg, folder, tasks, stores, data)
 
 
@@ -117,7 +103,7 @@ def train(run: Run) -> float | None:
         Mean PSNR over the tasks on the test split; None if it does not exist.
     """
     if run.result.exists():
-        _log.info("this run has finished before; fresh=true trains it again in a folder of its own")
+        _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
         _show_result(run)
         return runs.read_json(run.result).get("test/avg/psnr")
     cfg = run.cfg
@@ -126,16 +112,25 @@ def train(run: Run) -> float | None:
     if run.last.exists():
         step = load_weights(module, run.last)
         _log.info("resuming %s at step %d", run.folder, step)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{run.folder} cannot be made ({error.strerror}); type paths.runs_dir=<folder>"
+        ) from error
+    path = run.folder / "run.json"
+    before = runs.read_json(path) if path.exists() else {}
+    wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     config = _config(run)
-    loggers = build_loggers(plain(cfg.logger), run.folder, config, step)
+    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id)
     trainer = build_trainer(cfg, run.folder, loggers)
     data = build_data(cfg, run.stores)
-    record = _record(run, trainer, module)
-    new = not run.folder.exists()
+    record = {**before, **_record(run, trainer, module), "wandb_id": wandb_id}
+    session = {"started": runs.now(), "from_step": step, **runs.environment()}
+    record["sessions"] = [*before.get("sessions", []), session]
     if trainer.is_global_zero:
-        run.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
-        _update(run, {**record, "status": "running", "resumed_from_step": step})
+        runs.write_json(path, {**record, "started": session["started"], "status": "running"})
         _log.info(
             "training %s with %s parameters on %s for %d steps into %s",
             cfg.network_name,
@@ -150,15 +145,17 @@ def train(run: Run) -> float | None:
         best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
         status = "finished"
-    except InputError:
-        if new and trainer.is_global_zero and not run.last.exists():
-            _close_wandb()
-            shutil.rmtree(run.folder)  # a mistake that stopped the run before it began
+    except Interrupted:
+        status = "interrupted"
         raise
     finally:
         _close_wandb()
-        if trainer.is_global_zero and run.folder.exists():
-            _update(run, {"status": status, "finished": runs.now(), "step": trainer.global_step})
+        begun = trainer.global_step > 0 or run.last.exists()
+        if trainer.is_global_zero and status == "failed" and not begun:
+            shutil.rmtree(run.folder)  # a mistake that stopped the run before its first step
+        elif trainer.is_global_zero:
+            ended = {"status": status, "finished": runs.now(), "step": trainer.global_step}
+            runs.write_json(path, {**runs.read_json(path), **ended})
     if not trainer.is_global_zero or module.summary is None:
         return None  # rank zero writes
     scores = module.summary.flat("test")
@@ -166,6 +163,10 @@ def train(run: Run) -> float | None:
     runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
     _show_result(run)
     return scores.get("test/avg/psnr")
+
+
+class Interrupted(InputError):
+    """The user stopped the run; it can go on."""
 
 
 def _fit(
@@ -181,7 +182,7 @@ def _fit(
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         again = f"python -m amir_lightning.train run={run.folder.name}"
         kept = "goes on from the last validation" if run.last.exists() else "starts again"
-        raise InputError(
+        raise Interrupted(
             f"interrupted at step {trainer.global_step} of {trainer.max_steps}; {again} {kept}"
         ) from error
 
@@ -194,46 +195,22 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
                 "that option, or leave out run= to start another run"
             )
     folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    saved = runs.saved_config(folder)
+    saved = runs.saved_config(folder, cfg.trusted)
+    saved.paths = cfg.paths
     for override in overrides:
         key = override.split("=")[0]
-        if key.startswith("trainer."):
-            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
-    merged = OmegaConf.merge(
-        saved, {"paths": cfg.paths, "logger": cfg.logger, "callbacks": cfg.callbacks}
-    )
-    assert isinstance(merged, DictConfig)  # for the type checker
-    tasks = active_tasks(merged)
-    stores = locate_data(merged, tasks)
-    data = fingerprints(stores)
-    for name, fingerprint in runs.read_json(folder / "run.json")["data"].items():
-        if data[name] != fingerprint["fingerprint"]:
-            raise InputError(
-                f"the data of {name} changed since {folder.name} was started (fingerprint "
-                f"{data[name]}, then {fingerprint['fingerprint']}); start a new run without run="
-            )
-    return Run(merged, folder, tasks, stores, data)
-
-
-def _content(cfg: DictConfig, tasks: list[Task], data: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that decides the numbers of a run, and nothing else."""
-    config = plain(cfg)
-    content = {key: config[key] for key in _CONTENT}
-    content["tasks"] = {task.name: config["tasks"][task.name] for task in tasks}
-    content["data"] = {
-        "fingerprints": dict(data),
-        "patch_size": config["data"]["patch_size"],
-        "batch_size": config["data"]["batch_size"],
-    }
-    machine = ("accelerator", "strategy")
-    content["trainer"] = {k: v for k, v in config["trainer"].items() if k not in machine}
-    return content
+        if not key.startswith(("run", "paths")):
+            node = key.split(".")[0] if key.startswith(("logger", "callbacks")) else key
+            OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
+    tasks = active_tasks(saved)
+    stores = locate_data(saved, tasks)
+    return Run(saved, folder, tasks, stores, same_data(stores, folder))
 
 
 def _config(run: Run) -> dict[str, Any]:
     config = plain(run.cfg)
     config["tasks"] = {task.name: config["tasks"][task.name] for task in run.tasks}
-    return config | {"run": None, "fresh": False}
+    return config | {"run": None}
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
@@ -245,7 +222,6 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     )
     return {
         "name": run.folder.name,
-        "started": runs.now(),
         "task": cfg.task,
         "network": cfg.network_name,
         "scale": cfg.scale,
@@ -266,12 +242,6 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     }
 
 
-def _update(run: Run, changes: Mapping[str, Any]) -> None:
-    path = run.folder / "run.json"
-    before = runs.read_json(path) if path.exists() else {}
-    runs.write_json(path, {**before, **changes})
-
-
 def _close_wandb() -> None:
     if "wandb" in sys.modules:  # otherwise the next job of a sweep would continue this run
         sys.modules["wandb"].finish()
@@ -283,8 +253,8 @@ def _show_result(run: Run) -> None:
     print_scores(
         summarise(read_rows(run.folder / "evaluation" / "test")),
         run.tasks,
-        f"{run.folder.name}: test scores ({run.cfg.metrics} definition), "
-        f"best checkpoint of step {result['best_step']}, scale {run.cfg.scale}",
+        f"{run.folder.name}\n"
+        f"test scores, {run.cfg.metrics} definition, best checkpoint (step {result['best_step']})",
     )
     lines: dict[str, object] = {
         "run folder": run.folder,
@@ -292,7 +262,7 @@ def _show_result(run: Run) -> None:
         "pictures": run.folder / "samples",
         "weights": run.folder / "checkpoints" / "best.ckpt",
     }
-    if run.cfg.logger.name == "wandb" and is_offline(plain(run.cfg.logger)):
+    if list(run.folder.glob("wandb/offline-run-*")):
         lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
     lines["next"] = f"python -m amir_lightning.evaluate run={run.folder.name} split=val"
     for name, value in lines.items():

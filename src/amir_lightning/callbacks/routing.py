@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from amir_lightning.data.datamodule import Batch
+from amir_lightning.data.dataset import Batch
 
 
 class RoutingMonitor(pl.Callback):

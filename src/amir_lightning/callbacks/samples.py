@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from amir_lightning import pictures
-from amir_lightning.data.datamodule import Batch
+from amir_lightning.data.dataset import Batch
 from amir_lightning.module import RestorationModule
 
 
@@ -60,7 +60,7 @@ class SampleGrids(pl.Callback):
             pictures.save(picture, folder / f"{task}-step{trainer.global_step:06d}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.log_image(f"samples/{task}", [picture])
+                    logger.log_image(f"samples/{task}", [picture], step=trainer.global_step)
                 elif isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image(
                         f"samples/{task}", picture, trainer.global_step, dataformats="HWC"

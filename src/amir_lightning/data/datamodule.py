@@ -5,14 +5,14 @@ resumed run continues in mid-epoch where it stopped. Validation and test slices 
 processes in turn, without repetition, so that no slice is scored twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Subset
 
-from amir_lightning.data.dataset import Batch, PairedSlices, PatchMixture, Sample, collate
+from amir_lightning.data.dataset import PairedSlices, PatchMixture, Sample, collate
 from amir_lightning.data.sampler import MultiTaskSampler
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
@@ -33,6 +33,9 @@ class LoadingOptions:
         policy: Sampling policy over the tasks: proportional, balanced or temperature.
         temperature: Of the temperature policy.
         seed: Seed of the data order and the crops.
+
+    Raises:
+        InputError: A number is out of its range.
     """
 
     patch_size: int
@@ -43,38 +46,47 @@ class LoadingOptions:
     temperature: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("data.patch_size", self.patch_size, 9),
+            ("data.batch_size", self.batch_size, 1),
+            ("data.num_workers", self.num_workers, 0),
+            ("validation.slices", self.validation_slices, 1),
+        ):
+            if value is not None and value < least:
+                raise InputError(
+                    f"{option} is {value}, expected at least {least}; type {option}={least}"
+                )
+
 
 class MultiTaskDataModule(pl.LightningDataModule):
-    """The prepared files of a combination of tasks as one training stream.
+    """A combination of tasks as one training stream, from one data module per task.
 
     Args:
-        stores: Prepared file of each task, in the order of the combination.
+        modules: One data module per task, in the order of the combination.
         options: How slices become batches.
-        test_split: Split that `test_dataloader` reads: "test", or "val" or "train".
     """
 
-    def __init__(
-        self, stores: Mapping[Task, Path], options: LoadingOptions, test_split: Split = "test"
-    ) -> None:
+    # A process may get no slice of a small validation set.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(self, modules: Sequence["TaskDataModule"], options: LoadingOptions) -> None:
         super().__init__()
-        self.stores = dict(stores)
+        self.modules = modules
         self.options = options
-        self.test_split = test_split
 
     def train_dataloader(self) -> Loader:
         """Batches of random patches, endless; all tasks in one stream."""
-        options = self.options
-        parts = self._slices("train")
-        step = (
-            self.trainer.global_step * self.trainer.accumulate_grad_batches if self.trainer else 0
-        )
+        options, trainer = self.options, self.trainer
+        parts = [module.slices("train", None, i) for i, module in enumerate(self.modules)]
+        step = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
         sampler = MultiTaskSampler(
             {part.task.name: len(part) for part in parts},
             policy=options.policy,
             temperature=options.temperature,
             seed=options.seed,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
             start=step * options.batch_size,
         )
         return DataLoader(
@@ -89,45 +101,30 @@ class MultiTaskDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[Loader]:
         """Whole slices, one loader per task."""
-        return self._evaluation_loaders("val", self.options.validation_slices)
+        limit = self.options.validation_slices
+        return [self._whole(m.slices("val", limit, i)) for i, m in enumerate(self.modules)]
 
     def test_dataloader(self) -> list[Loader]:
         """Whole slices of the test split, one loader per task."""
-        return self._evaluation_loaders(self.test_split, None)
+        return [self._whole(m.slices(m.test_split, None, i)) for i, m in enumerate(self.modules)]
 
-    def _slices(self, split: Split, limit: int | None = None) -> Sequence[PairedSlices]:
-        parts = [
-            PairedSlices(path, task, index, split, limit)
-            for index, (task, path) in enumerate(self.stores.items())
-        ]
-        for part, path in zip(parts, self.stores.values(), strict=True):
-            if not len(part):
-                raise InputError(
-                    f"{path} holds no {split} slices; prepare it with another split: python -m "
-                    f"amir_lightning.prepare task={part.task.name} raw_dir=<folder>"
-                )
-        return parts
-
-    def _evaluation_loaders(self, split: Split, limit: int | None) -> list[Loader]:
+    def _whole(self, part: PairedSlices) -> Loader:
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
-        return [
-            DataLoader(
-                Subset(part, range(rank, len(part), world_size)),
-                batch_size=1,  # slices of different patients may differ in size
-                num_workers=self.options.num_workers,
-                pin_memory=self._on_gpu(),
-                collate_fn=collate,
-            )
-            for part in self._slices(split, limit)
-        ]
+        return DataLoader(
+            Subset(part, range(rank, len(part), world_size)),
+            batch_size=1,  # slices of different patients may differ in size
+            num_workers=self.options.num_workers,
+            pin_memory=self._on_gpu(),
+            collate_fn=collate,
+        )
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
 class TaskDataModule(MultiTaskDataModule):
-    """The prepared file of a single task, usable alone.
+    """The prepared file of one task: usable alone, and the part of a combination.
 
     Args:
         task: The task.
@@ -139,7 +136,22 @@ class TaskDataModule(MultiTaskDataModule):
     def __init__(
         self, task: Task, path: Path, options: LoadingOptions, test_split: Split = "test"
     ) -> None:
-        super().__init__({task: path}, options, test_split)
+        super().__init__([self], options)
+        self.task = task
+        self.path = path
+        self.test_split = test_split
 
+    def slices(self, split: Split, limit: int | None, task_index: int) -> PairedSlices:
+        """The slices of one split; `limit` of them, evenly spread.
 
-__all__ = ["Batch", "LoadingOptions", "MultiTaskDataModule", "TaskDataModule"]
+        Raises:
+            InputError: The split is empty.
+        """
+        part = PairedSlices(self.path, self.task, task_index, split, limit)
+        if not len(part):
+            raise InputError(
+                f"{self.path} holds no {split} slices; prepare it with another split (python -m "
+                f"amir_lightning.prepare task={self.task.name} raw_dir=<folder>), or with phantoms "
+                f"type data.phantoms.{split}=1"
+            )
+        return part

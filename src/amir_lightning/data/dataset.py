@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from amir_lightning.data.sampler import Draw, crop_origin
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store import SliceRef, Store
+from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
 
 
@@ -59,12 +60,23 @@ class PairedSlices(Dataset[Sample]):
         task_index: Position of the task in the combination that is trained.
         split: "train", "val" or "test".
         limit: Use this many slices, evenly spread; None for all.
+
+    Raises:
+        InputError: The file cannot be read, or does not fit the task.
     """
 
     def __init__(
         self, path: Path, task: Task, task_index: int, split: Split, limit: int | None = None
     ) -> None:
         self.store = Store(path, task.name)
+        for key in ("units", "plane", "value_range"):
+            stored, wanted = getattr(self.store, key), getattr(task, key)
+            if stored != wanted:
+                raise InputError(
+                    f"{path} was prepared with {key} {stored}, but task {task.name} has {wanted}; "
+                    f"prepare it again: python -m amir_lightning.prepare task={task.name} "
+                    "raw_dir=<folder>"
+                )
         self.task = task
         self.task_index = task_index
         self.refs: list[SliceRef] = self.store.slices(split)

@@ -51,6 +51,7 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
         "degradation": dict(task.degradation),
         "slices": task.phantom_slices,
         "plane": task.plane,
+        "stored": [task.units, task.value_range],
         "cohort": vars(cohort),
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

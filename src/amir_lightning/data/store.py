@@ -92,16 +92,19 @@ class Store:
         attributes = self._open().attrs
         if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
             raise self._unusable(f"is not a prepared store of version {VERSION}")
-        self.task = str(attributes["task"])
-        self.units = str(attributes["units"])
-        low, high = (float(value) for value in attributes["value_range"])
-        self.value_range = (low, high)
-        self.plane = str(attributes["plane"])
-        self.degradation: dict[str, object] = json.loads(attributes["degradation"])
-        self.source = str(attributes["source"])
-        self.split_kind = str(attributes["split_kind"])
-        self.fingerprint = str(attributes["fingerprint"])
-        self.versions: dict[str, str] = json.loads(attributes["versions"])
+        try:
+            self.task = str(attributes["task"])
+            self.units = str(attributes["units"])
+            low, high = (float(value) for value in attributes["value_range"])
+            self.value_range = (low, high)
+            self.plane = str(attributes["plane"])
+            self.degradation: dict[str, object] = json.loads(attributes["degradation"])
+            self.source = str(attributes["source"])
+            self.split_kind = str(attributes["split_kind"])
+            self.fingerprint = str(attributes["fingerprint"])
+            self.versions: dict[str, str] = json.loads(attributes["versions"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unusable(f"lacks a valid attribute ({error})") from error
         if task is not None and self.task != task:
             raise self._unusable(f"holds the task {self.task}, expected {task}")
 

@@ -141,6 +141,10 @@ class AMIR(Restormer):
             }
         )
 
+    def compile(self, *args: object, **kwargs: object) -> None:
+        """Compile what `restore` and `route` share, in place; see `RestorationNetwork.compile`."""
+        self._route_fitting = torch.compile(self._route_fitting, *args, **kwargs)  # type: ignore
+
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
         return self._route_fitting(lq).image

@@ -5,6 +5,7 @@ The one place that pads an image to the size that a network can process and crop
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,6 +41,15 @@ class RestorationNetwork(nn.Module):
     def restore(self, lq: Tensor) -> Tensor:
         """Restore images whose height and width are multiples of `size_multiple`."""
         raise NotImplementedError
+
+    def compile(self, *args: object, **kwargs: object) -> None:
+        """Compile `restore`, in place; names of parameters stay as they are.
+
+        Args:
+            args: Passed to `torch.compile`.
+            kwargs: Passed to `torch.compile`.
+        """
+        self.restore = torch.compile(self.restore, *args, **kwargs)  # type: ignore
 
     def pad(self, lq: Tensor) -> Tensor:
         """Extend an image at the bottom and right to the next multiple; one that fits is returned.
