@@ -91,18 +91,21 @@ def prepare(
     _check_options(gap, central_slices, compression)
     patients, skipped = layout(raw_dir, task)
     keys = [patient.key for patient in patients]
-    kind: SplitKind = "patients" if split_file else split_kind(len(keys), split)
+    people = {patient.key: patient.identity or patient.key for patient in patients}
+    distinct = sorted(set(people.values()))
+    kind: SplitKind = "patients" if split_file else split_kind(len(distinct), split)
     if split_file:
         assigned = assign_from_file(keys, split_file)
     elif kind == "patients":
-        assigned = split_patients(keys, split, seed)
+        of_person = split_patients(distinct, split, seed)
+        assigned = {key: of_person[person] for key, person in people.items()}
     else:
         assigned = {}
         log.warning(
             "%d patient%s cannot fill the splits %s: each volume is cut into blocks of "
             "neighbouring slices with a gap between them, so scores say nothing about new patients",
-            len(keys),
-            "" if len(keys) == 1 else "s",
+            len(distinct),
+            "" if len(distinct) == 1 else "s",
             ", ".join(name for name in SPLITS if split.get(name)),
         )
 

@@ -111,8 +111,20 @@ def test_one_patient_in_two_folders_is_said(
 ) -> None:
     for name in ("visit1", "visit2"):
         dicom(tmp_path / name, 1, PatientID="same")
-    one_per_patient(tmp_path, MRI)
+    patients, _ = one_per_patient(tmp_path, MRI)
     assert "same Patient ID" in caplog.text
+    assert {patient.identity for patient in patients} == {"same"}
+
+
+def test_scans_of_one_patient_never_fall_into_two_splits(tmp_path: Path) -> None:
+    for number in range(8):
+        dicom(tmp_path / "raw" / f"visit{number}", 1, PatientID=f"person{number // 2}")
+    run(tmp_path / "raw", tmp_path / "mri.h5")
+    store = Store(tmp_path / "mri.h5")
+    for person in range(4):
+        visits = {patient_id(f"visit{2 * person}"), patient_id(f"visit{2 * person + 1}")}
+        splits = [split for split in SPLITS if visits & set(store.patients(split))]
+        assert len(splits) == 1
 
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ class RawPatient(NamedTuple):
     Attributes:
         key: What tells patients apart; hashed before it enters the store.
         read: Reads the scan; called when the patient's turn comes.
+        identity: Patient ID of a DICOM scan, if it has one; scans that share it share a split.
     """
 
     key: str
     read: Callable[[], RawScan]
+    identity: str = ""
 
 
 Layout = Callable[[Path, Task], tuple[list[RawPatient], list[Skipped]]]
@@ -119,12 +121,12 @@ def _folder_patient(
     other = owners.setdefault(patient_id, folder)
     if patient_id and other != folder:
         log.warning(
-            "%s and %s carry the same Patient ID; if they are one patient, put them into the same "
-            "split with a split file",
+            "%s and %s carry the same Patient ID and share a split; if they are different "
+            "patients, name their splits with split_file=<csv>",
             other,
             folder,
         )
-    return _dicom_patient(folder.name, folder, series, skipped)
+    return _dicom_patient(folder.name, folder, series, skipped)._replace(identity=patient_id)
 
 
 def _nifti_patient(key: str, path: Path, task: Task) -> RawPatient:

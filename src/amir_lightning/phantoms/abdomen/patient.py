@@ -34,8 +34,8 @@ NATIVE: dict[str, float] = {
 
 Rounded, within the range usual in the literature: it sets a realistic contrast, these are not
 reference values. Soft tissues differ by several HU from scanner to scanner alone (Lamba et al., AJR
-203:1013, 2014). Trabecular bone falls with age in `Patient.draw` about as measured in L1, from 226
-HU below 30 to 89 HU above 90 years (Jang et al., Radiology 291:360, 2019).
+203:1013, 2014). Trabecular bone falls with age in `Patient.draw`; as measured in L1 it falls from
+226 HU below 30 to 89 HU above 90 years (Jang et al., Radiology 291:360, 2019), here less steeply.
 """
 
 ENHANCEMENT: dict[str, float] = {
