@@ -51,8 +51,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             import hydra
 
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
-            # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes may
-            # want; read when torch is loaded.
+            # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes
+            # may want; read when torch is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "300000")
             _quieten()
             register_tasks()
