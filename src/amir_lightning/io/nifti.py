@@ -1,16 +1,21 @@
-"""NIfTI-1 and NIfTI-2 files, plain or gzipped, to and from a `Volume`."""
+"""NIfTI-1 and NIfTI-2 files, plain or gzipped: read slice by slice, written from a `Volume`."""
 
+import contextlib
 import gzip
 import hashlib
 import logging
 import zlib
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.orientation import canonical_volume
+from amir_lightning.io.orientation import Placement, Where
 from amir_lightning.io.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -19,7 +24,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI2_HEADER = 540  # bytes, stored as the first integer of the file in either byte order
 _MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 _UNREADABLE = (
-    OSError,  # includes BadGzipFile and nibabel's short read
+    OSError,  # includes BadGzipFile
     EOFError,
     ValueError,
     zlib.error,
@@ -40,11 +45,116 @@ def nifti_stem(path: Path) -> str:
     return name[: -len(".nii")]
 
 
+class NiftiScan:
+    """A NIfTI file as a `Scan`: its header at once, its voxels plane by plane.
+
+    Args:
+        path: A ``.nii`` or ``.nii.gz`` file with three axes, or a fourth of length 1.
+        units: Physical units of the voxels, which NIfTI does not record.
+
+    Attributes:
+        header: The header as stored.
+        placement: Where the stored planes lie in canonical LPS order.
+
+    Raises:
+        InputError: The file cannot be read, has another number of axes, or is complex or RGB.
+    """
+
+    modality: str | None = None
+
+    def __init__(self, path: Path, units: str = "a.u.") -> None:
+        self.path, self.units = path, units
+        self.files: tuple[Path, ...] = (path,)
+        try:
+            with _quiet(), self._open() as file:
+                start = file.read(4)
+                file.seek(0)
+                self.header = _header_class(start).from_fileobj(file)
+                affine = np.array(self.header.get_best_affine(), dtype=np.float64)
+                dtype = self.header.get_data_dtype()
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        stored = tuple(int(length) for length in self.header.get_data_shape())
+        shape = stored[:3] if set(stored[3:]) == {1} else stored
+        if len(shape) != 3 or 0 in shape:
+            size = "x".join(map(str, stored))
+            raise InputError(
+                f"{path} is {size}; expected one 3-D scan: save each volume in a file of its own"
+            )
+        if dtype.fields is not None or dtype.kind == "c":
+            kind = "colour (RGB)" if dtype.fields is not None else "complex"
+            raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
+        if self.header["qform_code"] == 0 and self.header["sform_code"] == 0:
+            log.warning("%s has no orientation; taking its axes as left-to-right order", path)
+        affine[:3] *= _MILLIMETRES.get(self.header.get_xyzt_units()[0], 1.0)
+        self.stored_shape: tuple[int, int, int] = shape
+        self.placement = Placement.of(affine, self.stored_shape, str(path))
+        self.shape, self.affine = self.placement.shape, self.placement.affine
+        self.spacing_mm = self.placement.spacing_mm
+
+    @cached_property
+    def source(self) -> str:
+        """Hash of the file, for the prepared store."""
+        with self.path.open("rb") as file:
+            return f"nifti sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
+        """Planes in the order of the file, each with its place in the canonical array.
+
+        The whole file is read to its end, so that gzip's checksum is verified: stopping at the last
+        voxel would accept a file with flipped bits.
+
+        Raises:
+            InputError: The file is corrupt or truncated, or a voxel is NaN or infinite.
+        """
+        width, height, depth = self.stored_shape
+        dtype = self.header.get_data_dtype()
+        slope, intercept = self.header.get_slope_inter()
+        try:
+            with self._open() as file:
+                file.seek(int(self.header.get_data_offset()))
+                for index in range(depth):
+                    raw = file.read(width * height * dtype.itemsize)
+                    if len(raw) < width * height * dtype.itemsize:
+                        raise EOFError(f"it ends in plane {index + 1} of {depth}")
+                    plane = np.frombuffer(raw, dtype).reshape((width, height), order="F")
+                    if slope is not None:
+                        plane = plane * np.float64(slope) + np.float64(intercept)
+                    image = np.ascontiguousarray(self.placement.orient(plane), np.float32)
+                    if not np.isfinite(image).all():
+                        bad = int(image.size - np.count_nonzero(np.isfinite(image)))
+                        raise InputError(
+                            f"{self.path} has {bad} NaN or infinite voxels in plane {index + 1} of "
+                            f"{depth}; replace them with finite values in {self.units} or leave "
+                            "the file out"
+                        )
+                    yield self.placement.where(index), image
+                while file.read(1 << 20):
+                    pass
+        except _UNREADABLE as error:
+            raise _unreadable(self.path, error) from error
+
+    def read(self) -> Volume:
+        """All planes at once."""
+        array = np.empty(self.shape, np.float32)
+        for where, image in self.slices():
+            array[where] = image
+        return Volume(array, self.affine, self.units, self.source)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        with self.path.open("rb") as file:
+            zipped = file.read(2) == _GZIP_MAGIC
+            file.seek(0)
+            if not zipped:
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield cast(BinaryIO, unzipped)
+
+
 def read_nifti(path: Path, units: str) -> Volume:
     """Read one scan into canonical LPS order.
-
-    The whole file is decompressed at once, so that gzip's checksum is verified: reading only as
-    many bytes as the header asks for would accept a file with flipped bits.
 
     Args:
         path: A ``.nii`` or ``.nii.gz`` file with three axes, or a fourth of length 1.
@@ -54,34 +164,7 @@ def read_nifti(path: Path, units: str) -> Volume:
         InputError: The file is corrupt or truncated, has another number of axes, is complex or
             RGB, or has NaN or infinite voxels.
     """
-    try:
-        raw = path.read_bytes()
-        digest = hashlib.sha256(raw).hexdigest()
-        data = gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
-        image = _image_class(data).from_bytes(data)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-    shape = image.shape[:3] if image.shape[3:] == (1,) else image.shape
-    if len(shape) != 3 or 0 in shape:
-        size = "x".join(map(str, image.shape))
-        raise InputError(
-            f"{path} is {size}; expected one 3-D scan: save each volume in a file of its own"
-        )
-    dtype = image.get_data_dtype()
-    if dtype.fields is not None or dtype.kind == "c":
-        kind = "colour (RGB)" if dtype.fields is not None else "complex"
-        raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
-    if image.header["qform_code"] == 0 and image.header["sform_code"] == 0:
-        log.warning("%s has no orientation; taking its axes as left-to-right order of NIfTI", path)
-
-    try:
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
-    return canonical_volume(voxels, affine, units, f"nifti sha256:{digest}", str(path))
+    return NiftiScan(path, units).read()
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
@@ -99,9 +182,21 @@ def write_nifti(path: Path, volume: Volume) -> None:
     nib.save(image, path)
 
 
-def _image_class(data: bytes) -> type[nib.Nifti1Image]:
-    sizes = {int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")}
-    return nib.Nifti2Image if _NIFTI2_HEADER in sizes else nib.Nifti1Image
+def _header_class(start: bytes) -> type[nib.Nifti1Header]:
+    sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
+    return nib.Nifti2Header if _NIFTI2_HEADER in sizes else nib.Nifti1Header
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nibabel's own lines about a header that is refused in a sentence anyway."""
+    logger = logging.getLogger("nibabel.global")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:

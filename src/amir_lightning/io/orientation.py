@@ -1,52 +1,91 @@
-"""Any voxel order to the project's canonical LPS `Volume`, and back to NIfTI's (x, y, z) axes."""
+"""Any voxel order to the project's canonical LPS order and back, one slice at a time."""
+
+from dataclasses import dataclass
+from typing import Self
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.volume import Volume
+
+Where = tuple[slice | int, ...]
+"""Index of one slice in the canonical (Z, Y, X) array; any array or HDF5 dataset takes it."""
 
 _LPS = nib.orientations.axcodes2ornt(("L", "P", "S"))
 
 
-def canonical_volume(
-    voxels: NDArray[np.generic], affine: NDArray[np.float64], units: str, source: str, name: str
-) -> Volume:
-    """Flip and permute the axes so that they run to the left, to posterior and to superior.
+@dataclass(frozen=True)
+class Placement:
+    """Where the stored slices of a scan lie in the canonical (Z, Y, X) array.
 
     Voxels are only reordered, never resampled: an oblique scan keeps its obliqueness in the affine.
 
-    Args:
-        voxels: Values in physical units, indexed (x, y, z) as in ``affine``.
-        affine: 4x4 matrix from (x, y, z, 1) to world millimetres (RAS+).
-        units: Physical units of the values.
-        source: Where the scan came from, free of patient names.
-        name: What to call the scan in an error, usually its path.
-
-    Raises:
-        InputError: A value is NaN or infinite, or the affine is singular.
+    Attributes:
+        shape: Canonical (Z, Y, X).
+        affine: 4x4 matrix from canonical (x, y, z, 1) to world millimetres (RAS+).
+        axes: Canonical axis (0 for x) of each stored axis.
+        flips: Whether each stored axis runs against its canonical one.
     """
-    finite = np.isfinite(affine).all()
-    if not finite or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(
-            f"{name} has a singular or non-finite affine; "
-            "expected one with voxel sizes in mm: write it anew"
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, affine: NDArray[np.float64], shape: tuple[int, int, int], name: str) -> Self:
+        """Placement of a stored volume.
+
+        Args:
+            affine: 4x4 matrix from stored (i, j, k, 1) to world millimetres (RAS+).
+            shape: Stored (I, J, K); slices are those of constant k.
+            name: What to call the scan in an error, usually its path.
+
+        Raises:
+            InputError: The affine is singular or not finite.
+        """
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise InputError(
+                f"{name} has a singular or non-finite affine; "
+                "expected one with voxel sizes in mm: write it anew"
+            )
+        turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), _LPS)
+        i, j, k = (int(axis) for axis in turn[:, 0])
+        lengths = dict(zip((i, j, k), shape, strict=True))
+        moved = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+        return cls(
+            shape=(lengths[2], lengths[1], lengths[0]),
+            affine=np.asarray(moved, dtype=np.float64),
+            axes=(i, j, k),
+            flips=(bool(turn[0, 1] < 0), bool(turn[1, 1] < 0), bool(turn[2, 1] < 0)),
         )
-    array = np.asarray(voxels, dtype=np.float32)
-    bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-    if bad:
-        raise InputError(
-            f"{name} has {bad} NaN or infinite voxels; replace them with finite values in {units} "
-            "or leave the file out"
-        )
-    current = nib.orientations.io_orientation(affine)
-    to_lps = nib.orientations.ornt_transform(current, _LPS)
-    reordered = nib.orientations.apply_orientation(array, to_lps)
-    moved = affine @ nib.orientations.inv_ornt_aff(to_lps, array.shape)
-    return Volume(
-        array=np.ascontiguousarray(reordered.transpose(2, 1, 0)),
-        affine=np.asarray(moved, dtype=np.float64),
-        units=units,
-        source=source,
-    )
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along (z, y, x) [mm]."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(z), float(y), float(x)
+
+    @property
+    def num_slices(self) -> int:
+        """Stored slices K."""
+        return self.shape[2 - self.axes[2]]
+
+    def where(self, index: int) -> Where:
+        """Place of the stored slice k = ``index``."""
+        place: list[slice | int] = [slice(None)] * 3
+        place[2 - self.axes[2]] = self.num_slices - 1 - index if self.flips[2] else index
+        return tuple(place)
+
+    def orient(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Turn a stored slice (I, J) to how it lies in the canonical array."""
+        turned = self._flip(stored)
+        return turned if self.axes[0] > self.axes[1] else turned.T
+
+    def unorient(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Turn a slice of the canonical array to how it is stored, (I, J)."""
+        return self._flip(image if self.axes[0] > self.axes[1] else image.T)
+
+    def _flip(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+        return stored[:: -1 if self.flips[0] else 1, :: -1 if self.flips[1] else 1]

@@ -1,0 +1,88 @@
+"""Scans on disk: geometry at once, pixels slice by slice, so that memory stays small."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom import Skipped, find_dicom_series
+from amir_lightning.io.dicom_scan import DicomScan
+from amir_lightning.io.nifti import NiftiScan, is_nifti
+from amir_lightning.io.orientation import Where
+from amir_lightning.io.volume import Volume
+
+
+class Scan(Protocol):
+    """One NIfTI file or one DICOM series in canonical LPS order.
+
+    Attributes:
+        path: The file, or the folder of the series.
+        files: The source files.
+        modality: "CT", "PT" or "MR" of DICOM; None for NIfTI.
+        units: "HU", "SUV" or "a.u."; for NIfTI what the caller says.
+        shape: (Z, Y, X).
+        affine: 4x4 matrix from voxel index (x, y, z, 1) to world millimetres (RAS+).
+        spacing_mm: Voxel size along (z, y, x) [mm].
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    modality: str | None
+    units: str
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def source(self) -> str:
+        """Hash of the source files, free of names."""
+
+    def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
+        """Stored slices; ``array[where] = image`` fills the canonical array."""
+
+    def read(self) -> Volume:
+        """All slices at once."""
+
+
+def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skipped]]:
+    """Every NIfTI file and every usable DICOM series of a file or folder, at any depth.
+
+    Args:
+        path: A NIfTI file, a DICOM file, or a folder of either.
+        units: Units of NIfTI voxels.
+
+    Returns:
+        Scans sorted by path, and what is none.
+
+    Raises:
+        InputError: There is no scan, or one cannot be read.
+    """
+    if path.is_file():
+        files = [path]
+    elif path.is_dir():
+        files = visible_files(path)
+    else:
+        raise InputError(f"{path} does not exist; type a NIfTI file, a DICOM file or a folder")
+    scans: list[Scan] = [NiftiScan(file, units) for file in files if is_nifti(file)]
+    series, skipped = find_dicom_series(file for file in files if not is_nifti(file))
+    scans += [DicomScan(one.files) for one in series]
+    if not scans:
+        reasons = sorted({one.reason for one in skipped})
+        raise InputError(
+            f"{path} holds no scan ({', '.join(reasons) or 'it is empty'}); expected NIfTI "
+            "(.nii, .nii.gz) or DICOM images"
+        )
+    return sorted(scans, key=lambda scan: (scan.path, scan.files)), skipped
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Files at any depth, without hidden ones such as macOS leaves next to each file."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
