@@ -1,36 +1,98 @@
 """``python -m amir_lightning.prepare task=mri raw_dir=IXI-T2``: raw scans to one prepared file."""
 
+from __future__ import annotations
+
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
 
+if TYPE_CHECKING:
+    from amir_lightning.data.layouts import Found
+    from amir_lightning.preparation import Options
+    from amir_lightning.tasks import Task
+
+_log = logging.getLogger(__name__)
+
 
 @command("prepare")
 def main(cfg: DictConfig) -> None:
-    """Read the scans of one task, simulate LQ, cut, split and write them."""
+    """Read the scans of one task, simulate LQ where none was measured, cut, split and write."""
     from hydra.utils import instantiate
 
-    from amir_lightning.assemble import active_tasks, plain
+    from amir_lightning.assemble import active_tasks
+    from amir_lightning.data.layouts import LAYOUTS, detect
     from amir_lightning.preparation import prepare
 
     tasks = active_tasks(cfg)
     if len(tasks) > 1:
         raise InputError(f"task={cfg.task} names {len(tasks)} tasks; prepare one at a time")
     (task,) = tasks
+    raw_dir = Path(cfg.raw_dir)
+    dataset = cfg.dataset
+    if dataset == "auto":
+        dataset = "table" if cfg.layout_options.table else detect(raw_dir, task)
+        _log.info("%s is read as dataset=%s: %s", raw_dir, dataset, cfg.datasets[dataset].about)
+    if dataset not in LAYOUTS:
+        raise InputError(f"dataset is '{dataset}'; choose from auto, {', '.join(LAYOUTS)}")
     prepare(
         task,
         instantiate(dict(task.degradation)),
-        Path(cfg.raw_dir),
+        _find(cfg, dataset, raw_dir, task),
         Path(cfg.output or Path(cfg.paths.prepared_dir) / f"{task.name}.h5"),
-        split=plain(cfg.split),
+        _options(cfg, dataset),
+        check=cfg.check,
+    )
+
+
+def _find(cfg: DictConfig, dataset: str, raw_dir: Path, task: Task) -> Found:
+    import inspect
+
+    from amir_lightning.data.layouts import LAYOUTS
+
+    layout = LAYOUTS[dataset]
+    given = {key: value for key, value in cfg.layout_options.items() if value is not None}
+    known = list(inspect.signature(layout).parameters)[2:]
+    for key in given:
+        if key not in known:
+            raise InputError(
+                f"dataset={dataset} has no option layout_options.{key}; "
+                f"it has {', '.join(known) or 'none'}"
+            )
+    return layout(raw_dir, task, **given)
+
+
+def _options(cfg: DictConfig, dataset: str) -> Options:
+    """The user's options; what was left null is as usual for the data set."""
+    from amir_lightning.assemble import plain
+    from amir_lightning.preparation import Options
+
+    usual = plain(cfg.datasets[dataset])
+    chosen = {name: size for name, size in plain(cfg.split).items() if size is not None}
+    grid: list[int] | None = usual["grid"] if cfg.grid is None else list(cfg.grid)
+    central = usual["central_slices"] if cfg.central_slices is None else cfg.central_slices
+    tested = usual["test_patients"] if cfg.test_patients is None else plain(cfg.test_patients)
+    return Options(
+        split=chosen or usual["split"],
+        proportions=not chosen and cfg.test_patients is None,
         split_file=cfg.split_file and Path(cfg.split_file),
+        test_patients=tuple(map(str, tested)),
         gap=cfg.gap,
-        central_slices=cfg.central_slices,
+        grid=(grid[0], grid[-1]) if grid else None,
+        central_slices=central or None,
+        intensity_scale=cfg.intensity_scale,
+        force_units=cfg.force_units,
+        on_error=cfg.on_error,
         compression=cfg.compression,
         seed=cfg.seed,
+        salt=cfg.salt or "",
+        jobs=cfg.jobs,
+        backend=cfg.backend,
+        scheduler=cfg.scheduler,
     )
 
 

@@ -36,6 +36,8 @@ class Task:
         degradation: Hydra node of the physics that makes LQ from HQ.
         phantom: Hydra node of the embedded patients.
         phantom_slices: Slices kept of an embedded patient, evenly spread; None for all.
+        plausible: Where the 1st and the 99.9th percentile of a scan in `units` lie, as ``low`` and
+            ``high`` ranges; None takes any scan.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     degradation: Mapping[str, Any]
     phantom: Mapping[str, Any]
     phantom_slices: int | None
+    plausible: Mapping[str, Range] | None = None
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> "Task":
@@ -60,6 +63,8 @@ class Task:
         """
         expected = [field for field in cls.__dataclass_fields__ if field != "name"]
         for key in [*expected, *config]:
+            if key == "plausible":  # younger than some run folders
+                continue
             if key not in config or key not in expected:
                 state = "has no" if key in expected else "has an unknown"
                 raise InputError(
@@ -84,6 +89,7 @@ class Task:
             degradation=dict(config["degradation"]),
             phantom=dict(config["phantom"]),
             phantom_slices=config["phantom_slices"],
+            plausible=_plausible(name, config.get("plausible")),
         )
 
     def normalise(self, image: Image) -> Image:
@@ -95,6 +101,16 @@ class Task:
         """Map [0, 1] back to physical values; the inverse of `normalise` inside the range."""
         low, high = self.value_range
         return image * (high - low) + low
+
+
+def _plausible(
+    task: str, config: Mapping[str, Iterable[float]] | None
+) -> Mapping[str, Range] | None:
+    if config is None:
+        return None
+    if set(config) != {"low", "high"}:
+        raise InputError(f"task {task}: plausible has {list(config)}, expected low and high")
+    return {key: _range(task, f"plausible.{key}", values) for key, values in config.items()}
 
 
 def _range(task: str, key: str, values: Iterable[float]) -> Range:

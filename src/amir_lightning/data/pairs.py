@@ -1,6 +1,7 @@
 """One scan to slice pairs: LQ is simulated on the volume, then both are cut along a plane."""
 
 import hashlib
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ Spacing = tuple[float, float, float]
 
 # Axes of (Z, Y, X) that become slices, rows and columns. A coronal slice is (X, Z), as the paper's
 # 192x400; a sagittal one is (Y, Z).
-_AXES: dict[Plane, tuple[int, int, int]] = {
+AXES: dict[Plane, tuple[int, int, int]] = {
     "axial": (0, 1, 2),
     "coronal": (1, 2, 0),
     "sagittal": (2, 1, 0),
@@ -64,7 +65,7 @@ def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> Slic
         affine: 4x4 matrix from (x, y, z, 1) to world millimetres.
         plane: Orientation of the slices.
     """
-    axes = _AXES[plane]
+    axes = AXES[plane]
     turned = affine.copy()
     # Columns of the affine run (x, y, z), axes of the array (z, y, x): axis a has column 2 - a.
     turned[:, :3] = affine[:, [2 - axis for axis in reversed(axes)]]
@@ -76,6 +77,44 @@ def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> Slic
         affine=turned,
         spacing_mm=(float(slices), float(row), float(column)),
     )
+
+
+def fit(scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float) -> RawScan:
+    """Scale the values of a scan and bring it to a grid, before LQ is simulated.
+
+    Transaxial slices are cropped or padded with air around their centre, never resampled, so that
+    a pixel keeps its size: of an odd difference the larger half goes to the end. For a task that is
+    cut along another plane the grid is that of its slices.
+
+    Args:
+        scan: The scan.
+        task: The task; its plane and value range are used.
+        grid: Rows and columns of a slice; None keeps the size.
+        intensity_scale: Factor on every value.
+    """
+    hq, lq = scan
+    if intensity_scale != 1:
+        hq = replace(hq, array=hq.array * np.float32(intensity_scale))
+        lq = lq and replace(lq, array=lq.array * np.float32(intensity_scale))
+    if grid is None:
+        return RawScan(hq, lq)
+    _, row, column = AXES[task.plane]
+    lengths = {row: grid[0], column: grid[1]}
+    return RawScan(_to_grid(hq, lengths, task), lq and _to_grid(lq, lengths, task))
+
+
+def _to_grid(volume: Volume, lengths: dict[int, int], task: Task) -> Volume:
+    array, affine = volume.array, volume.affine.copy()
+    air = task.value_range[0]
+    for axis, wanted in lengths.items():
+        before = (wanted - array.shape[axis]) // 2 if wanted > array.shape[axis] else 0
+        after = max(wanted - array.shape[axis], 0) - before
+        first = max(array.shape[axis] - wanted, 0) // 2
+        array = array.take(range(first, first + min(wanted, array.shape[axis])), axis)
+        padding = [(before, after) if a == axis else (0, 0) for a in range(3)]
+        array = np.pad(array, padding, constant_values=air)
+        affine[:, 3] += affine[:, 2 - axis] * (first - before)
+    return replace(volume, array=np.ascontiguousarray(array), affine=affine)
 
 
 def make_pairs(
@@ -116,6 +155,19 @@ def make_pairs(
     if task.plane == "axial":
         return pairs._replace(slice_index=rows)
     return pairs.take(_central(len(pairs.hq), central_slices))
+
+
+def hq_slices(scan: RawScan, task: Task, central_slices: int | None) -> Array:
+    """HQ slices that `make_pairs` would give, (S, H, W), without simulating anything.
+
+    Raises:
+        InputError: LQ and HQ have different shapes or geometry.
+    """
+    hq = np.maximum(scan.hq.array, np.float32(task.value_range[0]))
+    if scan.lq is not None:
+        _assert_match(scan.lq, scan.hq)
+    slices = hq.transpose(AXES[task.plane])
+    return slices[_central(len(slices), central_slices)]
 
 
 def informative_rows(hq: Array, task: Task) -> NDArray[np.int64]:

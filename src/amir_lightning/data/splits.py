@@ -9,7 +9,7 @@ import csv
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from amir_lightning.errors import InputError
 
@@ -26,7 +26,10 @@ def split_kind(num_patients: int, sizes: Mapping[str, float]) -> SplitKind:
 
 
 def split_patients(
-    patients: Iterable[str], sizes: Mapping[str, float], seed: int
+    patients: Iterable[str],
+    sizes: Mapping[str, float],
+    seed: int,
+    fixed: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
     """Assign whole patients to splits, as a pure function of their keys and the seed.
 
@@ -38,11 +41,12 @@ def split_patients(
         sizes: Share of each split, as fractions that add up to 1 or as numbers of patients that
             add up to all of them (paper: 405, 59 and 114 for MRI).
         seed: Another seed, another assignment.
+        fixed: Patients whose split is given; they count towards its size.
 
     Raises:
         InputError: The sizes do not fit the patients.
     """
-    shares = _shares(sizes)
+    shares, fixed = _shares(sizes), dict(fixed or {})
     keys = sorted(set(patients), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
     total = sum(sizes.values())
     if total > 1 and total != len(keys):
@@ -50,9 +54,20 @@ def split_patients(
             f"split asks for {total:g} patients but {len(keys)} were found; give numbers that add "
             "up to that or fractions, such as split.train=0.7 split.val=0.15 split.test=0.15"
         )
-    order = iter(keys)
-    counts = _apportion(len(keys), shares)
-    return {next(order): split for split, count in counts.items() for _ in range(count)}
+    free = [key for key in keys if key not in fixed]
+    given = [fixed[key] for key in keys if key in fixed]
+    wanted = _apportion(len(keys), shares)
+    left = {split: count - given.count(split) for split, count in wanted.items()}
+    left = {split: count for split, count in left.items() if count > 0}
+    if not free:
+        return {key: fixed[key] for key in keys}
+    total = sum(left.values())
+    if total != len(free):  # more patients are fixed in a split than it should have
+        shares = {split: count / total for split, count in left.items()}
+        left = _apportion(len(free), shares)
+    order = iter(free)
+    dealt = {next(order): split for split, count in left.items() for _ in range(count)}
+    return {key: fixed.get(key) or dealt[key] for key in keys}
 
 
 def split_slices(num_slices: int, sizes: Mapping[str, float], gap: int) -> list[Split | None]:
@@ -115,15 +130,26 @@ def read_split_file(path: Path) -> dict[str, Split]:
                 f"split file {path} has a row without patient or split; "
                 "expected a first line 'patient,split' and two values a line"
             )
-        split = _ALIASES.get(name.strip().lower(), name.strip().lower())
-        if split not in SPLITS:
-            raise InputError(
-                f"split file {path} puts patient {patient} into '{name}'; "
-                f"choose from {', '.join(SPLITS)}"
-            )
-        pairs.append((patient.strip(), cast(Split, split)))
+        split = split_named(name, f"split file {path}, patient {patient}")
+        pairs.append((patient.strip(), split))
     assert_disjoint(pairs)
     return dict(pairs)
+
+
+def split_named(name: str, where: str) -> Split:
+    """The split of that name; validation, valid, training and testing are known, too.
+
+    Args:
+        name: What a person wrote.
+        where: Place of the name, for the error.
+
+    Raises:
+        InputError: There is no such split.
+    """
+    split = _ALIASES.get(name.strip().lower(), name.strip().lower())
+    if split not in SPLITS:
+        raise InputError(f"{where}: the split is '{name}'; choose from {', '.join(SPLITS)}")
+    return split
 
 
 def assign_from_file(patients: Iterable[str], path: Path) -> dict[str, Split]:

@@ -53,8 +53,8 @@ def find_dicom_series(
     """Read headers and group image files by series.
 
     Echoes and time frames of one series become series of their own. Localizers, secondary captures
-    and files without a place in space are set aside; so are derived images, unless there is
-    nothing else of their modality.
+    and files without a place in space are set aside; so are derived images, unless the patient has
+    nothing else of that modality.
 
     Args:
         files: Any files, in any order and with any suffix.
@@ -87,11 +87,11 @@ def find_dicom_series(
         key = _group(header)
         groups[key].append(path)
         first.setdefault(key, header)
-    originals = {str(one.Modality) for one in first.values() if not is_derived(one)}
+    originals = {_source(header) for header in first.values() if not is_derived(header)}
     series = []
     for key, members in groups.items():
         header = first[key]
-        if is_derived(header) and str(header.Modality) in originals:
+        if is_derived(header) and _source(header) in originals:
             skipped += [Skipped(path, "derived image") for path in members]
             continue
         series.append(_series(header, tuple(members)))
@@ -117,6 +117,10 @@ def _group(header: pydicom.Dataset) -> tuple[str, ...]:
     if header.Modality == "MR":  # magnitude and phase
         parts.append("\\".join(map(str, header.get("ImageType") or ())))
     return tuple(parts)
+
+
+def _source(header: pydicom.Dataset) -> tuple[str, str]:
+    return str(header.get("PatientID") or ""), str(header.Modality)
 
 
 def _series(header: pydicom.Dataset, files: tuple[Path, ...]) -> DicomSeries:

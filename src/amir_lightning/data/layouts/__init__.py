@@ -1,0 +1,57 @@
+"""How scans lie on a disk: a layout finds the patients of a folder and says how to read each."""
+
+import itertools
+from pathlib import Path
+
+from amir_lightning.data.layouts.archive import archive, modality_folder
+from amir_lightning.data.layouts.folder import one_per_patient
+from amir_lightning.data.layouts.found import Found, Layout, RawPatient, check_folder, summarise
+from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
+from amir_lightning.data.layouts.mayo import looks_like_mayo, mayo
+from amir_lightning.data.layouts.paired import paired
+from amir_lightning.data.layouts.roles import role_of
+from amir_lightning.data.layouts.table import table
+from amir_lightning.errors import InputError
+from amir_lightning.io.nifti import is_nifti, nifti_stem
+from amir_lightning.io.scan import visible_files
+from amir_lightning.tasks import Task
+
+__all__ = ["LAYOUTS", "Found", "Layout", "RawPatient", "detect", "summarise"]
+
+LAYOUTS: dict[str, Layout] = {
+    "ixi": ixi,
+    "mayo": mayo,
+    "pairs": paired,
+    "archive": archive,
+    "table": table,
+    "folder": one_per_patient,
+}
+
+_LOOK = 20_000  # files; names alone are looked at
+
+
+def detect(raw_dir: Path, task: Task) -> str:
+    """Name of the layout that a folder has, from names alone.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
+    check_folder(raw_dir)
+    if modality_folder(raw_dir, task) is not None:
+        return "archive"
+    files = [path.relative_to(raw_dir) for path in itertools.islice(visible_files(raw_dir), _LOOK)]
+    inside = [Path(raw_dir.name) / path for path in files]
+    if any(looks_like_ixi(path) for path in files):
+        return "ixi"
+    if task.dicom_modality == "CT" and any(looks_like_mayo(path) for path in inside):
+        return "mayo"
+    roles = {_role(path) for path in files if is_nifti(path) or len(path.parts) > 1}
+    return "pairs" if roles >= {"hq", "lq"} else "folder"
+
+
+def _role(path: Path) -> str | None:
+    name = nifti_stem(path) if is_nifti(path) else ""
+    try:
+        return role_of(name, *path.parts[:-1])
+    except InputError:
+        return None  # says both; the layout will ask

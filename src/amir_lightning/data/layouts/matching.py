@@ -1,0 +1,130 @@
+"""A full and a reduced scan of one patient, matched by position and never by file order."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.data.pairs import RawScan
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_scan import DicomScan
+from amir_lightning.io.nifti import is_nifti, read_nifti
+from amir_lightning.io.volume import Volume
+
+log = logging.getLogger(__name__)
+
+_SAME_PLACE = 0.1  # of a voxel
+_ENOUGH = 0.5  # share of the slices of the shorter scan that need a partner
+
+
+def read_pair(hq: Sequence[Path], lq: Sequence[Path], units: str) -> RawScan:
+    """Read both scans and keep the slices that lie at the same place.
+
+    Args:
+        hq: The NIfTI file or the DICOM series of the full scan.
+        lq: That of the reduced scan.
+        units: Units of NIfTI voxels.
+
+    Raises:
+        InputError: The scans are of two patients, have another geometry in the plane, or fewer than
+            half of their slices match.
+    """
+    if is_nifti(hq[0]) and is_nifti(lq[0]):
+        return _overlap(read_nifti(hq[0], units), read_nifti(lq[0], units), str(hq[0]))
+    if is_nifti(hq[0]) or is_nifti(lq[0]):
+        full = read_nifti(hq[0], units) if is_nifti(hq[0]) else DicomScan(hq).read()
+        reduced = read_nifti(lq[0], units) if is_nifti(lq[0]) else DicomScan(lq).read()
+        return _overlap(full, reduced, str(hq[0]))
+    return _matched(DicomScan(hq), DicomScan(lq))
+
+
+def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
+    first, other = hq.dataset(0), lq.dataset(0)
+    if first.get("PatientID") != other.get("PatientID"):
+        raise InputError(
+            f"{hq.path} and {lq.path} carry different Patient IDs; expected two series of one "
+            "patient: correct the folders"
+        )
+    tolerance = _SAME_PLACE * min(hq.spacing_mm)
+    same_plane = all(
+        np.allclose(first[keyword].value, other[keyword].value, atol=limit)
+        for keyword, limit in (
+            ("PixelSpacing", 1e-3),
+            ("ImageOrientationPatient", 1e-3),
+        )
+    ) and (first.Rows, first.Columns) == (other.Rows, other.Columns)
+    gap = np.abs(hq.heights[:, None] - lq.heights[None])
+    partner = gap.argmin(1)
+    kept = np.flatnonzero(gap[np.arange(len(partner)), partner] <= tolerance)
+    if same_plane and len(kept):
+        at, beside = hq.dataset(int(kept[0])), lq.dataset(int(partner[kept[0]]))
+        same_plane = bool(
+            np.allclose(
+                np.array(at.ImagePositionPatient, float),
+                np.array(beside.ImagePositionPatient, float),
+                atol=tolerance,
+            )
+        )
+    _check_match(hq.path, lq.path, same_plane, len(kept), min(len(hq.files), len(lq.files)))
+    dropped = len(hq.files) + len(lq.files) - 2 * len(kept)
+    if dropped:
+        log.warning(
+            "%s and %s: %d slices have no partner at their position and are left out",
+            hq.path,
+            lq.path,
+            dropped,
+        )
+    return RawScan(_select(hq, kept), _select(lq, partner[kept]))
+
+
+def _select(scan: DicomScan, stored: NDArray[np.integer]) -> Volume:
+    """The given stored slices of a series, in the canonical order."""
+    volume = scan.read()
+    if len(stored) == len(scan.files):
+        return volume
+    axis = 2 - scan.placement.axes[2]
+    places = sorted(int(scan.placement.where(int(index))[axis]) for index in stored)  # type: ignore
+    affine = volume.affine.copy()
+    affine[:, 3] += affine[:, 2 - axis] * places[0]
+    return Volume(volume.array.take(places, axis), affine, volume.units, volume.source)
+
+
+def _overlap(hq: Volume, lq: Volume, name: str) -> RawScan:
+    """Cut two volumes on the same lattice to the box that both have."""
+    to_hq = np.linalg.inv(hq.affine) @ lq.affine
+    offset = np.rint(to_hq[:3, 3])
+    same = np.allclose(to_hq[:3, :3], np.eye(3), atol=1e-3) and np.allclose(
+        to_hq[:3, 3], offset, atol=_SAME_PLACE
+    )
+    shift = offset[::-1].astype(int)  # (z, y, x): lq[i] lies at hq[i + shift]
+    start = np.maximum(shift, 0)
+    stop = np.minimum(hq.array.shape, np.array(lq.array.shape) + shift)
+    size = np.maximum(stop - start, 0)
+    whole = np.minimum(hq.array.shape, lq.array.shape)
+    _check_match(Path(name), Path(name), same, int(size.prod()), int(whole.prod()))
+    if tuple(size) != hq.array.shape or tuple(size) != lq.array.shape:
+        log.warning("%s: LQ and HQ overlap in %s voxels; the rest is left out", name, tuple(size))
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    other = tuple(slice(a, b) for a, b in zip(start - shift, stop - shift, strict=True))
+    affine = hq.affine @ np.block(
+        [[np.eye(3), start[::-1, None].astype(float)], [np.zeros((1, 3)), np.ones((1, 1))]]
+    )
+    return RawScan(
+        Volume(hq.array[box], affine, hq.units, hq.source),
+        Volume(lq.array[other], affine, lq.units, lq.source),
+    )
+
+
+def _check_match(hq: Path, lq: Path, same_plane: bool, matched: int, of: int) -> None:
+    if not same_plane:
+        raise InputError(
+            f"{hq} and {lq} differ in size, spacing, orientation or place of their slices; "
+            "expected the same grid: resample one onto the other"
+        )
+    if matched < _ENOUGH * of:
+        raise InputError(
+            f"only {matched} of {of} slices (or voxels) of {hq} and {lq} lie at the same place; "
+            "expected at least half: check that the two belong together"
+        )

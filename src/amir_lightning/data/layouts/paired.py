@@ -1,0 +1,148 @@
+"""Patients with two scans each: a full one and one of reduced dose, counts or time."""
+
+import fnmatch
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from amir_lightning.data.layouts.found import (
+    Found,
+    RawPatient,
+    check_folder,
+    finished,
+    series_of_task,
+)
+from amir_lightning.data.layouts.matching import read_pair
+from amir_lightning.data.layouts.roles import Role, role_of
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.nifti import is_nifti, nifti_stem
+from amir_lightning.io.scan import visible_files
+from amir_lightning.tasks import Task
+
+
+class _Candidate(NamedTuple):
+    files: tuple[Path, ...]
+    path: Path  # relative to the raw folder
+    role: Role | None
+    frame_ms: float
+    patient_id: str
+
+
+def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> Found:
+    """Patients whose folder holds a full and a reduced scan, or ``HQ/`` and ``LQ/`` folders.
+
+    Which is which is told by words in folder, file and series names (full, FD, HQ, NDCT; quarter,
+    low, LD, LQ, reduced) or, for DICOM PET, by the frame duration.
+
+    Args:
+        raw_dir: ``<patient>/<anything>`` or ``HQ/<patient>`` beside ``LQ/<patient>``.
+        task: The task.
+        hq: Pattern of the full scans' paths below ``raw_dir``, such as "*/180s/*".
+        lq: Pattern of the reduced scans' paths.
+
+    Raises:
+        InputError: There is no patient with both, or it cannot be told which is which.
+    """
+    check_folder(raw_dir)
+    skipped: list[Skipped] = []
+    candidates = []
+    files = visible_files(raw_dir)
+    for path in filter(is_nifti, files):
+        candidates.append(_candidate(raw_dir, (path,), "", 0.0, "", hq, lq))
+    for one in series_of_task([path for path in files if not is_nifti(path)], task, skipped):
+        candidates.append(
+            _candidate(raw_dir, one.files, one.description, one.frame_ms, one.patient_id, hq, lq)
+        )
+    by_patient: dict[str, list[_Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_patient[_patient(candidate)].append(candidate)
+    patients = []
+    for key, own in sorted(by_patient.items()):
+        pair = _pair(key, own, skipped)
+        if pair:
+            full, reduced = pair
+            patients.append(
+                RawPatient(
+                    key,
+                    partial(read_pair, full.files, reduced.files, task.units),
+                    (*full.files, *reduced.files),
+                    full.patient_id,
+                )
+            )
+    expected = (
+        "<patient>/<full scan> and <patient>/<reduced scan>, or HQ/<patient> and LQ/<patient>"
+    )
+    return finished(raw_dir, task, patients, skipped, expected)
+
+
+def _candidate(
+    raw_dir: Path,
+    files: tuple[Path, ...],
+    description: str,
+    frame_ms: float,
+    patient_id: str,
+    hq: str | None,
+    lq: str | None,
+) -> _Candidate:
+    path = files[0].relative_to(raw_dir)
+    role: Role | None = None
+    if hq and fnmatch.fnmatch(str(path), hq):
+        role = "hq"
+    elif lq and fnmatch.fnmatch(str(path), lq):
+        role = "lq"
+    elif not hq and not lq:
+        name = nifti_stem(path) if is_nifti(path) else ""
+        folders = path.parts[:-1]
+        inner = folders[1:] if len(folders) > 1 else ()
+        outer = folders[:1] if _is_role(folders[:1]) or not inner else ()
+        role = role_of(name, *reversed(inner), *outer, description)
+    return _Candidate(files, path, role, frame_ms, patient_id)
+
+
+def _patient(candidate: _Candidate) -> str:
+    """First folder or file name that is not itself a role."""
+    parts = candidate.path.parts
+    folders = [part for part in parts[:-1] if not _is_role((part,))]
+    if folders:
+        return folders[0]
+    stem = nifti_stem(candidate.path) if is_nifti(candidate.path) else candidate.patient_id
+    words = [word for word in stem.replace("-", "_").split("_") if not _is_role((word,))]
+    return "_".join(words) or candidate.path.parts[0]
+
+
+def _is_role(parts: tuple[str, ...]) -> bool:
+    return any(role_of(part) is not None for part in parts)
+
+
+def _pair(
+    key: str, own: list[_Candidate], skipped: list[Skipped]
+) -> tuple[_Candidate, _Candidate] | None:
+    roles: dict[Role, list[_Candidate]] = {
+        "hq": [one for one in own if one.role == "hq"],
+        "lq": [one for one in own if one.role == "lq"],
+    }
+    if not roles["hq"] and not roles["lq"] and len(own) == 2:
+        short, long = sorted(own, key=lambda one: one.frame_ms)
+        if short.frame_ms < long.frame_ms:
+            roles = {"hq": [long], "lq": [short]}
+    if len(roles["hq"]) == 1 and len(roles["lq"]) == 1:
+        pair = (roles["hq"][0], roles["lq"][0])
+        for one in own:
+            if one not in pair:
+                skipped += [Skipped(path, "neither full nor reduced") for path in one.files]
+        return pair
+    if len(own) == 1 or not (roles["hq"] and roles["lq"]):
+        if len(own) > 1 and not roles["hq"] and not roles["lq"]:
+            raise InputError(
+                f"{key} has {len(own)} scans and nothing tells the full from the reduced one; "
+                "type layout_options.hq=<pattern> layout_options.lq=<pattern>, such as '*/180s/*'"
+            )
+        for one in own:
+            skipped += [Skipped(path, "scan without a partner") for path in one.files]
+        return None
+    raise InputError(
+        f"{key} has {len(roles['hq'])} full and {len(roles['lq'])} reduced scans; expected one "
+        "each: type layout_options.hq=<pattern> layout_options.lq=<pattern>, such as '*/180s/*'"
+    )
