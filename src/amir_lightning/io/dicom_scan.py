@@ -19,7 +19,7 @@ from amir_lightning.io.dicom_file import (
     rescaled_pixels,
     unusable,
 )
-from amir_lightning.io.orientation import Placement, Where
+from amir_lightning.io.orientation import Number, Placement, Where
 from amir_lightning.io.suv import acquisition_time, suvbw_factor
 from amir_lightning.io.volume import Volume
 
@@ -108,11 +108,11 @@ class DicomScan:
         """The whole file of a stored slice."""
         return read_dataset(self.files[index])
 
-    def orient(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
         """Turn (rows, columns) of a file to how they lie in the canonical array."""
         return self.placement.orient(pixels.T)
 
-    def unorient(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    def unorient(self, image: NDArray[Number]) -> NDArray[Number]:
         """Turn a canonical slice to the (rows, columns) of its file."""
         return self.placement.unorient(image).T
 

@@ -1,13 +1,15 @@
 """Any voxel order to the project's canonical LPS order and back, one slice at a time."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
+
+Number = TypeVar("Number", bound=np.generic)
 
 Where = tuple[slice | int, ...]
 """Index of one slice in the canonical (Z, Y, X) array; any array or HDF5 dataset takes it."""
@@ -78,14 +80,14 @@ class Placement:
         place[2 - self.axes[2]] = self.num_slices - 1 - index if self.flips[2] else index
         return tuple(place)
 
-    def orient(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    def orient(self, stored: NDArray[Number]) -> NDArray[Number]:
         """Turn a stored slice (I, J) to how it lies in the canonical array."""
         turned = self._flip(stored)
         return turned if self.axes[0] > self.axes[1] else turned.T
 
-    def unorient(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    def unorient(self, image: NDArray[Number]) -> NDArray[Number]:
         """Turn a slice of the canonical array to how it is stored, (I, J)."""
         return self._flip(image if self.axes[0] > self.axes[1] else image.T)
 
-    def _flip(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _flip(self, stored: NDArray[Number]) -> NDArray[Number]:
         return stored[:: -1 if self.flips[0] else 1, :: -1 if self.flips[1] else 1]

@@ -74,7 +74,7 @@ def prepare(
         _finish_check(problems)
         return output
     if problems and options.on_error == "stop":
-        more = f" ({len(problems) - 1} more such problems)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(
             f"{problems[0]}{more}; on_error=skip leaves out what is bad, check=true lists it all"
         )
