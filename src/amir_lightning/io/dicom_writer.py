@@ -50,8 +50,9 @@ def write_dicom_series(
 
     Study, patient, geometry, frame of reference and display window are the source's; series and
     instances are new and refer to it. Image Type is DERIVED, SECONDARY, also for PET, whose module
-    knows PRIMARY alone: a computed image should not pass for a measured one. CT and MR values are rounded to the source's steps. PET goes
-    back to its units, each slice with the finest slope that its values allow. Padding outside the
+    knows PRIMARY alone: a computed image should not pass for a measured one. CT and MR values are
+    rounded to the source's steps. PET goes back to its units, each slice with the finest slope that
+    its values allow. Padding outside the
     field of view keeps its stored value.
 
     Args:

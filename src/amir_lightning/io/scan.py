@@ -1,6 +1,7 @@
 """Scans on disk: geometry at once, pixels slice by slice, so that memory stays small."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -55,10 +56,11 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
         units: Units of NIfTI voxels.
 
     Returns:
-        Scans sorted by path, and what is none.
+        Scans sorted by path, and what is none; the reason of a damaged one starts with
+        "unreadable".
 
     Raises:
-        InputError: There is no scan, or one cannot be read.
+        InputError: There is no scan that can be read.
     """
     if path.is_file():
         files = [path]
@@ -66,9 +68,22 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
         files = visible_files(path)
     else:
         raise InputError(f"{path} does not exist; type a NIfTI file, a DICOM file or a folder")
-    scans: list[Scan] = [NiftiScan(file, units) for file in files if is_nifti(file)]
-    series, skipped = find_dicom_series(file for file in files if not is_nifti(file))
-    scans += [DicomScan(one.files) for one in series]
+    series, skipped = find_dicom_series(
+        (file for file in files if not is_nifti(file)), on_error="collect"
+    )
+    openers: list[Callable[[], Scan]] = [
+        partial(NiftiScan, file, units) for file in files if is_nifti(file)
+    ]
+    openers += [partial(DicomScan, one.files) for one in series]
+    scans: list[Scan] = []
+    for opener in openers:
+        try:
+            scans.append(opener())
+        except InputError as error:
+            skipped.append(Skipped(path, f"unreadable: {error}"))
+    damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]
+    if damaged and not scans:
+        raise InputError(damaged[0].removeprefix("unreadable: "))
     if not scans:
         reasons = sorted({one.reason for one in skipped})
         raise InputError(

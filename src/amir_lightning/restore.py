@@ -1,0 +1,62 @@
+"""``python -m amir_lightning.restore weights=last input=scans output=restored``: scans to scans."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amir_lightning.cli import command
+from amir_lightning.errors import InputError
+
+
+@command("restore")
+def main(cfg: DictConfig) -> None:
+    """Restore every NIfTI file and DICOM series of the input with trained weights."""
+    from amir_lightning.assemble import plain
+    from amir_lightning.data.layouts import summarise as summarise_skipped
+    from amir_lightning.io.scan import find_scans
+    from amir_lightning.metrics import summarise
+    from amir_lightning.restoring import Request, load_weights, restore_all
+    from amir_lightning.scores import print_scores, write_scores
+
+    weights = load_weights(str(cfg.weights), Path(cfg.paths.runs_dir))
+    source, output = Path(cfg.input), Path(cfg.output)
+    request = Request(
+        task=cfg.task,
+        degrade=cfg.degrade,
+        format=cfg.format,
+        dtype=cfg.dtype,
+        force_units=cfg.force_units,
+        intensity_scale=cfg.intensity_scale,
+        batch_size=cfg.batch_size,
+        tile=cfg.tile if isinstance(cfg.tile, str) else list(cfg.tile),
+        tile_overlap=cfg.tile_overlap,
+        max_pixels=cfg.max_pixels,
+        pictures=cfg.pictures,
+        metrics=cfg.metrics or weights.metrics,
+        seed=cfg.seed,
+        trainer=plain(cfg.trainer),
+    )
+    scans, skipped = find_scans(source)
+    damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]
+    for reason in damaged:
+        print(f"failed:   {reason.removeprefix('unreadable: ')}")
+    if len(skipped) > len(damaged):
+        others = (one for one in skipped if one.reason not in damaged)
+        print(f"skipped:  {summarise_skipped(others)}")
+    root = source if source.is_dir() else source.parent
+    rows, failed = restore_all(scans, root, weights, output, request)
+    if rows:
+        summary = summarise(rows)
+        write_scores(output / "scores", rows, summary)
+        tasks = [task for name, task in weights.tasks.items() if name in summary.tasks]
+        title = f"{weights.origin}: simulated LQ restored, {request.metrics} definition"
+        print_scores(summary, tasks, title)
+    print(f"written:  {output}")
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(scans)} scans failed, see above; the others are done"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Where restored scans go, and how they are written there."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_scan import DicomScan
+from amir_lightning.io.dicom_writer import write_dicom_series
+from amir_lightning.io.nifti import NiftiScan, nifti_stem, write_nifti
+from amir_lightning.io.nifti_writer import DType, write_nifti_like
+from amir_lightning.io.orientation import Where
+from amir_lightning.io.scan import Scan
+from amir_lightning.io.volume import Volume
+from amir_lightning.restoring.scratch import ScratchVolume
+
+Format = Literal["same", "nifti"]
+
+
+class Scaled:
+    """A volume times a factor.
+
+    Args:
+        volume: The volume.
+        factor: The factor.
+    """
+
+    def __init__(self, volume: ScratchVolume, factor: float) -> None:
+        self.volume, self.factor = volume, np.float32(factor)
+
+    def __getitem__(self, where: Where) -> NDArray[np.float32]:
+        return self.volume[where] * self.factor
+
+
+def write_scan(
+    scan: Scan, voxels: Scaled, target: Path, dtype: DType, description: str, derivation: str
+) -> None:
+    """Write voxels as the kind of file that the name of the target says.
+
+    Args:
+        scan: The source.
+        voxels: What to write, canonical (Z, Y, X).
+        target: A NIfTI file, or a folder for a DICOM series.
+        dtype: Type of NIfTI voxels.
+        description: Added to the Series Description.
+        derivation: Derivation Description.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(scan, NiftiScan):
+        write_nifti_like(scan, voxels, target, dtype)
+    elif target.name.endswith(".nii.gz"):
+        write_nifti(target, Volume(voxels[(slice(None),)], scan.affine, scan.units, scan.source))
+    else:
+        assert isinstance(scan, DicomScan)
+        before = str(scan.dataset(0).get("SeriesDescription") or "").strip()
+        write_dicom_series(
+            scan,
+            voxels,
+            target,
+            description=f"{before} {description}".strip(),
+            derivation=derivation,
+        )
+
+
+def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
+    """Where a scan goes: its place below the input, ``_restored`` added to its name."""
+    place = scan.path.relative_to(root) if scan.path != root else Path(scan.path.name)
+    if isinstance(scan, NiftiScan):
+        suffix = scan.path.name[len(nifti_stem(scan.path)) :]
+        target = work / place.with_name(f"{nifti_stem(scan.path)}_restored{suffix}")
+    elif format_ == "nifti":
+        target = work / place.with_name(f"{place.name}_restored.nii.gz")
+    else:
+        target = work / place.with_name(f"{place.name}_restored")
+    count, free = 1, target
+    while free.exists():  # several series in one folder
+        count += 1
+        free = target.with_name(target.name.replace("_restored", f"_{count}_restored", 1))
+    return free
+
+
+def lq_target(target: Path) -> Path:
+    """Where the simulated LQ of a restored scan goes."""
+    return target.with_name(target.name.replace("_restored", "_lq"))
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """A hidden folder beside the output that takes its name in the end, or vanishes."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        state = "is not empty" if output.is_dir() else "is a file"
+        raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+    except OSError as error:
+        raise InputError(
+            f"output={output} cannot be written ({error.strerror}); type a folder of yours"
+        ) from error
+    try:
+        yield work
+        work.chmod(0o755)
+        if output.exists():
+            output.rmdir()
+        work.rename(output)
+    except OSError as error:
+        raise InputError(
+            f"writing to {output} failed ({error.strerror or error}); free some space or type "
+            "another output=<folder>"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

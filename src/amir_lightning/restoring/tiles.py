@@ -1,0 +1,88 @@
+"""Slices too large for the memory, restored in overlapping tiles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from amir_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles whose overlap is blended by Gaussian weights.
+
+    Attention over channels looks at the whole image, so tiles change values everywhere and not only
+    at their seams; `tile_error` measures by how much.
+
+    Attributes:
+        size: Rows and columns of a tile.
+        overlap: Share of a tile that it has in common with its neighbour.
+    """
+
+    size: tuple[int, int]
+    overlap: float
+
+    def __call__(self, network: nn.Module, lq: Tensor) -> Tensor:
+        """Restore (B, 1, H, W) tile by tile."""
+        from monai.inferers import sliding_window_inference
+
+        restored = sliding_window_inference(
+            lq, self.size, 1, network, overlap=self.overlap, mode="gaussian", padding_mode="reflect"
+        )
+        assert isinstance(restored, Tensor)
+        return restored
+
+
+def choose_tiling(
+    tile: str | Sequence[int], overlap: float, max_pixels: int, height: int, width: int
+) -> Tiling | None:
+    """How slices of a size are tiled; None restores them whole.
+
+    Args:
+        tile: "auto", "none", or rows and columns.
+        overlap: Share of a tile.
+        max_pixels: "auto" tiles slices of more pixels, into tiles of at most as many.
+        height: Rows of a slice.
+        width: Columns of a slice.
+
+    Raises:
+        InputError: ``tile`` is something else.
+    """
+    if not 0 <= overlap < 1:
+        raise InputError(f"tile_overlap is {overlap}, expected a share from 0 to below 1")
+    if tile == "none":
+        return None
+    if tile == "auto":
+        if height * width <= max_pixels:
+            return None
+        side = max(64, int(max_pixels**0.5) // 64 * 64)
+        return Tiling((min(side, height), min(side, width)), overlap)
+    if isinstance(tile, str) or len(tile) != 2 or min(tile) < 16:
+        raise InputError(
+            f"tile is {tile}, expected auto, none or rows and columns from 16 on; type for "
+            "instance tile=[256,256]"
+        )
+    if tile[0] >= height and tile[1] >= width:
+        return None
+    return Tiling((min(tile[0], height), min(tile[1], width)), overlap)
+
+
+@torch.inference_mode()
+def tile_error(tiling: Tiling, network: nn.Module, lq: Tensor, max_pixels: int) -> float:
+    """Mean absolute difference between tiles and the whole, on the largest crop that fits.
+
+    Args:
+        tiling: The tiles.
+        network: The network.
+        lq: One normalised slice, (1, 1, H, W).
+        max_pixels: Pixels that can be restored at once.
+    """
+    height, width = lq.shape[-2:]
+    shrink = min(1.0, (max_pixels / (height * width)) ** 0.5)
+    rows = max(min(height, tiling.size[0] + 1), int(height * shrink))
+    columns = max(min(width, tiling.size[1] + 1), int(width * shrink))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    crop = lq[..., top : top + rows, left : left + columns]
+    return float((tiling(network, crop) - network(crop)).abs().mean())
