@@ -87,6 +87,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     # Scores are gathered over the processes before they are logged (`module`).
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # Restored slices are written where they belong (`restoring`).
+    warnings.filterwarnings("ignore", message=".*predict returned None.*")
     # The default of no worker is right for small data; data.num_workers is there for more.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 

@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         force_units=cfg.force_units,
         intensity_scale=cfg.intensity_scale,
         batch_size=cfg.batch_size,
-        tile=cfg.tile if isinstance(cfg.tile, str) else list(cfg.tile),
+        tile=None if cfg.tile is None else list(cfg.tile),
         tile_overlap=cfg.tile_overlap,
         max_pixels=cfg.max_pixels,
         pictures=cfg.pictures,

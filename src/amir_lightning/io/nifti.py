@@ -131,6 +131,8 @@ class NiftiScan:
                     yield self.placement.where(index), image
                 while file.read(1 << 20):
                     pass
+        except InputError:
+            raise
         except _UNREADABLE as error:
             raise _unreadable(self.path, error) from error
 

@@ -55,9 +55,9 @@ class Request:
         force_units: Take any range of values.
         intensity_scale: Factor on what is read, undone on what is written.
         batch_size: Slices at a time.
-        tile: "auto", "none" or rows and columns.
+        tile: Rows and columns; None tiles only slices that are too large.
         tile_overlap: Share of a tile.
-        max_pixels: Largest slice that "auto" restores whole.
+        max_pixels: Largest slice that is restored whole.
         pictures: Slices to show of each scan.
         metrics: Definition of the scores.
         seed: Seed of the simulated noise.
@@ -71,7 +71,7 @@ class Request:
     force_units: bool
     intensity_scale: float
     batch_size: int
-    tile: str | Sequence[int]
+    tile: Sequence[int] | None
     tile_overlap: float
     max_pixels: int
     pictures: int
@@ -128,7 +128,8 @@ def restore_all(
                 done, scores = _restore(scan, number, target, work, weights, request)
             except InputError as error:
                 failed.append(str(error))
-                log.error("failed: %s", error)
+                if len(scans) > 1:
+                    log.error("failed: %s", error)
                 continue
             record["scans"].append(done)
             rows += scores

@@ -10,7 +10,8 @@ from amir_lightning.io.orientation import Where
 from amir_lightning.io.scan import Scan
 from amir_lightning.tasks import Task
 
-_UNSEEDED = 0x9E3779B9  # spreads the seeds of neighbouring slices
+_BLOCK = 8  # slices; the projector of CT is built once for all of a block
+_SPREAD = 0x9E3779B9  # makes the seeds of blocks unlike
 
 
 class ScratchVolume:
@@ -58,7 +59,7 @@ def degrade(
     spacing_mm: tuple[float, float, float],
     seed: int,
 ) -> None:
-    """Simulate LQ: axial slices one by one, each with noise of its own; else the whole volume.
+    """Simulate LQ: axial slices block by block, each with noise of its own; else the whole volume.
 
     Args:
         hq: The scan.
@@ -71,8 +72,8 @@ def degrade(
     import torch
 
     floor = np.float32(task.value_range[0])
-    step = 1 if task.plane == "axial" else hq.shape[0]
+    step = _BLOCK if task.plane == "axial" else hq.shape[0]
     for first in range(0, hq.shape[0], step):
         block = (slice(first, first + step),)
         image = torch.from_numpy(np.maximum(hq[block], floor))
-        lq[block] = degradation.degrade(image, spacing_mm, seed + first * _UNSEEDED).numpy()
+        lq[block] = degradation.degrade(image, spacing_mm, seed + first * _SPREAD).numpy()

@@ -59,8 +59,8 @@ def to_slice(image: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
 class SliceRestorer(pl.LightningModule):
     """Restores slices and writes each to its place; predicts nothing that has to be kept.
 
-    Values outside the task's range are not restored: padding below it and metal above it stay as
-    they were.
+    Restored values are clipped to the task's range, as when they are scored. What lies outside in
+    the input is not restored: padding below the range and metal above it stay as they were.
 
     Args:
         network: The network.
@@ -88,8 +88,8 @@ class SliceRestorer(pl.LightningModule):
         restored = (
             self.tiling(self.network, normalised) if self.tiling else self.network(normalised)
         )
-        physical = self.task.denormalise(restored.float())
         low, high = self.task.value_range
+        physical = self.task.denormalise(restored.float()).clip(low, high)
         outside = (batch.lq < low) | (batch.lq > high)
         physical = torch.where(outside, batch.lq, physical)
         for image, index in zip(physical.cpu().numpy(), batch.position.tolist(), strict=True):

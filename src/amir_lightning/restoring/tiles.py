@@ -36,14 +36,14 @@ class Tiling:
 
 
 def choose_tiling(
-    tile: str | Sequence[int], overlap: float, max_pixels: int, height: int, width: int
+    tile: Sequence[int] | None, overlap: float, max_pixels: int, height: int, width: int
 ) -> Tiling | None:
     """How slices of a size are tiled; None restores them whole.
 
     Args:
-        tile: "auto", "none", or rows and columns.
+        tile: Rows and columns, or None for slices of more than ``max_pixels`` alone.
         overlap: Share of a tile.
-        max_pixels: "auto" tiles slices of more pixels, into tiles of at most as many.
+        max_pixels: Larger slices are tiled, into tiles of at most as many pixels.
         height: Rows of a slice.
         width: Columns of a slice.
 
@@ -52,17 +52,15 @@ def choose_tiling(
     """
     if not 0 <= overlap < 1:
         raise InputError(f"tile_overlap is {overlap}, expected a share from 0 to below 1")
-    if tile == "none":
-        return None
-    if tile == "auto":
+    if tile is None:
         if height * width <= max_pixels:
             return None
         side = max(64, int(max_pixels**0.5) // 64 * 64)
         return Tiling((min(side, height), min(side, width)), overlap)
-    if isinstance(tile, str) or len(tile) != 2 or min(tile) < 16:
+    if len(tile) != 2 or min(tile) < 16:
         raise InputError(
-            f"tile is {tile}, expected auto, none or rows and columns from 16 on; type for "
-            "instance tile=[256,256]"
+            f"tile is {list(tile)}, expected rows and columns from 16 on; type for instance "
+            "tile=[256,256]"
         )
     if tile[0] >= height and tile[1] >= width:
         return None
