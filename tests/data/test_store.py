@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from amir_lightning.data.atomic import complete_file, reserve
+from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import PreparedPatient, SliceRef, Store, patient_id, write_store
 from amir_lightning.errors import InputError

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.atomic import complete_file, reserve
+from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task

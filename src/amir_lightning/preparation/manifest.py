@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from amir_lightning.data.atomic import complete_file
+from amir_lightning.atomic import complete_file
 from amir_lightning.data.splits import Split, SplitKind
 from amir_lightning.data.store import Store
 from amir_lightning.data.store_writer import patient_id

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import torch
 
-from amir_lightning.data.atomic import complete_file, reserve
+from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.layouts import RawPatient
 from amir_lightning.data.pairs import SlicePairs, fit, informative_rows, make_pairs, patient_seed
 from amir_lightning.data.store_writer import patient_id

@@ -1,16 +1,11 @@
 """Where restored scans go, and how they are written there."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.errors import InputError
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.dicom_writer import write_dicom_series
 from amir_lightning.io.nifti import NiftiScan, nifti_stem, write_nifti
@@ -88,31 +83,3 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
 def lq_target(target: Path) -> Path:
     """Where the simulated LQ of a restored scan goes."""
     return target.with_name(target.name.replace("_restored", "_lq"))
-
-
-@contextmanager
-def whole_folder(output: Path) -> Iterator[Path]:
-    """A hidden folder beside the output that takes its name in the end, or vanishes."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        state = "is not empty" if output.is_dir() else "is a file"
-        raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
-    except OSError as error:
-        raise InputError(
-            f"output={output} cannot be written ({error.strerror}); type a folder of yours"
-        ) from error
-    try:
-        yield work
-        work.chmod(0o755)
-        if output.exists():
-            output.rmdir()
-        work.rename(output)
-    except OSError as error:
-        raise InputError(
-            f"writing to {output} failed ({error.strerror or error}); free some space or type "
-            "another output=<folder>"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from torch.utils.data import DataLoader
 
 from amir_lightning import runs
+from amir_lightning.atomic import complete_folder
 from amir_lightning.callbacks import Progress
 from amir_lightning.data.plausible import check_units
 from amir_lightning.errors import InputError
@@ -28,7 +29,6 @@ from amir_lightning.restoring.output import (
     Scaled,
     lq_target,
     target_of,
-    whole_folder,
     write_scan,
 )
 from amir_lightning.restoring.report import score_slices, show_slices
@@ -114,7 +114,7 @@ def restore_all(
     """
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
-    with whole_folder(output) as work:
+    with complete_folder(output) as work:
         record = {
             "weights": weights.origin,
             "weights_fingerprint": weights.fingerprint,

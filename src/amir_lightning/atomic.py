@@ -1,10 +1,11 @@
-"""A file that appears complete or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import contextlib
 import errno
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,42 @@ def complete_file(path: Path) -> Iterator[Path]:
         raise _disk_full(path, shutil.disk_usage(path.parent).free) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def complete_folder(output: Path) -> Iterator[Path]:
+    """Yield a hidden sibling to write into, and give it the folder's name if the block succeeds.
+
+    Args:
+        output: A new or empty folder.
+
+    Raises:
+        InputError: It holds something, or cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        state = "is not empty" if output.is_dir() else "is a file"
+        raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+    except OSError as error:
+        raise InputError(
+            f"output={output} cannot be written ({error.strerror}); type a folder of yours"
+        ) from error
+    try:
+        with _sigterm_as_exit():
+            yield work
+            work.chmod(0o755)
+            if output.exists():
+                output.rmdir()
+            work.rename(output)
+    except OSError as error:
+        raise InputError(
+            f"writing to {output} failed ({error.strerror or error}); free some space or type "
+            "another output=<folder>"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def reserve(partial: Path, num_bytes: int) -> None:

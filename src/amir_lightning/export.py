@@ -1,0 +1,70 @@
+"""``python -m amir_lightning.export run=last output=folder``: weights that travel."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amir_lightning.cli import command
+
+
+@command("export")
+def main(cfg: DictConfig) -> None:
+    """Write safetensors, configuration and model card; on request torch.export and ONNX."""
+    import json
+
+    import torch
+
+    from amir_lightning import runs
+    from amir_lightning.atomic import complete_folder
+    from amir_lightning.exporting import (
+        export_onnx,
+        export_program,
+        write_config,
+        write_weights_folder,
+    )
+    from amir_lightning.pretrained import CONFIG
+    from amir_lightning.restoring import load_weights
+
+    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
+    named = cfg.checkpoint in ("best", "last")
+    path = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
+    weights = load_weights(str(path), Path(cfg.paths.runs_dir))
+    content = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]
+    record = runs.read_json(folder / "run.json")
+    result = folder / "result.json"
+    best = cfg.checkpoint == "best" and result.exists()
+    arguments = {
+        key: value for key, value in content["network_config"].items() if key != "_target_"
+    }
+    about = {
+        "metrics": weights.metrics,
+        "scores": runs.read_json(result) if best else {},
+        "scale": record.get("scale"),
+        "seed": record.get("seed"),
+        "max_steps": record.get("max_steps"),
+        "data": {
+            name: {
+                "source": "phantoms" if "phantoms" in str(node["file"]) else "prepared scans",
+                "fingerprint": node["fingerprint"],
+            }
+            for name, node in record.get("data", {}).items()
+        },
+        "versions": record.get("versions", {}),
+    }
+    output = Path(cfg.output)
+    with complete_folder(output) as work:
+        write_weights_folder(work, weights.network, arguments, content["tasks"], about)
+        programs = export_program(work, weights.network, cfg.tolerance) if cfg.torch_export else {}
+        programs |= export_onnx(work, weights.network, cfg.tolerance) if cfg.onnx else {}
+        if programs:
+            config = json.loads((work / CONFIG).read_text())
+            write_config(work, {**config, "programs": programs})
+    print(f"written:  {output}")
+    print(
+        f'next:     python -c "from amir_lightning import load_pretrained; '
+        f"print(load_pretrained('{output}').tasks)\""
+    )
+
+
+if __name__ == "__main__":
+    main()
