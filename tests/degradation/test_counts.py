@@ -68,6 +68,35 @@ def test_fewer_counts_are_noisier() -> None:
     assert 12**0.5 * 0.8 < noise_lq / noise_hq < 12**0.5 * 1.5
 
 
+def test_a_scan_keeps_its_mean_and_resolution() -> None:
+    sharp = body(16)  # edges that a second reconstruction would blur
+    scans = torch.stack([TWELFTH.degrade(sharp, SPACING, seed) for seed in range(6)])
+    mean = scans.flatten(0, 1).mean(0)  # over 96 noise realisations
+    inside, hot = (slice(18, 30), slice(9, 18)), (slice(22, 26), slice(28, 32))
+    assert mean[inside].mean().item() == pytest.approx(1, rel=0.01)
+    assert mean[hot].mean().item() == pytest.approx(5, rel=0.03)
+    # The step of the hot disk keeps its height from one pixel to the next.
+    blurred = gaussian_filter(sharp, 6.0, SPACING)[0]
+    row = SIZE // 2
+    step, blurred_step = (float(-(image[row].diff()[20:40]).min()) for image in (mean, blurred))
+    assert step > 3.6 > blurred_step
+
+
+def test_a_scan_gets_the_noise_that_it_lacks() -> None:
+    # Difference of thinned and full reconstruction: a variance of (r - 1) of the full one's.
+    truth, inside = body(48), (slice(None), slice(18, 30), slice(10, 18))
+    smooth = replace(TWELFTH, counts_per_slice=2e6)  # OSEM is nearly linear here
+    full = smooth.acquire(truth, SPACING, seed=1)[1]
+    added = smooth.degrade(truth, SPACING, seed=2)
+    ratio = (added[inside].var(0).mean() / full[inside].var(0).mean()).item()
+    assert ratio == pytest.approx(11, rel=0.2)
+
+
+def test_no_reduction_gives_the_scan_back() -> None:
+    scan = body(3)
+    torch.testing.assert_close(replace(TWELFTH, reduction=1).degrade(scan, SPACING, 0), scan)
+
+
 def test_calibration_gives_the_mean_slice_its_counts() -> None:
     truth = body() * torch.linspace(0, 1, 12)[:, None, None]
     beam = TWELFTH._beam(truth, SPACING)

@@ -3,77 +3,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
-from pydicom.dataset import FileMetaDataset
+from dicom_files import write_slice, write_stack
 from pydicom.uid import (
     BasicTextSRStorage,
-    CTImageStorage,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
-    generate_uid,
 )
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
-
-AXIAL = (1, 0, 0, 0, 1, 0)
-
-
-def write_slice(
-    path: Path,
-    stored: NDArray[np.integer],
-    position: tuple[float, float, float],
-    **changes: object,
-) -> Path:
-    """A small CT slice; keywords replace tags, None removes one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset = pydicom.Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID = generate_uid()
-    values = {
-        "Modality": "CT",
-        "PatientID": "P1",
-        "PatientName": "Doe^Jane",
-        "SeriesInstanceUID": "1.2.3",
-        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-        "ImagePositionPatient": list(position),
-        "ImageOrientationPatient": list(AXIAL),
-        "PixelSpacing": [2.0, 0.5],
-        "SliceThickness": 3.0,
-        "RescaleSlope": 1,
-        "RescaleIntercept": -1024,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": stored.shape[0],
-        "Columns": stored.shape[1],
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": int(np.issubdtype(stored.dtype, np.signedinteger)),
-        "PixelData": stored.astype(stored.dtype.newbyteorder("<")).tobytes(),
-        **changes,
-    }
-    for keyword, value in values.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
-def write_stack(folder: Path, heights: list[float], **changes: object) -> list[Path]:
-    """Slices whose stored value is their height above the lowest, in the given order of files."""
-    return [
-        write_slice(
-            folder / f"{index:03d}.dcm",
-            np.full((4, 6), 1000 + 10 * round(height - min(heights)), np.uint16),
-            (-10.0, -20.0, height),
-            **changes,
-        )
-        for index, height in enumerate(heights)
-    ]
 
 
 def test_sorted_by_position_and_placed_in_the_world(tmp_path: Path) -> None:

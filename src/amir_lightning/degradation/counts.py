@@ -98,14 +98,14 @@ class LowCount:
         The scan is taken for the activity: counts n are drawn for it and thinned to m with chance
         1/r. Both are reconstructed alike, and their difference is added to the scan:
 
-            LQ = max(HQ + R(r m) - R(n), 0).
+            LQ = max(max(HQ, 0) + R(r m) - R(n), 0).
 
         Given n, r m has the mean n and the variance (r - 1) n, which is what the scan, whose own
         noise is that of n counts, lacks to that of n / r counts. Reconstructing the scan itself
         would blur it once more; the difference leaves its resolution and mean as they are.
         """
         lq, reference = self._scan(hq, spacing_mm, seed, (True, False))
-        return (hq + lq - reference).clamp_(min=0)
+        return (hq.clamp(min=0) + lq - reference).clamp_(min=0)
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
         """Count the activity; HQ is reconstructed from all counts, LQ from the thinned ones."""
