@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from omegaconf import DictConfig
 
@@ -82,7 +82,7 @@ def _options(cfg: DictConfig, dataset: str) -> Options:
         split_file=cfg.split_file and Path(cfg.split_file),
         test_patients=tuple(map(str, tested)),
         gap=cfg.gap,
-        grid=(grid[0], grid[-1]) if grid else None,
+        grid=cast("tuple[int, int]", tuple(grid)) if grid else None,
         central_slices=central or None,
         intensity_scale=cfg.intensity_scale,
         force_units=cfg.force_units,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from amir_lightning.data.splits import SPLITS, Split, SplitKind
@@ -17,7 +18,9 @@ def found_table(
     table = Table(title=f"{task.title}: split by {kind}", title_justify="left")
     columns = ("split", "patients", "slices", "shape", "spacing [mm]", f"HQ [{task.units}]")
     for column in columns:
-        table.add_column(column, justify="right" if column in ("patients", "slices") else "left")
+        table.add_column(
+            escape(column), justify="right" if column in ("patients", "slices") else "left"
+        )
     names: Sequence[str] = SPLITS if kind == "patients" else ("all",)
     for name in names:
         own = [one for one in looked if kind != "patients" or assigned[one.key] == name]

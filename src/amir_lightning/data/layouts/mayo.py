@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _PATIENT = re.compile(r"(?<![A-Za-z0-9])([LCN]\d{3})(?![0-9])")
 _CHALLENGE_FILE = re.compile(r"^[LCN]\d{3}_(FD|QD)_")
 _KIND_FOLDER = re.compile(r"(full|quarter|fd|qd)[_ -]?(dose)?[_ -]?\d ?mm", re.IGNORECASE)
+_PROJECTIONS = re.compile(r"dose[ _-]?projections", re.IGNORECASE)
 _TCIA_FOLDER = re.compile(r"(full|low)[ _-]?dose[ _-]?(images|projections)", re.IGNORECASE)
 
 
@@ -48,10 +49,11 @@ def mayo(
     """
     check_folder(raw_dir)
     skipped: list[Skipped] = []
-    files = [
-        path for path in visible_files(raw_dir) if "projection" not in path.parent.name.lower()
-    ]
-    projections = [p for p in visible_files(raw_dir) if "projection" in p.parent.name.lower()]
+    files: list[Path] = []
+    projections: list[Path] = []
+    for path in visible_files(raw_dir):
+        below = str(path.parent.relative_to(raw_dir))
+        (projections if _PROJECTIONS.search(below) else files).append(path)
     skipped += [Skipped(path, "raw projections") for path in projections]
     by_patient: dict[str, dict[Role, list[DicomSeries]]] = defaultdict(lambda: {"hq": [], "lq": []})
     for one in series_of_task(files, task, skipped):

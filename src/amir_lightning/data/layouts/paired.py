@@ -14,7 +14,7 @@ from amir_lightning.data.layouts.found import (
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
-from amir_lightning.data.layouts.roles import Role, role_of
+from amir_lightning.data.layouts.roles import Role, role_of, without_role
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
 from amir_lightning.io.nifti import is_nifti, nifti_stem
@@ -108,8 +108,7 @@ def _patient(candidate: _Candidate) -> str:
     if folders:
         return folders[0]
     stem = nifti_stem(candidate.path) if is_nifti(candidate.path) else candidate.patient_id
-    words = [word for word in stem.replace("-", "_").split("_") if not _is_role((word,))]
-    return "_".join(words) or candidate.path.parts[0]
+    return without_role(stem) or candidate.path.parts[0]
 
 
 def _is_role(parts: tuple[str, ...]) -> bool:

@@ -17,6 +17,13 @@ _PATTERNS = {
 }
 
 
+def without_role(text: str) -> str:
+    """What is left of a name without the words that tell the role: what both scans share."""
+    for pattern in _PATTERNS.values():
+        text = pattern.sub("", text)
+    return re.sub(r"[ _-]{2,}", "_", text).strip(" _-.")
+
+
 def role_of(*texts: str) -> Role | None:
     """Role that the first text with such a word names; None if none does.
 
