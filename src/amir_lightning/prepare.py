@@ -42,7 +42,8 @@ def main(cfg: DictConfig) -> None:
     prepare(
         task,
         instantiate(dict(task.degradation)),
-        _find(cfg, dataset, raw_dir, task),
+        # Absolute: workers may have another working folder.
+        _find(cfg, dataset, raw_dir.absolute(), task),
         Path(cfg.output or Path(cfg.paths.prepared_dir) / f"{task.name}.h5"),
         _options(cfg, dataset),
         check=cfg.check,

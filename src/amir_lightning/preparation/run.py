@@ -220,7 +220,7 @@ def _cores() -> int:
 
 
 def _parts_folder(output: Path) -> Path:
-    return output.with_name(f".{output.name}.parts")
+    return output.absolute().with_name(f".{output.name}.parts")
 
 
 def _check_output(output: Path) -> None:

@@ -1,0 +1,253 @@
+"""``restore`` and ``export`` through their commands: scans in, scans out, weights that travel."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import Command
+from dicom_files import write_slice
+from pydicom.uid import generate_uid
+
+from amir_lightning import load_pretrained
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_scan import DicomScan
+
+
+@pytest.fixture
+def weights(train: Command) -> Path:
+    """A tiny all-in-one run."""
+    assert train("task=mri+ct", "trainer.max_steps=2").status == 0
+    (folder,) = Path("runs").glob("mri+ct-*")
+    return folder.absolute()
+
+
+def brain(path: Path, slices: int = 5, size: int = 40) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.random.default_rng(slices).uniform(0, 900, (size, size - 3, slices))
+    voxels = voxels.astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.diag([-0.9, -0.9, 3.0, 1.0])), path)
+    return voxels
+
+
+def body(folder: Path, count: int = 4, **tags: object) -> None:
+    uid = generate_uid()
+    for number in range(count):
+        stored = np.random.default_rng(number).integers(900, 1200, (32, 40)).astype(np.int16)
+        stored[:6], stored[:2, :2] = 24, -2000
+        write_slice(
+            folder / f"{number}.dcm",
+            stored,
+            (0.0, 0.0, 5.0 * number),
+            SeriesInstanceUID=uid,
+            PixelPaddingValue=-2000,
+            PixelSpacing=[0.8, 0.8],
+            **tags,
+        )
+
+
+def test_scans_in_scans_out(command: Command, weights: Path) -> None:
+    brain(Path("in/deep/brain.nii.gz"))
+    body(Path("in/ct"))
+    Path("in/notes.txt").touch()
+    done = command("restore", f"weights={weights}", "input=in", "output=out", "pictures=2")
+    # The NIfTI file does not say which of the two tasks it is; the series does.
+    assert done.status == 2
+    assert "brain.nii.gz does not say what it shows" in done.err
+    assert "1 of 2 scans failed" in done.err
+    assert "ct: task ct (DICOM modality CT)" in done.err
+    source, restored = (
+        DicomScan(Path(place).glob("*.dcm")) for place in ("in/ct", "out/ct_restored")
+    )
+    np.testing.assert_allclose(restored.affine, source.affine)
+    padding = source.read().array < -1024
+    np.testing.assert_array_equal(restored.read().array[padding], source.read().array[padding])
+    record = json.loads(Path("out/restore.json").read_text())
+    assert record["scans"][0]["slices"] == 4
+    assert len(list(Path("out/pictures").iterdir())) == 1
+    assert not [path for path in Path().iterdir() if path.name.startswith(".out")]
+    assert "1 x not a NIfTI or DICOM image" in done.out
+
+
+def test_a_nifti_is_restored_by_the_network_itself(command: Command, weights: Path) -> None:
+    voxels = brain(Path("brain.nii"))
+    exported = command("export", f"run={weights}", "output=exported")
+    assert exported.status == 0, exported.err
+    done = command("restore", "weights=exported", "input=brain.nii", "output=out", "task=mri")
+    assert done.status == 0, done.err
+    image = nib.load("out/brain_restored.nii")
+    assert image.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(image.affine, nib.load("brain.nii").affine)
+    restorer = load_pretrained("exported")
+    expected = restorer.restore(voxels.transpose(2, 1, 0).astype(np.float32), task="mri")
+    expected = np.clip(expected, 0, 4095)
+    actual = image.get_fdata(dtype=np.float32).transpose(2, 1, 0)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3)
+    again = command(
+        "restore", "weights=exported", "input=brain.nii", "output=two", "task=mri", "batch_size=3"
+    )
+    assert again.status == 0
+    batched = nib.load("two/brain_restored.nii").get_fdata(dtype=np.float32)
+    np.testing.assert_allclose(batched.transpose(2, 1, 0), actual, rtol=0, atol=1e-2)
+
+
+def test_a_simulated_scan_is_scored(command: Command, weights: Path) -> None:
+    body(Path("ct"), count=3)
+    options = (f"weights={weights}", "input=ct", "degrade=true", "pictures=1", "format=nifti")
+    done = command("restore", *options, "output=out")
+    assert done.status == 0, done.err
+    assert "CT Denoising" in done.out
+    rows = Path("out/scores/slices.csv").read_text().splitlines()
+    assert len(rows) == 4
+    names = sorted(path.name for path in Path("out").glob("*.nii.gz"))
+    assert names == ["ct_lq.nii.gz", "ct_restored.nii.gz"]
+    lq = nib.load("out/ct_lq.nii.gz").get_fdata().transpose(2, 1, 0)
+    assert not np.allclose(lq, DicomScan(Path("ct").glob("*.dcm")).read().array, atol=1)
+    same = command("restore", *options, "output=again")
+    assert same.status == 0
+    assert Path("again/scores/slices.csv").read_text() == Path("out/scores/slices.csv").read_text()
+
+
+def test_tiles_are_said_and_measured(command: Command, weights: Path) -> None:
+    brain(Path("brain.nii"), slices=2, size=64)
+    options = ("input=brain.nii", "task=mri")
+    done = command("restore", f"weights={weights}", *options, "tile=[32,32]", "output=tiled")
+    assert done.status == 0, done.err
+    assert "in tiles of 32x32" in done.err
+    assert "a.u. (mean absolute difference from the whole)" in done.err
+    assert command("restore", f"weights={weights}", *options, "output=whole").status == 0
+    tiled, whole = (
+        nib.load(f"{name}/brain_restored.nii").get_fdata() for name in ("tiled", "whole")
+    )
+    assert not np.array_equal(tiled, whole)
+    assert np.abs(tiled - whole).mean() < 100
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["weights=absent"], "there is no run 'absent'"),
+        (["input=absent.nii"], "absent.nii does not exist"),
+        (["input=empty"], "holds no scan (it is empty)"),
+        (["input=four.nii"], "5x5x5x2; expected one 3-D scan"),
+        (["input=unit.nii"], "which are not a.u."),
+        (["task=pet"], "not trained on 'pet'; choose from mri, ct"),
+        (["output=empty/../full"], "is not empty; type a new or empty folder"),
+        (["tile=[8,8]"], "type for instance tile=[256,256]"),
+        (["format=png"], "choose from same, nifti"),
+        (["dtype=int16"], "choose from float32, source"),
+        (["metrics=psnr"], "choose from paper, standard"),
+        (["weights=brain.nii"], "is not a checkpoint of this package"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    command: Command, weights: Path, options: list[str], text: str
+) -> None:
+    brain(Path("brain.nii"))
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/file").touch()
+    nib.save(nib.Nifti1Image(np.ones((5, 5, 5, 2), np.float32), np.eye(4)), "four.nii")
+    unit = np.random.default_rng(0).uniform(0, 1, (12, 12, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(unit, np.eye(4)), "unit.nii")
+    usual = [f"weights={weights}", "input=brain.nii", "output=out", "task=mri"]
+    kept = [one for one in usual if one.split("=")[0] not in {o.split("=")[0] for o in options}]
+    done = command("restore", *kept, *options)
+    assert done.status == 2
+    (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert text in sentence
+    assert not Path("out").exists()
+
+
+def test_exported_weights_travel(command: Command, weights: Path) -> None:
+    options = ("torch_export=true", "onnx=true")
+    done = command("export", f"run={weights}", "output=exported", *options)
+    assert done.status == 0, done.err
+    config = json.loads(Path("exported/config.json").read_text())
+    for program in config["programs"].values():
+        assert len(program["compared_on"]) == 3
+        assert program["largest_difference"] <= 1e-4
+    assert {path.name for path in Path("exported").iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "model.pt2",
+        "model.onnx",
+    }
+    card = Path("exported/README.md").read_text()
+    assert "research only" in card
+    assert "scale demo" in card
+    image = torch.rand(1, 1, 37, 50)
+    own = load_pretrained("exported")
+    state = torch.load(weights / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in own.network.state_dict().items():
+        assert torch.equal(tensor, state[f"network.{name}"])
+    assert own(image).shape == image.shape
+    assert own.restore(np.zeros((2, 3, 40, 41)), "ct").shape == (2, 3, 40, 41)
+    with pytest.raises(InputError, match="no task was given; choose from mri, ct"):
+        own.restore(np.zeros((20, 20)))
+    refused = command("export", f"run={weights}", "output=exported")
+    assert refused.status == 2
+    assert "is not empty" in refused.err
+
+
+def test_loading_needs_no_training_code(command: Command, weights: Path) -> None:
+    assert command("export", f"run={weights}", "output=exported").status == 0
+    code = (
+        "import sys; from amir_lightning import load_pretrained; load_pretrained('exported'); "
+        "bad = {'lightning', 'hydra', 'omegaconf', 'wandb', 'h5py', 'pydicom'} & set(sys.modules); "
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_does_not_fit_is_refused(command: Command, weights: Path) -> None:
+    assert command("export", f"run={weights}", "output=exported").status == 0
+    path = Path("exported/config.json")
+    config = json.loads(path.read_text())
+
+    def refused(change: dict[str, object], text: str) -> None:
+        path.write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=text):
+            load_pretrained("exported")
+
+    arguments = config["network"]["arguments"]
+    refused({"format": "x"}, "is not a weights folder")
+    refused({"version": 99}, "reads up to 1; update")
+    refused({"network": {"class": "system", "arguments": {}}}, "names the network 'system'")
+    refused({"network": {"class": "Routing", "arguments": {}}}, "it has AMIR")
+    refused(
+        {"network": {"class": "AMIR", "arguments": {**arguments, "width": 16}}},
+        r"does not fit config.json: .* is \(",
+    )
+    path.write_text(json.dumps(config))
+    data = Path("exported/model.safetensors").read_bytes()
+    Path("exported/model.safetensors").write_bytes(data[:-8])
+    with pytest.raises(InputError, match="copy the folder again"):
+        load_pretrained("exported")
+    with pytest.raises(InputError, match="not a folder; expected a weights folder, or a hub name"):
+        load_pretrained("nowhere")
+
+
+def test_a_hub_name_is_found_in_its_cache(
+    command: Command, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    assert command("export", f"run={weights}", "output=exported").status == 0
+    repository = tmp_path / "hub" / "models--lab--amir"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    (repository / "snapshots").mkdir()
+    Path("exported").rename(repository / "snapshots" / ("a" * 40))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert set(load_pretrained("lab/amir").tasks) == {"mri", "ct"}
+    with pytest.raises(InputError, match="neither a folder nor found on the hub"):
+        load_pretrained("lab/other")
