@@ -66,7 +66,8 @@ def look(patient: RawPatient, task: Task, options: Options) -> Looked:
         if not len(rows):
             raise InputError(_only_air(patient.key, hq, task))
     except InputError as error:
-        found.problem = str(error)
+        named = patient.key in str(error)
+        found.problem = str(error) if named else f"patient {patient.key}: {error}"
         return found
     except OSError as error:
         found.problem = f"patient {patient.key} cannot be read ({error.strerror})"
