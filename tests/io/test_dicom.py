@@ -160,7 +160,7 @@ def test_a_missing_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     class NoCodec:
         is_available = False
 
-    monkeypatch.setattr("amir_lightning.io.dicom_file.get_decoder", lambda _: NoCodec())
+    monkeypatch.setattr("amir_lightning.io.dicom_pixels.get_decoder", lambda _: NoCodec())
     with pytest.raises(InputError, match=r"JPEG 2000.*pip install"):
         read_dicom_series([path])
 

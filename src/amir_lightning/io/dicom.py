@@ -1,19 +1,35 @@
-"""Files of a folder to DICOM series: image files grouped, all others set aside with a reason."""
+"""Files of a folder to DICOM series: slices grouped, all other files set aside with a reason."""
 
-import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pydicom
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_file import NotDicomError, is_derived, read_header, unusable
+from amir_lightning.io.dicom_file import NotDicomError
+from amir_lightning.io.dicom_frames import Image, find_images
+from amir_lightning.io.dicom_kind import is_derived, is_reformat, unusable
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.volume import Volume
 
-log = logging.getLogger(__name__)
+# What may tell two images at one position apart, from the most telling to the least: echoes,
+# time frames, contrasts, kernels, diffusion weights, cardiac phases, repeated acquisitions.
+_APART = (
+    "EchoTime",
+    "TemporalPositionIdentifier",
+    "ImageType",
+    "ConvolutionKernel",
+    "DiffusionBValue",
+    "TriggerTime",
+    "FrameReferenceTime",
+    "AcquisitionNumber",
+)
+_SAME_HEIGHT = 2  # decimals [mm]
+_PARALLEL = 1e-2  # largest difference of direction cosines in one stack
 
 
 class Skipped(NamedTuple):
@@ -24,7 +40,7 @@ class Skipped(NamedTuple):
 
 
 class DicomSeries(NamedTuple):
-    """Files that share a Series Instance UID, unsorted.
+    """Files that form one stack of slices, unsorted.
 
     Attributes:
         uid: Series Instance UID.
@@ -47,18 +63,36 @@ class DicomSeries(NamedTuple):
     frame_ms: float = 0.0
 
 
+class _Slice(NamedTuple):
+    """What sorting files into series needs of an image; headers of a whole archive fill memory."""
+
+    path: Path
+    series: DicomSeries  # without files
+    derived: bool
+    reformat: bool
+    orientation: tuple[float, ...]
+    height: float
+    apart: tuple[str, ...]  # values of _APART, and the folder
+
+
 def find_dicom_series(
-    files: Iterable[Path], on_error: Literal["stop", "collect"] = "stop"
+    files: Iterable[Path],
+    on_error: Literal["stop", "collect"] = "stop",
+    *,
+    keep_derived: bool = False,
 ) -> tuple[list[DicomSeries], list[Skipped]]:
     """Read headers and group image files by series.
 
-    Echoes and time frames of one series become series of their own. Localizers, secondary captures
-    and files without a place in space are set aside; so are derived images, unless the patient has
-    nothing else of that modality.
+    Where a series has several images at one position, its echoes, time frames, contrasts, kernels
+    or acquisitions become series of their own. Localizers, secondary captures, raw projections,
+    copies and files without a place in space are set aside; so are derived images, unless the
+    patient has nothing else of that modality.
 
     Args:
         files: Any files, in any order and with any suffix.
         on_error: "collect" lists a damaged file as skipped instead of raising.
+        keep_derived: Keep images that were computed from others of the patient, as a simulated low
+            dose may be, but not reformats.
 
     Returns:
         Series, that with most slices first, and the files that belong to none of them.
@@ -66,12 +100,12 @@ def find_dicom_series(
     Raises:
         InputError: A file is named as DICOM or is DICOM, but cannot be read.
     """
-    groups: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    first: dict[tuple[str, ...], pydicom.Dataset] = {}
+    groups: dict[tuple[str, bool], list[_Slice]] = defaultdict(list)
+    seen: dict[tuple[str, int | None, float], Path] = {}
     skipped: list[Skipped] = []
     for path in sorted(files):
         try:
-            header = read_header(path)
+            images = find_images(path)
         except NotDicomError:
             skipped.append(Skipped(path, "not a NIfTI or DICOM image"))
             continue
@@ -80,21 +114,27 @@ def find_dicom_series(
                 raise
             skipped.append(Skipped(path, f"unreadable: {error}"))
             continue
-        reason = unusable(header)
+        reason = next(filter(None, (unusable(image.header) for image in images)), None)
         if reason:
             skipped.append(Skipped(path, reason))
             continue
-        key = _group(header)
-        groups[key].append(path)
-        first.setdefault(key, header)
-    originals = {_source(header) for header in first.values() if not is_derived(header)}
+        for image in images:
+            one = _slice(image)
+            uid = str(image.header.get("SOPInstanceUID") or path)
+            if seen.setdefault((uid, image.frame, one.height), path) != path:
+                skipped.append(Skipped(path, "copy of another file"))
+                break
+            groups[one.series.uid or str(path.parent), one.derived].append(one)
+    originals = {_source(group[0]) for (_, derived), group in groups.items() if not derived}
     series = []
-    for key, members in groups.items():
-        header = first[key]
-        if is_derived(header) and _source(header) in originals:
-            skipped += [Skipped(path, "derived image") for path in members]
+    for (_, derived), group in groups.items():
+        beside_original = derived and _source(group[0]) in originals
+        if beside_original and (group[0].reformat or not keep_derived):
+            skipped += [Skipped(path, "derived image") for path in _files(group)]
             continue
-        series.append(_series(header, tuple(members)))
+        stack, others = _one_orientation(group)
+        skipped += [Skipped(path, "localizer: several orientations") for path in _files(others)]
+        series += [part[0].series._replace(files=_files(part)) for part in _separate(stack)]
     return sorted(series, key=lambda one: (-len(one.files), one.uid, one.files)), skipped
 
 
@@ -107,31 +147,80 @@ def read_dicom_series(files: Iterable[Path]) -> Volume:
     return DicomScan(files).read()
 
 
-def _group(header: pydicom.Dataset) -> tuple[str, ...]:
-    parts = [
-        str(header.get("SeriesInstanceUID", "")),
-        str(header.get("EchoTime") or ""),
-        str(header.get("TemporalPositionIdentifier") or ""),
-        str(is_derived(header)),
-    ]
-    if header.Modality == "MR":  # magnitude and phase
-        parts.append("\\".join(map(str, header.get("ImageType") or ())))
-    return tuple(parts)
-
-
-def _source(header: pydicom.Dataset) -> tuple[str, str]:
-    return str(header.get("PatientID") or ""), str(header.Modality)
-
-
-def _series(header: pydicom.Dataset, files: tuple[Path, ...]) -> DicomSeries:
-    kernel = header.get("ConvolutionKernel") or ""
-    return DicomSeries(
-        uid=str(header.get("SeriesInstanceUID", "")),
+def _slice(image: Image) -> _Slice:
+    header = image.header
+    orientation = np.array(header.ImageOrientationPatient, float)
+    normal = np.cross(orientation[:3], orientation[3:])
+    series = DicomSeries(
+        uid=str(header.get("SeriesInstanceUID") or ""),
         modality=str(header.Modality),
         patient_id=str(header.get("PatientID") or ""),
-        files=files,
+        files=(),
         description=str(header.get("SeriesDescription") or ""),
         thickness_mm=float(header.get("SliceThickness") or 0),
-        kernel=kernel if isinstance(kernel, str) else "\\".join(map(str, kernel)),
+        kernel=_text(header, "ConvolutionKernel"),
         frame_ms=float(header.get("ActualFrameDuration") or 0),
     )
+    return _Slice(
+        path=image.path,
+        series=series,
+        derived=is_derived(header),
+        reformat=is_reformat(header),
+        orientation=tuple(orientation.tolist()),
+        height=round(float(np.array(header.ImagePositionPatient, float) @ normal), _SAME_HEIGHT),
+        apart=(*(_text(header, keyword) for keyword in _APART), str(image.path.parent)),
+    )
+
+
+def _text(header: pydicom.Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else "\\".join(map(str, np.atleast_1d(value)))
+
+
+def _source(one: _Slice) -> tuple[str, str]:
+    return one.series.patient_id, one.series.modality
+
+
+def _files(slices: list[_Slice]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(one.path for one in slices))
+
+
+def _one_orientation(slices: list[_Slice]) -> tuple[list[_Slice], list[_Slice]]:
+    """The slices in the orientation that most of them have, and the others; all if none has."""
+    stacks: list[list[_Slice]] = []
+    for one in slices:
+        for stack in stacks:
+            if np.allclose(stack[0].orientation, one.orientation, rtol=0, atol=_PARALLEL):
+                stack.append(one)
+                break
+        else:
+            stacks.append([one])
+    stacks.sort(key=len, reverse=True)
+    if 2 * len(stacks[0]) <= len(slices):
+        return [], slices
+    return stacks[0], [one for stack in stacks[1:] for one in stack]
+
+
+def _separate(slices: list[_Slice]) -> list[list[_Slice]]:
+    """Stacks with one image per position, as few values as possible telling them apart."""
+    if not slices:
+        return []
+    multiplicity = max(Counter(one.height for one in slices).values())
+    if multiplicity == 1:
+        return [slices]
+    columns = range(len(slices[0].apart))
+    for number in (1, 2, 3):
+        for chosen in combinations(columns, number):
+            parts: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
+            for one in slices:
+                parts[tuple(one.apart[column] for column in chosen)].append(one)
+            alike = len(parts) == multiplicity  # not one part per slice, as by its own time
+            if alike and not any(map(_overlap, parts.values())):
+                return list(parts.values())
+    return [slices]  # reading refuses it and names two files
+
+
+def _overlap(slices: list[_Slice]) -> bool:
+    return len({one.height for one in slices}) < len(slices)

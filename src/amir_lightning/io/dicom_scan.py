@@ -11,14 +11,10 @@ import pydicom
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_file import (
-    QUANTITY,
-    NotDicomError,
-    read_dataset,
-    read_header,
-    rescaled_pixels,
-    unusable,
-)
+from amir_lightning.io.dicom_file import NotDicomError
+from amir_lightning.io.dicom_frames import Image, find_images, load_image
+from amir_lightning.io.dicom_kind import unusable
+from amir_lightning.io.dicom_pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.orientation import Number, Placement, Where
 from amir_lightning.io.suv import acquisition_time, suvbw_factor
 from amir_lightning.io.volume import Volume
@@ -50,7 +46,8 @@ class DicomScan:
 
     Attributes:
         path: Folder of the series.
-        files: The files, as the stored slices follow each other.
+        files: The file of each stored slice, in their order.
+        frames: Number of its frame in an enhanced file, else None.
         heights: Position of each file along the normal of the image plane [mm].
         scale: Factor from rescaled values to `units`: that of SUVbw for PET, else 1.
         placement: Where the stored slices lie in canonical LPS order.
@@ -61,37 +58,30 @@ class DicomScan:
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        paths = sorted(files)
-        if not paths:
+        images = [image for path in sorted(files) for image in _usable(path)]
+        if not images:
             raise InputError("a DICOM series without files was given; expected at least one image")
-        headers = {path: _header(path) for path in paths}
-        reference = headers[paths[0]]
-        for path in paths[1:]:
-            _assert_same(reference, headers[path], paths[0], path)
+        reference = images[0].header
+        for image in images[1:]:
+            _assert_same(images[0], image)
         row, column = np.split(_floats(reference, "ImageOrientationPatient"), 2)
         normal = np.cross(row, column)
-        positions = {path: _floats(headers[path], "ImagePositionPatient") for path in paths}
-        paths.sort(key=lambda path: float(positions[path] @ normal))
-        self.path = paths[0].parent
-        self.files: tuple[Path, ...] = tuple(paths)
-        self.heights = np.array([positions[path] @ normal for path in paths])
+        images.sort(key=lambda image: float(_position(image) @ normal))
+        self.path = images[0].path.parent
+        self.files: tuple[Path, ...] = tuple(image.path for image in images)
+        self.frames = tuple(image.frame for image in images)
+        self.heights = np.array([_position(image) @ normal for image in images])
         self.modality: str | None = str(reference.Modality)
         self.units = QUANTITY.get(self.modality, "a.u.")
-        self.scale = 1.0
-        if self.modality == "PT":
-            timed = [header for header in headers.values() if header.get("AcquisitionTime")]
-            self.scale = suvbw_factor(min(timed, key=acquisition_time) if timed else reference)
-        step = _slice_step(
-            paths, self.heights, [positions[path] for path in paths], reference, normal
-        )
+        self.scale = _suv_scale(images, self.path) if self.modality == "PT" else 1.0
         row_spacing, column_spacing = _floats(reference, "PixelSpacing")
         affine = np.eye(4)
         affine[:3, 0] = row * column_spacing
         affine[:3, 1] = column * row_spacing
-        affine[:3, 2] = step
-        affine[:3, 3] = positions[paths[0]]
+        affine[:3, 2] = _slice_step(images, self.heights, normal)
+        affine[:3, 3] = _position(images[0])
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS world to NIfTI's RAS+
-        stored = (int(reference.Columns), int(reference.Rows), len(paths))
+        stored = (int(reference.Columns), int(reference.Rows), len(images))
         self.placement = Placement.of(affine, stored, str(self.path))
         self.shape, self.affine = self.placement.shape, self.placement.affine
         self.spacing_mm = self.placement.spacing_mm
@@ -100,13 +90,14 @@ class DicomScan:
     def source(self) -> str:
         """Hash of all files, for the prepared store."""
         digest = hashlib.sha256()
-        for path in self.files:
+        files = tuple(dict.fromkeys(self.files))
+        for path in files:
             digest.update(path.read_bytes())
-        return f"dicom {self.modality} {len(self.files)} files sha256:{digest.hexdigest()}"
+        return f"dicom {self.modality} {len(files)} files sha256:{digest.hexdigest()}"
 
     def dataset(self, index: int) -> pydicom.Dataset:
-        """The whole file of a stored slice."""
-        return read_dataset(self.files[index])
+        """All of the file of a stored slice; of an enhanced file, its frame as a classic image."""
+        return load_image(self.files[index], self.frames[index], whole=True)
 
     def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
         """Turn (rows, columns) of a file to how they lie in the canonical array."""
@@ -123,7 +114,8 @@ class DicomScan:
             InputError: Pixels are damaged, compressed without a codec, or not finite.
         """
         for index, path in enumerate(self.files):
-            pixels = rescaled_pixels(self.dataset(index), path) * self.scale
+            dataset = load_image(path, self.frames[index], whole=False)
+            pixels = rescaled_pixels(dataset, path) * self.scale
             if not np.isfinite(pixels).all():
                 raise InputError(
                     f"{path} has NaN or infinite voxels; check its Rescale Slope or leave it out"
@@ -139,61 +131,73 @@ class DicomScan:
         return Volume(array, self.affine, self.units, self.source)
 
 
-def _header(path: Path) -> pydicom.Dataset:
+def _usable(path: Path) -> list[Image]:
     try:
-        header = read_header(path)
-        reason = unusable(header)
+        images = find_images(path)
+        reason = next(filter(None, (unusable(image.header) for image in images)), None)
     except NotDicomError:
         reason = "not DICOM"
     if reason:
         raise InputError(f"{path} cannot be a slice: {reason}; leave it out of the series")
-    return header
+    return images
+
+
+def _suv_scale(images: list[Image], folder: Path) -> float:
+    """Factor to SUVbw, from the header of the slice that was acquired first."""
+    headers = [image.header for image in images]
+    timed = [header for header in headers if header.get("AcquisitionTime")]
+    try:
+        return suvbw_factor(min(timed, key=acquisition_time) if timed else headers[0])
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
 
 
 def _slice_step(
-    paths: list[Path],
-    heights: NDArray[np.float64],
-    positions: list[NDArray[np.float64]],
-    reference: pydicom.Dataset,
-    normal: NDArray[np.float64],
+    images: list[Image], heights: NDArray[np.float64], normal: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Vector from one slice to the next [mm]; says where the stack is not even."""
-    if len(paths) == 1:
-        thickness = reference.get("SpacingBetweenSlices") or reference.get("SliceThickness") or 1.0
+    if len(images) == 1:
+        header = images[0].header
+        thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0
         return normal * abs(float(thickness))
     gaps = np.diff(heights)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     uneven = []
     for index, gap in enumerate(gaps):
-        between = f"{paths[index]} and {paths[index + 1].name}"
+        below, above = images[index : index + 2]
+        between = f"{below.name} and {above.path.name}"
         if gap < _PARALLEL:
             raise InputError(
                 f"{between} lie at the same position; expected one slice per position: "
                 "keep one time frame, echo or reconstruction in the folder"
             )
+        place = f"{between} ({heights[index]:.2f} and {heights[index + 1]:.2f} mm)"
         if gap > _MISSING * usual:
-            log.warning("missing slice between %s: %.2f mm apart, not %.2f mm", between, gap, usual)
+            log.warning("missing slice between %s: %.2f mm apart, not %.2f mm", place, gap, usual)
         elif abs(gap - usual) > _UNEVEN * usual:
-            uneven.append(f"{between} ({gap:.2f} mm, not {usual:.2f} mm)")
+            uneven.append(f"{place}: {gap:.2f} mm apart, not {usual:.2f} mm")
     if uneven:
         log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
     # Along the positions, not the normal: with a tilted gantry they differ.
-    return (positions[-1] - positions[0]) / (heights[-1] - heights[0]) * usual
+    whole = _position(images[-1]) - _position(images[0])
+    return whole / (heights[-1] - heights[0]) * usual
 
 
-def _assert_same(
-    reference: pydicom.Dataset, other: pydicom.Dataset, reference_path: Path, path: Path
-) -> None:
+def _assert_same(first: Image, other: Image) -> None:
     for keyword in _SAME:
-        ours, theirs = reference.get(keyword), other.get(keyword)
-        same = ours == theirs
+        ours, theirs = first.header.get(keyword), other.header.get(keyword)
+        same = (ours or "") == (theirs or "")
         if not same and keyword in ("PixelSpacing", "ImageOrientationPatient"):
             same = np.allclose(np.asarray(ours, float), np.asarray(theirs, float), atol=_PARALLEL)
         if not same:
             raise InputError(
-                f"{path} differs from {reference_path.name} in {keyword}; expected one scan of one "
-                "patient: put each series in a folder of its own"
+                f"{other.name} differs from {first.path.name} in {keyword}; expected one scan of "
+                "one patient: put each series in a folder of its own"
             )
+
+
+def _position(image: Image) -> NDArray[np.float64]:
+    return _floats(image.header, "ImagePositionPatient")
 
 
 def _floats(dataset: pydicom.Dataset, keyword: str) -> NDArray[np.float64]:

@@ -16,7 +16,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_file import mirrored, padding_value, rescaled_pixels, stored_pixels
+from amir_lightning.io.dicom_pixels import (
+    mirrored,
+    padding_value,
+    rescaled_pixels,
+    stored_pixels,
+)
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.nifti_writer import Voxels
 
@@ -144,6 +149,7 @@ def _set_pixels(dataset: Dataset, stored: NDArray[np.integer]) -> None:
             delattr(dataset.file_meta, keyword)
     dataset.preamble = bytes(128)
     dataset.BitsAllocated = 8 * stored.dtype.itemsize
+    dataset.HighBit = dataset.BitsStored - 1  # some files keep their values in the upper bits
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
             delattr(dataset, keyword)

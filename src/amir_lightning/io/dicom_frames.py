@@ -1,0 +1,134 @@
+"""Images of a DICOM file: one, or the frames of an enhanced file, each as a classic image."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pydicom
+from pydicom.pixels import pixel_array
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_file import (
+    read_dataset,
+    read_header,
+    read_image,
+    read_whole_header,
+    unreadable,
+)
+
+_CLASSIC = {
+    EnhancedCTImageStorage: CTImageStorage,
+    EnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# What a classic image calls by another name.
+_RENAMED = {
+    "FrameType": "ImageType",
+    "EffectiveEchoTime": "EchoTime",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+}
+
+
+class Image(NamedTuple):
+    """One image in a file.
+
+    Attributes:
+        path: The file.
+        frame: Number of the frame from 0, or None where the file is one image.
+        header: What tells which series it belongs to, where it lies and what its values mean.
+    """
+
+    path: Path
+    frame: int | None
+    header: pydicom.Dataset
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame + 1},"
+
+
+def find_images(path: Path) -> list[Image]:
+    """Images of a file without their pixels.
+
+    Raises:
+        NotDicomError: The file is not DICOM.
+        InputError: It is DICOM, but cannot be read.
+    """
+    header = read_header(path)
+    if header.get("SOPClassUID") not in _CLASSIC or not all(name in header for name in _GROUPS):
+        return [Image(path, None, header)]
+    try:
+        count = len(header.PerFrameFunctionalGroupsSequence)
+        if count != int(header.get("NumberOfFrames") or 1):
+            raise ValueError(f"{count} frames are described")
+        return [Image(path, index, _classic(header, index)) for index in range(count)]
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise unreadable(path, "describes its frames incompletely") from error
+
+
+def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset:
+    """An image with its pixels, not yet decoded unless it is a frame.
+
+    Args:
+        path: The file.
+        frame: Number of the frame, or None.
+        whole: Whether all of the header is wanted, or only what the voxels need.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if frame is None:
+        return read_dataset(path) if whole else read_image(path)
+    state = path.stat()
+    image = _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
+    try:
+        stored = pixel_array(path, index=frame, raw=True)
+    except Exception as error:  # codecs raise anything
+        if isinstance(error, MemoryError | InputError):
+            raise
+        raise unreadable(path, f"has a frame {frame + 1} that cannot be decoded") from error
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
+    return image
+
+
+@lru_cache(maxsize=1)
+def _whole_header(path: Path, _state: tuple[int, int]) -> pydicom.Dataset:
+    """The header that all frames share, kept while they are read one after the other."""
+    return read_whole_header(path)
+
+
+def _classic(header: pydicom.Dataset, index: int) -> pydicom.Dataset:
+    """Header of one frame: what the file, all frames and this frame say, in this order."""
+    image = pydicom.Dataset()
+    image.file_meta = pydicom.dataset.FileMetaDataset(header.file_meta)
+    for element in header:
+        if element.keyword not in (*_GROUPS, "NumberOfFrames"):
+            image.add(element)
+    shared, frames = (header[name].value for name in _GROUPS)
+    for groups in (*shared[:1], frames[index]):
+        for macro in groups:
+            if macro.VR == "SQ" and len(macro.value) == 1:
+                for element in macro.value[0]:
+                    image.add(element)
+    for theirs, ours in _RENAMED.items():
+        if theirs in image:
+            setattr(image, ours, image[theirs].value)
+    image.SOPClassUID = _CLASSIC[header.SOPClassUID]
+    image.InstanceNumber = index + 1
+    return image
