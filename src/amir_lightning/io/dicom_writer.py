@@ -27,7 +27,7 @@ from amir_lightning.io.nifti_writer import Voxels
 
 log = logging.getLogger(__name__)
 
-_AIR_HU = -1024.0  # what lies below is padding, not a measurement
+_PADDING_BELOW_HU = -1500.0  # scanners fill with -2000 or -3024; noise in air stays above
 _LONGEST = 64  # characters of a DICOM long string
 
 # What speaks of the source's pixels, its bytes or its signature, and not of the restored ones.
@@ -134,7 +134,7 @@ def _padding(dataset: Dataset, path: Path, original: NDArray[np.integer]) -> NDA
     padding = padding_value(dataset)
     outside = np.zeros(original.shape, bool)
     if dataset.Modality == "CT":
-        outside |= rescaled_pixels(dataset, path) < _AIR_HU
+        outside |= rescaled_pixels(dataset, path) < _PADDING_BELOW_HU
         if padding is not None:
             outside |= original == padding
     return outside

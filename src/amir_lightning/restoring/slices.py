@@ -1,6 +1,5 @@
 """Slices of a scratch volume as a dataset, and the module that restores them."""
 
-import logging
 from typing import NamedTuple
 
 import lightning.pytorch as pl
@@ -15,7 +14,7 @@ from amir_lightning.restoring.scratch import ScratchVolume
 from amir_lightning.restoring.tiles import Tiling
 from amir_lightning.tasks import Task
 
-log = logging.getLogger(__name__)
+_NOISE = 0.1  # of the value range: noise in the air of a CT reaches below it, padding far below
 
 
 class SliceBatch(NamedTuple):
@@ -90,7 +89,8 @@ class SliceRestorer(pl.LightningModule):
         )
         low, high = self.task.value_range
         physical = self.task.denormalise(restored.float()).clip(low, high)
-        outside = (batch.lq < low) | (batch.lq > high)
+        padding = batch.lq < low - _NOISE * (high - low)
+        outside = padding | (batch.lq > high)
         physical = torch.where(outside, batch.lq, physical)
         for image, index in zip(physical.cpu().numpy(), batch.position.tolist(), strict=True):
             self.output[self.slices.where(index)] = to_slice(image[0], self.slices.axes)
