@@ -35,6 +35,7 @@ def main(cfg: DictConfig) -> None:
         metrics=cfg.metrics or weights.metrics,
         seed=cfg.seed,
         trainer=plain(cfg.trainer),
+        degradations={name: plain(node.degradation) for name, node in cfg.tasks.items()},
     )
     scans, skipped = find_scans(source)
     damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]

@@ -62,6 +62,7 @@ class Request:
         metrics: Definition of the scores.
         seed: Seed of the simulated noise.
         trainer: Options of Lightning's trainer.
+        degradations: Physics of each task by name; others are simulated as the weights say.
     """
 
     task: str | None
@@ -78,6 +79,7 @@ class Request:
     metrics: str
     seed: int
     trainer: Mapping[str, Any]
+    degradations: Mapping[str, Mapping[str, Any]]
 
     def __post_init__(self) -> None:
         if self.format not in ("same", "nifti"):
@@ -191,7 +193,8 @@ def _restore(
         lq = given
         if request.degrade:
             lq = ScratchVolume(Path(folder) / "lq", scan.shape)
-            physics = instantiate(dict(task.degradation))
+            node = request.degradations.get(task.name, task.degradation)
+            physics = instantiate(dict(node))
             degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
             slices = Slices(lq, task)
         restored = ScratchVolume(Path(folder) / "restored", scan.shape)
