@@ -191,6 +191,16 @@ def test_pet_pairs_are_told_by_frame_duration_or_pattern(tmp_path: Path) -> None
     np.testing.assert_allclose(other.read().hq.array, scan.lq.array)
 
 
+def test_a_simulated_low_dose_may_be_a_derived_series(tmp_path: Path) -> None:
+    series(tmp_path / "P1" / "full", [0, 3, 6], 1000)
+    derived = ["DERIVED", "SECONDARY", "AXIAL"]
+    series(tmp_path / "P1" / "low", [0, 3, 6], 2000, ImageType=derived)
+    (patient,) = paired(tmp_path, CT).patients
+    scan = patient.read()
+    assert scan.lq is not None
+    np.testing.assert_array_equal(scan.lq.array - scan.hq.array, 1000)
+
+
 def test_pairs_that_cannot_be_told_are_asked_about(tmp_path: Path) -> None:
     for name in ("one", "two"):
         nifti(tmp_path / "P1" / f"{name}.nii")

@@ -49,9 +49,18 @@ def summarise(skipped: Iterable[Skipped]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items()))
 
 
-def series_of_task(files: Iterable[Path], task: Task, skipped: list[Skipped]) -> list[DicomSeries]:
-    """DICOM series of the task's modality, the longest first; others go to `skipped`."""
-    found, others = find_dicom_series(files, on_error="collect")
+def series_of_task(
+    files: Iterable[Path], task: Task, skipped: list[Skipped], *, keep_derived: bool = False
+) -> list[DicomSeries]:
+    """DICOM series of the task's modality, the longest first; others go to `skipped`.
+
+    Args:
+        files: Any files.
+        task: The task.
+        skipped: Filled with what is left out, and why.
+        keep_derived: Take images that were computed from others, such as a simulated low dose.
+    """
+    found, others = find_dicom_series(files, on_error="collect", keep_derived=keep_derived)
     skipped += others
     for one in found:
         if one.modality != task.dicom_modality:

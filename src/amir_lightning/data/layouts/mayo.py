@@ -56,7 +56,7 @@ def mayo(
         (projections if _PROJECTIONS.search(below) else files).append(path)
     skipped += [Skipped(path, "raw projections") for path in projections]
     by_patient: dict[str, dict[Role, list[DicomSeries]]] = defaultdict(lambda: {"hq": [], "lq": []})
-    for one in series_of_task(files, task, skipped):
+    for one in series_of_task(files, task, skipped, keep_derived=True):
         role = _role(one, raw_dir)
         if role is None:
             skipped += [

@@ -51,7 +51,8 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
     files = visible_files(raw_dir)
     for path in filter(is_nifti, files):
         candidates.append(_candidate(raw_dir, (path,), "", 0.0, "", hq, lq))
-    for one in series_of_task([path for path in files if not is_nifti(path)], task, skipped):
+    others = [path for path in files if not is_nifti(path)]
+    for one in series_of_task(others, task, skipped, keep_derived=True):
         candidates.append(
             _candidate(raw_dir, one.files, one.description, one.frame_ms, one.patient_id, hq, lq)
         )
