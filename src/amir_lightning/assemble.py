@@ -22,6 +22,7 @@ from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.module import RestorationModule
+from amir_lightning.pretrained import first_mismatch
 from amir_lightning.tasks import Task, parse_tasks
 
 _log = logging.getLogger(__name__)
@@ -195,16 +196,11 @@ def load_weights(module: RestorationModule, checkpoint: Path) -> int:
             f"{checkpoint} is not a readable checkpoint ({type(error).__name__}); "
             "evaluate another (checkpoint=best or last), or remove it to train again from the start"
         ) from error
-    own = module.state_dict()
-    for name in [*own, *weights]:
-        here, there = (
-            str(tuple(state[name].shape)) if name in state else "missing"
-            for state in (own, weights)
+    mismatch = first_mismatch(module.state_dict(), weights)
+    if mismatch:
+        raise InputError(
+            f"{checkpoint} holds another network: {mismatch}; give a checkpoint of the run's own "
+            "network"
         )
-        if here != there:
-            raise InputError(
-                f"{checkpoint} holds another network: {name} is {there} there and {here} here; "
-                "give a checkpoint of the run's own network"
-            )
     module.load_state_dict(weights)
     return step
