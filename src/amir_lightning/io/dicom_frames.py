@@ -1,5 +1,6 @@
 """Images of a DICOM file: one, or the frames of an enhanced file, each as a classic image."""
 
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -119,13 +120,13 @@ def _classic(header: pydicom.Dataset, index: int) -> pydicom.Dataset:
     image.file_meta = pydicom.dataset.FileMetaDataset(header.file_meta)
     for element in header:
         if element.keyword not in (*_GROUPS, "NumberOfFrames"):
-            image.add(element)
+            image.add(copy(element))  # or a change would be one of all frames
     shared, frames = (header[name].value for name in _GROUPS)
     for groups in (*shared[:1], frames[index]):
         for macro in groups:
             if macro.VR == "SQ" and len(macro.value) == 1:
                 for element in macro.value[0]:
-                    image.add(element)
+                    image.add(copy(element))
     for theirs, ours in _RENAMED.items():
         if theirs in image:
             setattr(image, ours, image[theirs].value)
