@@ -77,9 +77,9 @@ def main(cfg: DictConfig) -> None:
         batch = next(batches)
         loading.append(wait() - start)
         start = wait()
-        routed = module.route(batch.lq.to(device))
+        report = network.report(batch.lq.to(device))
         loss = l1_balance(
-            routed.image, batch.hq.to(device), routed.balance, module.balance_weight
+            report.image, batch.hq.to(device), report.balance, module.balance_weight
         ).total
         optimizer.zero_grad()
         loss.backward()

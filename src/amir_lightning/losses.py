@@ -14,7 +14,7 @@ class Loss(NamedTuple):
     balance: Tensor
 
 
-def l1_balance(restored: Tensor, hq: Tensor, balance: Tensor, balance_weight: float) -> Loss:
+def l1_balance(restored: Tensor, hq: Tensor, balance: Tensor | None, balance_weight: float) -> Loss:
     """L1 distance plus the weighted balance loss of the routing, Eq. (5).
 
     Args:
@@ -24,4 +24,5 @@ def l1_balance(restored: Tensor, hq: Tensor, balance: Tensor, balance_weight: fl
         balance_weight: gamma.
     """
     l1 = F.l1_loss(restored, hq)
+    balance = l1.new_zeros(()) if balance is None else balance
     return Loss(total=l1 + balance_weight * balance, l1=l1, balance=balance)

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -15,7 +15,7 @@ from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import l1_balance
 from amir_lightning.metrics import METRICS, Summary, summarise
-from amir_lightning.networks import Routed, Routing
+from amir_lightning.networks import RestorationNetwork
 from amir_lightning.tasks import Task
 
 
@@ -41,7 +41,7 @@ class RestorationModule(pl.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: RestorationNetwork,
         network_config: Mapping[str, Any],
         tasks: Mapping[str, Mapping[str, Any]],
         loss: Mapping[str, float],
@@ -71,13 +71,13 @@ class RestorationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. (5) over a batch of mixed tasks; each task's own L1 is logged too."""
-        routed = self.route(batch.lq)
-        loss = l1_balance(routed.image, batch.hq, routed.balance, self.balance_weight)
+        report = self.network.report(batch.lq)
+        loss = l1_balance(report.image, batch.hq, report.balance, self.balance_weight)
         size = len(batch.lq)
         self.log("train/loss", loss.total, prog_bar=True, batch_size=size)
         self.log("train/l1", loss.l1, prog_bar=True, batch_size=size)
         self.log("train/balance", loss.balance, prog_bar=True, batch_size=size)
-        error = (routed.image.detach() - batch.hq).abs().mean(dim=(1, 2, 3))
+        error = (report.image.detach() - batch.hq).abs().mean(dim=(1, 2, 3))
         for index, task in enumerate(self.tasks):
             chosen = batch.task == index
             if chosen.any():
@@ -122,24 +122,17 @@ class RestorationModule(pl.LightningModule):
         """Log ``test/{task}/{metric}`` and keep the rows for the tables."""
         self._summarise("test")
 
-    def route(self, lq: Tensor) -> Routed:
-        """Restore, with the routing's by-products where the network has any."""
-        if isinstance(self.network, Routing):
-            return self.network.route(lq)
-        zero = lq.new_zeros(())
-        return Routed(self.network(lq), balance=zero, gates=(), mixture=zero, instruction=zero)
-
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         task = self.tasks[int(batch.task[0])]
-        routed = self.route(batch.lq)
-        lq, hq, restored = map(task.denormalise, (batch.lq, batch.hq, routed.image.float()))
+        report = self.network.report(batch.lq)
+        lq, hq, restored = map(task.denormalise, (batch.lq, batch.hq, report.image.float()))
         columns = {name: values.tolist() for name, values in self.score(restored, hq, task).items()}
         for name, values in self.score(lq, hq, task).items():
             columns[f"input_{name}"] = values.tolist()
         for i, (patient, index) in enumerate(zip(batch.patient, batch.slice_index, strict=True)):
             row = {"task": task.name, "patient": patient, "slice": index}
             self.rows.append(row | {name: values[i] for name, values in columns.items()})
-        return {"task": task, "lq": lq, "restored": restored, "hq": hq, "routed": routed}
+        return {"task": task, "lq": lq, "restored": restored, "hq": hq, "report": report}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rows of the last validation."""

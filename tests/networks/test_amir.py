@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks import AMIR, Restormer, Routing
+from amir_lightning.networks import AMIR, Restormer
 
 SMALL = {"width": 8, "depths": [1, 1, 1, 1], "refinement_depth": 1}
 LITERAL = {
@@ -34,9 +34,8 @@ def test_counts_are_those_of_the_release_and_of_the_literal_equations() -> None:
 def test_a_route_reports_what_the_image_alone_is_made_of() -> None:
     network = AMIR(**SMALL).eval()
     lq = torch.rand(2, 1, 33, 47)
-    routed = network.route(lq)
-    assert isinstance(network, Routing)
-    assert not isinstance(Restormer(**SMALL), Routing)
+    routed = network.report(lq)
+    assert Restormer(**SMALL).report(lq)[1:] == ((), None, (), None, None, None)
     assert torch.equal(routed.image, network(lq))
     assert routed.image.shape == lq.shape
     assert routed.balance.shape == ()
@@ -57,7 +56,7 @@ def test_balance_is_the_sum_over_the_spatial_modules() -> None:
     balances = []
     for module in network.spatial_routing.values():
         module.register_forward_hook(lambda _m, _i, output: balances.append(output.balance))
-    routed = network.route(torch.rand(1, 1, 16, 16))
+    routed = network.report(torch.rand(1, 1, 16, 16))
     assert len(balances) == 3
     torch.testing.assert_close(routed.balance, sum(balances))
 
@@ -71,7 +70,7 @@ def test_odd_sizes_come_back(size: tuple[int, int], form: dict) -> None:
 
 def test_eight_pixels_are_refused() -> None:
     with pytest.raises(InputError, match="8x8 pixels, expected at least 9x9"):
-        AMIR(**SMALL).route(torch.rand(1, 1, 8, 8))
+        AMIR(**SMALL).report(torch.rand(1, 1, 8, 8))
 
 
 def test_output_is_the_input_plus_a_residual() -> None:
@@ -97,7 +96,7 @@ def test_gradient_reaches_every_parameter(form: dict) -> None:
         for module in network.channel_routing.values():
             if module.mode == "affine":  # from zero, scale and shift hide the mask for one step
                 module.scale.normal_()
-    routed = network.route(torch.rand(2, 1, 24, 24))
+    routed = network.report(torch.rand(2, 1, 24, 24))
     (routed.image.square().mean() + routed.balance).backward()
     dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
@@ -105,7 +104,7 @@ def test_gradient_reaches_every_parameter(form: dict) -> None:
 
 def test_noise_weights_learn_through_the_balance_at_the_start() -> None:
     network = AMIR(**SMALL)
-    network.route(torch.rand(2, 1, 24, 24)).balance.backward()
+    network.report(torch.rand(2, 1, 24, 24)).balance.backward()
     for module in network.spatial_routing.values():
         assert module.gate.noise_weight.grad.any()
 
@@ -114,7 +113,7 @@ def test_routing_stays_in_float32_under_autocast() -> None:
     torch.manual_seed(0)
     network = AMIR(**SMALL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        routed = network.route(torch.rand(1, 1, 16, 16))
+        routed = network.report(torch.rand(1, 1, 16, 16))
     for value in (routed.balance, *routed.gates, routed.mixture, routed.instruction):
         assert value.dtype == torch.float32
     (routed.image.float().mean() + routed.balance).backward()

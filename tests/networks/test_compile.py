@@ -24,7 +24,7 @@ def test_forward_and_route_run_the_compiled_graph() -> None:
 
         network.compile(backend=backend)
         with torch.no_grad():
-            restored = network.route(lq).image if isinstance(network, AMIR) else network(lq)
+            restored = network.report(lq).image if isinstance(network, AMIR) else network(lq)
         assert graphs
         assert torch.equal(restored, expected)
         assert list(network.state_dict()) == names

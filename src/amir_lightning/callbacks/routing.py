@@ -37,14 +37,14 @@ class RoutingMonitor(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add up the gates of a batch."""
-        if not isinstance(outputs, Mapping) or not outputs["routed"].gates:
+        if not isinstance(outputs, Mapping) or not outputs["report"].gates:
             return
         task = outputs["task"].name
-        for level, gates in enumerate(outputs["routed"].gates, start=1):
+        for level, gates in enumerate(outputs["report"].gates, start=1):
             mass = gates.reshape(-1, gates.shape[-1]).double().sum(dim=0)
             key = (task, level)
             self._mass[key] = self._mass[key] + mass if key in self._mass else mass
-        self._balance[task].append(outputs["routed"].balance)
+        self._balance[task].append(outputs["report"].balance)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the shares; with several processes, those of the first one's slices."""

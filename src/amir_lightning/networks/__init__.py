@@ -1,24 +1,78 @@
 """Networks: plain modules from tensors to tensors, without Lightning, configuration or tasks.
 
+One file a network; what several share is in `layers`. A network is imported when it is asked for:
+`amir_lightning.networks.SwinIR` needs MONAI, whose import takes seconds, and AMIR does not.
+
 Dimension letters: B batch, C channels, H height, W width, N instructions, M experts, K chosen
 experts, T tokens (pixels).
 """
 
-from typing import Protocol, runtime_checkable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from amir_lightning.networks.restoration import Report, RestorationNetwork
 
-from amir_lightning.networks.amir import AMIR, Routed
-from amir_lightning.networks.restoration import RestorationNetwork
-from amir_lightning.networks.restormer import Restormer
+if TYPE_CHECKING:
+    from amir_lightning.networks.airnet import AirNet
+    from amir_lightning.networks.amir import AMIR
+    from amir_lightning.networks.argan import ARGAN
+    from amir_lightning.networks.ctformer import CTformer
+    from amir_lightning.networks.dcnn import DCNN
+    from amir_lightning.networks.drmc import DRMC
+    from amir_lightning.networks.eformer import Eformer
+    from amir_lightning.networks.promptir import PromptIR
+    from amir_lightning.networks.redcnn import REDCNN
+    from amir_lightning.networks.restormer import Restormer
+    from amir_lightning.networks.spach import SpachTransformer
+    from amir_lightning.networks.srcnn import SRCNN
+    from amir_lightning.networks.swinir import SwinIR
+    from amir_lightning.networks.vdsr import VDSR
+    from amir_lightning.networks.xiang import AutoContextCNN
 
-__all__ = ["AMIR", "RestorationNetwork", "Restormer", "Routed", "Routing"]
+FILES = {
+    "AMIR": "amir",
+    "ARGAN": "argan",
+    "AirNet": "airnet",
+    "AutoContextCNN": "xiang",
+    "CTformer": "ctformer",
+    "DCNN": "dcnn",
+    "DRMC": "drmc",
+    "Eformer": "eformer",
+    "PromptIR": "promptir",
+    "REDCNN": "redcnn",
+    "Restormer": "restormer",
+    "SRCNN": "srcnn",
+    "SpachTransformer": "spach",
+    "SwinIR": "swinir",
+    "VDSR": "vdsr",
+}
+"""The file of each network class."""
+
+__all__ = [
+    "AMIR",
+    "ARGAN",
+    "DCNN",
+    "DRMC",
+    "FILES",
+    "REDCNN",
+    "SRCNN",
+    "VDSR",
+    "AirNet",
+    "AutoContextCNN",
+    "CTformer",
+    "Eformer",
+    "PromptIR",
+    "Report",
+    "RestorationNetwork",
+    "Restormer",
+    "SpachTransformer",
+    "SwinIR",
+]
 
 
-@runtime_checkable
-class Routing(Protocol):
-    """A network that reports its routing; `isinstance(network, Routing)` tells."""
-
-    def route(self, lq: Tensor) -> Routed:
-        """Restore images and report balance loss, gates and instruction."""
-        ...
+def __getattr__(name: str) -> type[RestorationNetwork]:
+    """Import a network when it is asked for."""
+    if name not in FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    network: type[RestorationNetwork] = getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+    return network

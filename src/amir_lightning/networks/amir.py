@@ -5,7 +5,7 @@ Yang et al., "All-In-One Medical Image Restoration via Task-Adaptive Routing", M
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,35 +13,16 @@ from torch import Tensor, nn
 from amir_lightning.errors import InputError
 from amir_lightning.networks import official
 from amir_lightning.networks.arguments import one_of
-from amir_lightning.networks.experts import Fusion
-from amir_lightning.networks.gating import GateMap, GateOrder
-from amir_lightning.networks.instruction import (
+from amir_lightning.networks.layers.experts import Fusion
+from amir_lightning.networks.layers.gating import GateMap, GateOrder
+from amir_lightning.networks.layers.instruction import (
     InstructionActivation,
     MixtureHead,
     RoutingInstructionNetwork,
 )
+from amir_lightning.networks.layers.routing import ChannelMode, ChannelRouting, SpatialRouting
+from amir_lightning.networks.restoration import Report
 from amir_lightning.networks.restormer import Restormer
-from amir_lightning.networks.routing import ChannelMode, ChannelRouting, SpatialRouting
-
-
-class Routed(NamedTuple):
-    """A restored image and how the network came to it; gradients flow through every field.
-
-    Attributes:
-        image: Restored images, (B, in_channels, H, W).
-        balance: Balance loss, summed over the spatial routing modules, scalar. In evaluation it is
-            that of the gates without noise, for monitoring.
-        gates: Expert weights of each pixel before encoder levels 1 to 3, each (B, H', W', M), with
-            H' and W' the padded size over 1, 2 and 4.
-        mixture: Weights alpha of the dictionary entries, (B, N).
-        instruction: Routing instruction, (B, instruction_size).
-    """
-
-    image: Tensor
-    balance: Tensor
-    gates: tuple[Tensor, ...]
-    mixture: Tensor
-    instruction: Tensor
 
 
 class AMIR(Restormer):
@@ -141,27 +122,12 @@ class AMIR(Restormer):
             }
         )
 
-    def compile(self, *args: object, **kwargs: object) -> None:
-        """Compile what `restore` and `route` share, in place; see `RestorationNetwork.compile`."""
-        self._route_fitting = torch.compile(self._route_fitting, *args, **kwargs)  # type: ignore
-
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
-        return self._route_fitting(lq).image
+        return self.trace(lq).image
 
-    def route(self, lq: Tensor) -> Routed:
-        """Restore images of any size and report balance loss, gates and instruction.
-
-        Args:
-            lq: Low-quality images, (B, in_channels, H, W), H and W at least 9.
-
-        Raises:
-            InputError: H or W is below 9.
-        """
-        routed = self._route_fitting(self.pad(lq))
-        return routed._replace(image=self.crop(routed.image, lq))
-
-    def _route_fitting(self, lq: Tensor) -> Routed:
+    def trace(self, lq: Tensor) -> Report:
+        """Restore (B, in_channels, H, W) and report balance loss, gates and instruction."""
         mixture, instruction = self.instruct(lq)
         gates: list[Tensor] = []
         balances: list[Tensor] = []
@@ -176,7 +142,13 @@ class AMIR(Restormer):
             return features
 
         image = self.traverse(lq, route)
-        return Routed(image, torch.stack(balances).sum(), tuple(gates), mixture, instruction)
+        return Report(
+            image,
+            balance=torch.stack(balances).sum(),
+            gates=tuple(gates),
+            mixture=mixture,
+            instruction=instruction,
+        )
 
     @classmethod
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:

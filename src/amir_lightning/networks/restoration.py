@@ -1,9 +1,9 @@
-"""A restoration network for images of any size.
+"""A restoration network for images of any size, and what it reports beside the image.
 
 The one place that pads an image to the size that a network can process and crops the result back.
 """
 
-from typing import ClassVar
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,45 +11,94 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 
-SMALLEST_SIDE = 9
-"""Pixels; two unpadded 3x3 convolutions of stride 3 leave one pixel of it."""
+
+class Report(NamedTuple):
+    """A restored image and how the network came to it; gradients flow through every field.
+
+    What a network does not have is None or empty.
+
+    Attributes:
+        image: Restored images, (B, C, H, W).
+        estimates: Earlier estimates of the same image that training supervises, too, each
+            (B, C, H, W).
+        balance: Balance loss, summed over the spatial routing modules, scalar. In evaluation it is
+            that of the gates without noise, for monitoring.
+        gates: Expert weights of each pixel before encoder levels 1 to 3, each (B, H', W', M), with
+            H' and W' the padded size over 1, 2 and 4.
+        mixture: Weights alpha of the dictionary entries, (B, N).
+        instruction: What the network read of the task from the image, (B, D).
+        query: Vector that contrastive learning compares, not normalised, (B, D).
+    """
+
+    image: Tensor
+    estimates: tuple[Tensor, ...] = ()
+    balance: Tensor | None = None
+    gates: tuple[Tensor, ...] = ()
+    mixture: Tensor | None = None
+    instruction: Tensor | None = None
+    query: Tensor | None = None
 
 
 class RestorationNetwork(nn.Module):
-    """LQ image to restored image; a subclass writes `restore` for sizes that fit.
+    """LQ image to restored image, for sizes that fit; this class makes every size fit.
+
+    A subclass writes `restore`, or `trace` if it has more to report than the image.
 
     Attributes:
-        size_multiple: Height and width that `restore` receives are multiples of this.
+        size_multiple: Height and width that a subclass receives are multiples of this.
+        smallest_side: Height and width of an image have at least so many pixels.
     """
 
-    size_multiple: ClassVar[int] = 1
+    size_multiple: int = 1
+    smallest_side: int = 9
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restore images of any size.
 
         Args:
-            lq: Low-quality images, (B, C, H, W), H and W at least 9.
+            lq: Low-quality images, (B, C, H, W), H and W at least `smallest_side`.
 
         Returns:
             Restored images, (B, C, H, W).
 
         Raises:
-            InputError: H or W is below 9.
+            InputError: H or W is below `smallest_side`.
         """
-        return self.crop(self.restore(self.pad(lq)), lq)
+        return self._crop(self.restore(self.pad(lq)), lq)
+
+    def report(self, lq: Tensor) -> Report:
+        """Restore images of any size and report how, see `Report`.
+
+        Args:
+            lq: Low-quality images, (B, C, H, W), H and W at least `smallest_side`.
+
+        Raises:
+            InputError: H or W is below `smallest_side`.
+        """
+        report = self.trace(self.pad(lq))
+        return report._replace(
+            image=self._crop(report.image, lq),
+            estimates=tuple(self._crop(estimate, lq) for estimate in report.estimates),
+        )
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore images whose height and width are multiples of `size_multiple`."""
-        raise NotImplementedError
+        return self.trace(lq).image
+
+    def trace(self, lq: Tensor) -> Report:
+        """Restore images that fit, with by-products."""
+        return Report(self.restore(lq))
 
     def compile(self, *args: object, **kwargs: object) -> None:
-        """Compile `restore`, in place; names of parameters stay as they are.
+        """Compile what `restore` and `trace` share, in place; names of parameters stay.
 
         Args:
             args: Passed to `torch.compile`.
             kwargs: Passed to `torch.compile`.
         """
-        self.restore = torch.compile(self.restore, *args, **kwargs)  # type: ignore
+        traces = type(self).trace is not RestorationNetwork.trace
+        name = "trace" if traces else "restore"
+        setattr(self, name, torch.compile(getattr(self, name), *args, **kwargs))
 
     def pad(self, lq: Tensor) -> Tensor:
         """Extend an image at the bottom and right to the next multiple; one that fits is returned.
@@ -57,21 +106,22 @@ class RestorationNetwork(nn.Module):
         The border is reflected, or replicated where the image is too small to be reflected so far.
 
         Raises:
-            InputError: Height or width is below 9.
+            InputError: Height or width is below `smallest_side`.
         """
         if lq.ndim != 4:
             raise InputError(f"the image has shape {tuple(lq.shape)}, expected (B, C, H, W)")
         height, width = lq.shape[-2:]
-        if height < SMALLEST_SIDE or width < SMALLEST_SIDE:
+        if min(height, width) < self.smallest_side:
             raise InputError(
                 f"the image is {height}x{width} pixels, expected at least "
-                f"{SMALLEST_SIDE}x{SMALLEST_SIDE}; give a larger image"
+                f"{self.smallest_side}x{self.smallest_side} for {type(self).__name__}; "
+                "give a larger image, or train on larger patches (data.patch_size)"
             )
         lq = _extend(lq, (0, 0, 0, -height % self.size_multiple), height)
         return _extend(lq, (0, -width % self.size_multiple, 0, 0), width)
 
     @staticmethod
-    def crop(restored: Tensor, lq: Tensor) -> Tensor:
+    def _crop(restored: Tensor, lq: Tensor) -> Tensor:
         """Cut the padding off, to the size of the image before `pad`."""
         return restored[..., : lq.shape[-2], : lq.shape[-1]]
 

@@ -6,14 +6,13 @@ parameters of the AMIR paper (Table 4).
 """
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import at_least, whole, whole_numbers
-from amir_lightning.networks.blocks import Downsample, TransformerBlock, Upsample
+from amir_lightning.networks.layers.blocks import Downsample, TransformerBlock, Upsample
 from amir_lightning.networks.restoration import RestorationNetwork
 
 Route = Callable[[str, Tensor], Tensor]
@@ -39,7 +38,7 @@ class Restormer(RestorationNetwork):
         InputError: An argument is out of range, or heads do not divide channels.
     """
 
-    size_multiple: ClassVar[int] = 8
+    size_multiple = 8
 
     def __init__(
         self,

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.experts import Experts, fuse
+from amir_lightning.networks.layers.experts import Experts, fuse
 
 T, C, M = 40, 6, 4
 

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import norm
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.gating import TopKGate, squared_variation
+from amir_lightning.networks.layers.gating import TopKGate, squared_variation
 
 B, T, C, M = 2, 30, 6, 4
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.routing import ChannelRouting, SpatialRouting
+from amir_lightning.networks.layers.routing import ChannelRouting, SpatialRouting
 
 C, S, M = 6, 5, 4
 RELEASED = (S, M, 2, 2.66, "noisy", "topk_softmax", "logsumexp", True)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.instruction import RoutingInstructionNetwork
+from amir_lightning.networks.layers.instruction import RoutingInstructionNetwork
 
 
 def pooled_features(network: RoutingInstructionNetwork, lq: torch.Tensor) -> torch.Tensor:

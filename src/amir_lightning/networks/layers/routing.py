@@ -7,8 +7,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from amir_lightning.networks.arguments import one_of
-from amir_lightning.networks.experts import Experts, Fusion, fuse
-from amir_lightning.networks.gating import GateMap, GateOrder, TopKGate
+from amir_lightning.networks.layers.experts import Experts, Fusion, fuse
+from amir_lightning.networks.layers.gating import GateMap, GateOrder, TopKGate
 from amir_lightning.networks.precision import widen, without_autocast
 
 ChannelMode = Literal["affine", "mask"]

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.blocks import (
+from amir_lightning.networks.layers.blocks import (
     Downsample,
     GatedFeedForward,
     LayerNorm,
