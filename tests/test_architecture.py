@@ -25,8 +25,8 @@ ALLOWED = {
     "metrics": {"tasks", "errors"},
     "pictures": {"tasks"},
     "scores": {"metrics", "tasks", "errors"},
-    "module": {"data", "losses", "metrics", "networks", "tasks", "errors"},
-    "callbacks": {"module", "data", "pictures"},
+    "modules": {"data", "losses", "metrics", "networks", "tasks", "errors"},
+    "callbacks": {"modules", "data", "pictures"},
     "restoring": {
         "io",
         "data",
@@ -43,7 +43,7 @@ ALLOWED = {
     },
 }
 THIRD_PARTY = {
-    "networks": {"torch", "einops"},
+    "networks": {"torch", "einops", "monai"},
     "losses": {"torch"},
     "degradation": {"torch", "numpy"},
     "phantoms": {"numpy"},
@@ -85,7 +85,17 @@ def test_rooms_that_need_little(own: str) -> None:
         if room(path) != own:
             continue
         outside = {name.split(".")[0] for name in imported(path)} - {"amir_lightning"}
-        known = {"torch", "numpy", "einops", "lightning", "hydra", "omegaconf", "scipy", "h5py"}
+        known = {
+            "torch",
+            "numpy",
+            "einops",
+            "lightning",
+            "hydra",
+            "omegaconf",
+            "scipy",
+            "h5py",
+            "monai",
+        }
         assert outside & known <= THIRD_PARTY[own], path
 
 

@@ -21,7 +21,7 @@ from amir_lightning.data.splits import Split
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
-from amir_lightning.module import RestorationModule
+from amir_lightning.modules import RestorationModule, module_class
 from amir_lightning.pretrained import first_mismatch
 from amir_lightning.tasks import Task, parse_tasks
 
@@ -102,7 +102,7 @@ def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
         raise InputError(f"metrics is '{cfg.metrics}'; choose from {', '.join(METRICS)}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     network_config = plain(cfg.network)
-    module = RestorationModule(
+    module = module_class(cfg.loss.objective)(
         network=instantiate(network_config),
         network_config=network_config,
         tasks={task.name: plain(cfg.tasks[task.name]) for task in tasks},
@@ -128,6 +128,7 @@ def build_data(
         policy=cfg.sampling.policy,
         temperature=cfg.sampling.temperature,
         seed=cfg.seed,
+        positives=cfg.loss.objective == "contrastive",
     )
     parts = [TaskDataModule(task, path, options, test_split) for task, path in stores.items()]
     return MultiTaskDataModule(parts, options)

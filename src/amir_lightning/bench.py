@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
         MultiTaskDataModule,
         TaskDataModule,
     )
-    from amir_lightning.losses import l1_balance
+    from amir_lightning.losses import restoration_terms, total
 
     tasks = active_tasks(cfg)
     stores = locate_data(cfg, tasks)
@@ -78,9 +78,9 @@ def main(cfg: DictConfig) -> None:
         loading.append(wait() - start)
         start = wait()
         report = network.report(batch.lq.to(device))
-        loss = l1_balance(
-            report.image, batch.hq.to(device), report.balance, module.balance_weight
-        ).total
+        loss = total(
+            restoration_terms(report.image, batch.hq.to(device), report.estimates, report.balance)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -29,7 +29,7 @@ from amir_lightning.data.datamodule import MultiTaskDataModule
 from amir_lightning.errors import InputError
 from amir_lightning.loggers import build_loggers
 from amir_lightning.metrics import summarise
-from amir_lightning.module import RestorationModule
+from amir_lightning.modules import RestorationModule
 from amir_lightning.scores import print_scores, read_rows, write_scores
 from amir_lightning.tasks import Task
 

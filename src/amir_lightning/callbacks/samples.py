@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from amir_lightning import pictures
 from amir_lightning.data.dataset import Batch
-from amir_lightning.module import RestorationModule
+from amir_lightning.modules import RestorationModule
 
 
 class SampleGrids(pl.Callback):

@@ -33,6 +33,7 @@ class LoadingOptions:
         policy: Sampling policy over the tasks: proportional, balanced or temperature.
         temperature: Of the temperature policy.
         seed: Seed of the data order and the crops.
+        positives: Whether training samples bring a second crop of their slice.
 
     Raises:
         InputError: A number is out of its range.
@@ -45,6 +46,7 @@ class LoadingOptions:
     policy: str = "proportional"
     temperature: float = 1.0
     seed: int = 0
+    positives: bool = False
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -90,7 +92,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
             start=step * options.batch_size,
         )
         return DataLoader(
-            PatchMixture(parts, options.patch_size, options.seed),
+            PatchMixture(parts, options.patch_size, options.seed, options.positives),
             batch_size=options.batch_size,
             sampler=sampler,
             num_workers=options.num_workers,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from amir_lightning.data.sampler import Draw, crop_origin
+from amir_lightning.data.sampler import POSITIVE_CROP, Draw, crop_origin
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store import SliceRef, Store
 from amir_lightning.errors import InputError
@@ -25,6 +25,7 @@ class Sample(NamedTuple):
     patient: str
     slice_index: int
     counter: int
+    positive: Tensor | None = None  # (1, H, W), a second crop of the LQ slice
 
 
 class Batch(NamedTuple):
@@ -36,11 +37,12 @@ class Batch(NamedTuple):
     patient: list[str]
     slice_index: list[int]
     counter: int  # of the first sample: seeds the randomness of this step
+    positive: Tensor | None = None  # (B, 1, H, W), second crops of the LQ slices
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples into a batch."""
-    lq, hq, task, patient, slice_index, counter = zip(*samples, strict=True)
+    lq, hq, task, patient, slice_index, counter, positive = zip(*samples, strict=True)
     return Batch(
         lq=torch.stack(lq),
         hq=torch.stack(hq),
@@ -48,6 +50,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         patient=list(patient),
         slice_index=list(slice_index),
         counter=counter[0],
+        positive=None if positive[0] is None else torch.stack(positive),
     )
 
 
@@ -93,8 +96,17 @@ class PairedSlices(Dataset[Sample]):
         lq, hq = self.store.read(ref)
         return self._sample(ref, lq, hq, counter=index)
 
-    def patch(self, index: int, seed: int, counter: int, size: int) -> Sample:
+    def patch(
+        self, index: int, seed: int, counter: int, size: int, positives: bool = False
+    ) -> Sample:
         """The (size, size) patch that draw number `counter` takes from a slice.
+
+        Args:
+            index: The slice.
+            seed: Seed of the run.
+            counter: Number of the draw.
+            size: Side of the patch.
+            positives: Whether a second patch of the LQ slice is wanted.
 
         Raises:
             InputError: The slice is smaller than the patch.
@@ -102,7 +114,12 @@ class PairedSlices(Dataset[Sample]):
         ref = self.refs[index]
         top, left = crop_origin(seed, counter, *self.store.shape(ref), size)
         lq, hq = self.store.crop(ref, top, left, size)
-        return self._sample(ref, lq, hq, counter)
+        sample = self._sample(ref, lq, hq, counter)
+        if not positives:
+            return sample
+        top, left = crop_origin(seed, counter, *self.store.shape(ref), size, POSITIVE_CROP)
+        lq, _ = self.store.crop(ref, top, left, size)
+        return sample._replace(positive=torch.from_numpy(self.task.normalise(lq))[None])
 
     def _sample(self, ref: SliceRef, lq: np.ndarray, hq: np.ndarray, counter: int) -> Sample:
         normalise = self.task.normalise
@@ -119,10 +136,13 @@ class PairedSlices(Dataset[Sample]):
 class PatchMixture(Dataset[Sample]):
     """Random patches from the slices of several tasks, addressed by the sampler's draws."""
 
-    def __init__(self, parts: Sequence[PairedSlices], patch_size: int, seed: int) -> None:
+    def __init__(
+        self, parts: Sequence[PairedSlices], patch_size: int, seed: int, positives: bool = False
+    ) -> None:
         self.parts = parts
         self.patch_size = patch_size
         self.seed = seed
+        self.positives = positives
         self.ends = np.cumsum([len(part) for part in parts])
 
     def __len__(self) -> int:
@@ -131,4 +151,6 @@ class PatchMixture(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         part = int(np.searchsorted(self.ends, draw.index, side="right"))
         start = int(self.ends[part]) - len(self.parts[part])
-        return self.parts[part].patch(draw.index - start, self.seed, draw.counter, self.patch_size)
+        return self.parts[part].patch(
+            draw.index - start, self.seed, draw.counter, self.patch_size, self.positives
+        )

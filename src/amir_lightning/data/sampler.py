@@ -33,7 +33,8 @@ Policy = Literal["proportional", "balanced", "temperature"]
 
 # Shares are met to 0.1 %, exactly when they are equal.
 _BLOCK_LENGTH = 1000
-_CROP_STREAM = 1
+# Random words of a draw that tell its crops apart.
+CROP, POSITIVE_CROP = 1, 2
 
 
 class Draw(NamedTuple):
@@ -134,7 +135,9 @@ class MultiTaskSampler(Sampler[Draw]):
         return self._blocks[block]
 
 
-def crop_origin(seed: int, counter: int, height: int, width: int, size: int) -> tuple[int, int]:
+def crop_origin(
+    seed: int, counter: int, height: int, width: int, size: int, stream: int = CROP
+) -> tuple[int, int]:
     """Corner of a random square patch, a pure function of the seed and the draw's counter.
 
     Args:
@@ -143,6 +146,7 @@ def crop_origin(seed: int, counter: int, height: int, width: int, size: int) -> 
         height: Rows of the image.
         width: Columns of the image.
         size: Side of the patch.
+        stream: CROP for the patch that is restored, POSITIVE_CROP for a second one.
 
     Returns:
         Top and left, uniform over all positions inside the image, borders included.
@@ -158,7 +162,7 @@ def crop_origin(seed: int, counter: int, height: int, width: int, size: int) -> 
         )
     # The low word of Philox's counter numbers the random words of one draw, the others tell draws
     # apart: streams never overlap.
-    rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, _CROP_STREAM, counter, 0]))
+    rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, stream, counter, 0]))
     return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
 
 

@@ -5,7 +5,7 @@ Yang et al., "All-In-One Medical Image Restoration via Task-Adaptive Routing", M
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,17 @@ from amir_lightning.networks.arguments import one_of
 from amir_lightning.networks.layers.experts import Fusion
 from amir_lightning.networks.layers.gating import GateMap, GateOrder
 from amir_lightning.networks.layers.instruction import (
+    DictionaryMode,
     InstructionActivation,
     MixtureHead,
     RoutingInstructionNetwork,
 )
-from amir_lightning.networks.layers.routing import ChannelMode, ChannelRouting, SpatialRouting
+from amir_lightning.networks.layers.routing import (
+    ChannelMode,
+    ChannelRouting,
+    SpatialMode,
+    SpatialRouting,
+)
 from amir_lightning.networks.restoration import Report
 from amir_lightning.networks.restormer import Restormer
 
@@ -34,6 +40,11 @@ class AMIR(Restormer):
     Deviation: where the paper and the released code differ, the defaults are the released behaviour
     with N=32, which has the 23.54 M parameters of Table 4. The arguments from `num_instructions` on
     that are marked with an equation choose the literal paper instead.
+
+    The rows of Table 4 are `dictionary="none"`, `spatial_mode="none"` and `channel_mode="none"`.
+    Deviation: "w/o SRM" has 22,669,364 parameters if the modules are removed whole; the 22.74 M of
+    the table still count the three projections of the instruction, which is
+    `spatial_mode="projection"`: they are added to the features, one value per channel.
 
     Args:
         in_channels: Channels of the images.
@@ -53,8 +64,12 @@ class AMIR(Restormer):
         fusion: Eq. (3), "logsumexp" of the experts, or weighted "sum": paper.
         expert_ratio: Eq. (3), hidden units of an expert per channel; the paper says "MLP".
         spatial_residual: Eq. (3), features plus fused experts; paper: False.
-        channel_mode: Eq. (4), "affine" change under the mask, or "mask" alone: paper.
+        channel_mode: Eq. (4), "affine" change under the mask, "mask" alone: paper, or "none": no
+            channel routing.
         refinement_routing: Whether a channel routing module precedes the refinement, too.
+        dictionary: Table 4, "learned", "frozen" as it was drawn, or "none".
+        spatial_mode: Table 4, "mixture" of experts, "projection" of the instruction alone, or
+            "none": no spatial routing.
 
     Raises:
         InputError: An argument is out of range or not among its choices.
@@ -81,9 +96,18 @@ class AMIR(Restormer):
         spatial_residual: bool = True,
         channel_mode: ChannelMode = "affine",
         refinement_routing: bool = False,
+        dictionary: DictionaryMode = "learned",
+        spatial_mode: SpatialMode = "mixture",
     ) -> None:
         super().__init__(in_channels, width, depths, refinement_depth, heads, ffn_expansion_factor)
         one_of("refinement_routing", refinement_routing, (True, False))
+        one_of("spatial_mode", spatial_mode, get_args(SpatialMode))
+        one_of("channel_mode", channel_mode, get_args(ChannelMode))
+        if spatial_mode == channel_mode == "none":
+            raise InputError(
+                "spatial_mode=none and channel_mode=none leave nothing to route; type "
+                f"network=restormer network.width={width}"
+            )
         self.switches: dict[str, object] = {
             "top_k": top_k,
             "mixture_head": mixture_head,
@@ -94,33 +118,51 @@ class AMIR(Restormer):
             "spatial_residual": spatial_residual,
             "channel_mode": channel_mode,
             "refinement_routing": refinement_routing,
+            "dictionary": dictionary,
+            "spatial_mode": spatial_mode,
         }
         self.instruct = RoutingInstructionNetwork(
-            in_channels, num_instructions, instruction_size, mixture_head, instruction_activation
+            in_channels,
+            num_instructions,
+            instruction_size,
+            mixture_head,
+            instruction_activation,
+            dictionary,
         )
+
+        def spatial(channels: int) -> nn.Module:
+            if spatial_mode == "projection":
+                return nn.Linear(instruction_size, channels)
+            return SpatialRouting(
+                channels,
+                instruction_size,
+                num_experts,
+                top_k,
+                expert_ratio,
+                gate_map,
+                gate_order,
+                fusion,
+                spatial_residual,
+            )
+
+        spatial_stages = [] if spatial_mode == "none" else ["encoder1", "encoder2", "encoder3"]
         self.spatial_routing = nn.ModuleDict(
-            {
-                stage: SpatialRouting(
-                    self.stage_channels[stage],
-                    instruction_size,
-                    num_experts,
-                    top_k,
-                    expert_ratio,
-                    gate_map,
-                    gate_order,
-                    fusion,
-                    spatial_residual,
-                )
-                for stage in ("encoder1", "encoder2", "encoder3")
-            }
+            {stage: spatial(self.stage_channels[stage]) for stage in spatial_stages}
         )
         channel_stages = ["bottleneck", "decoder3", "decoder2", "decoder1"]
+        channel_stages += ["refinement"] * refinement_routing
         self.channel_routing = nn.ModuleDict(
             {
                 stage: ChannelRouting(self.stage_channels[stage], instruction_size, channel_mode)
-                for stage in channel_stages + ["refinement"] * refinement_routing
+                for stage in channel_stages
+                if channel_mode != "none"
             }
         )
+
+    @property
+    def query_encoder(self) -> nn.Module:
+        """The part whose output contrastive learning compares, as ``query``."""
+        return self.instruct
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
@@ -128,26 +170,30 @@ class AMIR(Restormer):
 
     def trace(self, lq: Tensor) -> Report:
         """Restore (B, in_channels, H, W) and report balance loss, gates and instruction."""
-        mixture, instruction = self.instruct(lq)
+        mixture, query, instruction = self.instruct(lq)
         gates: list[Tensor] = []
         balances: list[Tensor] = []
 
         def route(stage: str, features: Tensor) -> Tensor:
-            if stage in self.spatial_routing:
-                features, stage_gates, balance = self.spatial_routing[stage](features, instruction)
-                gates.append(stage_gates)
-                balances.append(balance)
-            elif stage in self.channel_routing:
-                features = self.channel_routing[stage](features, instruction)
+            if stage in self.channel_routing:
+                return self.channel_routing[stage](features, instruction)
+            if stage not in self.spatial_routing:
+                return features
+            if isinstance(self.spatial_routing[stage], nn.Linear):
+                return features + self.spatial_routing[stage](instruction)[..., None, None]
+            features, stage_gates, balance = self.spatial_routing[stage](features, instruction)
+            gates.append(stage_gates)
+            balances.append(balance)
             return features
 
         image = self.traverse(lq, route)
         return Report(
             image,
-            balance=torch.stack(balances).sum(),
+            balance=torch.stack(balances).sum() if balances else None,
             gates=tuple(gates),
             mixture=mixture,
             instruction=instruction,
+            query=query,
         )
 
     @classmethod

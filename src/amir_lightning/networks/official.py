@@ -20,6 +20,8 @@ SWITCHES: dict[str, object] = {
     "spatial_residual": True,
     "channel_mode": "affine",
     "refinement_routing": False,
+    "dictionary": "learned",
+    "spatial_mode": "mixture",
 }
 """Behaviour of the release, which its checkpoints do not record."""
 

@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import one_of, whole
 from amir_lightning.networks.precision import widen, without_autocast
 
 MixtureHead = Literal["linear", "pooled"]
 InstructionActivation = Literal["gelu", "none"]
+DictionaryMode = Literal["learned", "frozen", "none"]
 
 _FEATURES = 64  # channels inside the encoder, as released
 _POOLED = 32  # channels of the pooled encoder output that the released linear head receives
@@ -20,11 +22,13 @@ class Instruction(NamedTuple):
     """What the image says about its task.
 
     Attributes:
-        mixture: Weights alpha of the dictionary entries, sum 1, (B, N).
+        mixture: Weights alpha of the dictionary entries, sum 1, (B, N); None without a dictionary.
+        query: The instruction before its activation, (B, instruction_size).
         vector: Routing instruction I^IR, (B, instruction_size).
     """
 
-    mixture: Tensor
+    mixture: Tensor | None
+    query: Tensor
     vector: Tensor
 
 
@@ -37,12 +41,18 @@ class RoutingInstructionNetwork(nn.Module):
     Deviation: as released, a linear layer follows the pooling and a GELU the sum; `mixture_head`
     and `activation` choose between this and the literal equation.
 
+    Without the dictionary (Table 4, "w/o D") a linear layer makes the instruction from the pooled
+    encoder output. Deviation: the paper does not say what takes the place of D; this is the plain
+    meaning, and its 23,539,698 parameters round to 23.54 M where the table has 23.53 M. A frozen
+    dictionary, random as it was drawn, has 23,532,306.
+
     Args:
         in_channels: Channels of the image.
         num_instructions: Dictionary entries N.
         instruction_size: Length of one entry.
         mixture_head: "linear": alpha = softmax(linear(GAP(E))), "pooled": alpha = softmax(GAP(E)).
         activation: "gelu": GELU(alpha D), "none": alpha D.
+        dictionary: "learned", "frozen" as it was drawn, or "none".
     """
 
     def __init__(
@@ -52,11 +62,17 @@ class RoutingInstructionNetwork(nn.Module):
         instruction_size: int,
         mixture_head: MixtureHead,
         activation: InstructionActivation,
+        dictionary: DictionaryMode = "learned",
     ) -> None:
         super().__init__()
         whole(1, num_instructions=num_instructions, instruction_size=instruction_size)
         one_of("mixture_head", mixture_head, get_args(MixtureHead))
         one_of("instruction_activation", activation, get_args(InstructionActivation))
+        one_of("dictionary", dictionary, get_args(DictionaryMode))
+        if dictionary == "none" and mixture_head == "pooled":
+            raise InputError(
+                "mixture_head=pooled mixes a dictionary and there is none; type mixture_head=linear"
+            )
         self.activation = activation
         pooled = _POOLED if mixture_head == "linear" else num_instructions
         self.encoder = nn.Sequential(
@@ -70,15 +86,27 @@ class RoutingInstructionNetwork(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Conv2d(_FEATURES, pooled, 1),
         )
+        if dictionary == "none":
+            self.head: nn.Module = nn.Linear(pooled, instruction_size)
+            self.register_buffer("dictionary", None)
+            return
         self.head = (
             nn.Linear(pooled, num_instructions) if mixture_head == "linear" else nn.Identity()
         )
-        self.dictionary = nn.Parameter(torch.randn(num_instructions, instruction_size))
+        entries = torch.randn(num_instructions, instruction_size)
+        if dictionary == "frozen":
+            self.register_buffer("dictionary", entries)
+        else:
+            self.dictionary = nn.Parameter(entries)
 
     def forward(self, lq: Tensor) -> Instruction:
         """Derive the instruction from (B, C, H, W), H and W at least 9."""
         with without_autocast(lq):
             pooled = self.encoder(widen(lq)).mean(dim=(-2, -1))
-            mixture = self.head(pooled).softmax(dim=-1)
-            vector = mixture @ self.dictionary
-            return Instruction(mixture, F.gelu(vector) if self.activation == "gelu" else vector)
+            if self.dictionary is None:
+                mixture, query = None, self.head(pooled)
+            else:
+                mixture = self.head(pooled).softmax(dim=-1)
+                query = mixture @ self.dictionary
+            vector = F.gelu(query) if self.activation == "gelu" else query
+            return Instruction(mixture, query, vector)

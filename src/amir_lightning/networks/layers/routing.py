@@ -11,7 +11,8 @@ from amir_lightning.networks.layers.experts import Experts, Fusion, fuse
 from amir_lightning.networks.layers.gating import GateMap, GateOrder, TopKGate
 from amir_lightning.networks.precision import widen, without_autocast
 
-ChannelMode = Literal["affine", "mask"]
+SpatialMode = Literal["mixture", "projection", "none"]
+ChannelMode = Literal["affine", "mask", "none"]
 
 
 class SpatiallyRouted(NamedTuple):
@@ -103,7 +104,7 @@ class ChannelRouting(nn.Module):
 
     def __init__(self, channels: int, instruction_size: int, mode: ChannelMode) -> None:
         super().__init__()
-        one_of("channel_mode", mode, get_args(ChannelMode))
+        one_of("channel_mode", mode, ("affine", "mask"))
         self.mode = mode
         self.project = nn.Linear(instruction_size, channels)
         if mode == "affine":

@@ -6,16 +6,16 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
-from torch.optim import Adam
+from lightning.pytorch.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
-from amir_lightning.losses import l1_balance
+from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
-from amir_lightning.networks import RestorationNetwork
+from amir_lightning.networks import Report, RestorationNetwork
 from amir_lightning.tasks import Task
 
 
@@ -33,8 +33,9 @@ class RestorationModule(pl.LightningModule):
         network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].
         network_config: What the network was built from; kept in checkpoints to recognise it.
         tasks: Configuration of each task by name, in the order of `Batch.task`.
-        loss: ``balance_weight``, the gamma of Eq. (5).
-        optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2).
+        loss: Weights of `restoration_terms`; a subclass adds its own.
+        optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2), and
+            ``adjustable_clip``.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
     """
@@ -44,7 +45,7 @@ class RestorationModule(pl.LightningModule):
         network: RestorationNetwork,
         network_config: Mapping[str, Any],
         tasks: Mapping[str, Mapping[str, Any]],
-        loss: Mapping[str, float],
+        loss: Mapping[str, Any],
         optimizer: Mapping[str, Any],
         metrics: str = "paper",
         seed: int = 0,
@@ -53,7 +54,11 @@ class RestorationModule(pl.LightningModule):
         self.save_hyperparameters(ignore=["network"], logger=False)
         self.network = network
         self.tasks = [Task.from_config(name, config) for name, config in tasks.items()]
-        self.balance_weight = loss["balance_weight"]
+        if loss["distance"] not in DISTANCES:
+            raise InputError(
+                f"loss.distance is '{loss['distance']}'; choose from {', '.join(DISTANCES)}"
+            )
+        self.loss_config = loss
         self.optimizer_config = optimizer
         self.score = METRICS[metrics]
         self.seed = seed
@@ -69,23 +74,45 @@ class RestorationModule(pl.LightningModule):
         digest = hashlib.sha256(f"{self.seed}/{batch.counter}".encode()).digest()
         torch.manual_seed(int.from_bytes(digest[:8]) % 2**63)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Eq. (5) over a batch of mixed tasks; each task's own L1 is logged too."""
-        report = self.network.report(batch.lq)
-        loss = l1_balance(report.image, batch.hq, report.balance, self.balance_weight)
-        size = len(batch.lq)
-        self.log("train/loss", loss.total, prog_bar=True, batch_size=size)
-        self.log("train/l1", loss.l1, prog_bar=True, batch_size=size)
-        self.log("train/balance", loss.balance, prog_bar=True, batch_size=size)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """One batch of mixed tasks under the objective."""
+        return self.log_terms(self.objective(batch), batch)
+
+    def objective(self, batch: Batch) -> dict[str, Term]:
+        """The terms of a batch, Eq. (5)."""
+        return self.image_terms(self.network.report(batch.lq), batch)
+
+    def image_terms(self, report: Report, batch: Batch) -> dict[str, Term]:
+        """What the restored images and their routing add to the objective."""
         error = (report.image.detach() - batch.hq).abs().mean(dim=(1, 2, 3))
         for index, task in enumerate(self.tasks):
             chosen = batch.task == index
             if chosen.any():
-                self.log(f"train/{task.name}/l1", error[chosen].mean(), batch_size=size)
-        return loss.total
+                value = error[chosen].mean()
+                self.log(f"train/{task.name}/l1", value, batch_size=len(batch.lq))
+        options = ("image_weight", "estimate_weight", "balance_weight", "edge_weight")
+        return restoration_terms(
+            report.image,
+            batch.hq,
+            report.estimates,
+            report.balance,
+            distance=self.loss_config["distance"],
+            **{name: self.loss_config[name] for name in options},
+        )
+
+    def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
+        """Log each term without its weight as ``train/{term}``, and return their weighted sum."""
+        loss = total(terms)
+        for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
+            self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
+        return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
+        return self.recipe(self.network)
+
+    def recipe(self, network: nn.Module) -> OptimizerLRSchedulerConfig:
+        """The shared optimiser and schedule for the parameters of a network."""
         config = self.optimizer_config
         rates, betas = (config["learning_rate"], config["final_learning_rate"]), config["betas"]
         if min(rates) < 0 or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
@@ -93,16 +120,32 @@ class RestorationModule(pl.LightningModule):
                 f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
                 "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
             )
-        optimizer = Adam(
-            self.network.parameters(), lr=config["learning_rate"], betas=tuple(config["betas"])
-        )
-        schedule = CosineAnnealingLR(
-            optimizer, T_max=self.trainer.max_steps, eta_min=config["final_learning_rate"]
-        )
+        optimizer = Adam(network.parameters(), lr=rates[0], betas=tuple(betas))
+        schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, or adjustably as VDSR does: each value to theta / rate.
+
+        J. Kim et al., CVPR 2016, Sec. 3.2: the bound widens as the rate falls, so that the largest
+        step stays theta.
+        """
+        theta = self.optimizer_config["adjustable_clip"]
+        if theta is None:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+            return
+        rate = optimizer.param_groups[0]["lr"]
+        nn.utils.clip_grad_value_(self.network.parameters(), theta / max(rate, 1e-12))
 
     def validation_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0

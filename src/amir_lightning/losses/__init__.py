@@ -1,0 +1,16 @@
+"""Training objectives, term by term: plain functions of tensors."""
+
+from amir_lightning.losses.adversarial import critic_loss, generator_loss, spectral_loss
+from amir_lightning.losses.contrast import MomentumContrast
+from amir_lightning.losses.restoration import DISTANCES, Term, restoration_terms, total
+
+__all__ = [
+    "DISTANCES",
+    "MomentumContrast",
+    "Term",
+    "critic_loss",
+    "generator_loss",
+    "restoration_terms",
+    "spectral_loss",
+    "total",
+]

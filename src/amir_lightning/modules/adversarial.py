@@ -1,0 +1,109 @@
+"""Training against a critic: AR-GAN."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from amir_lightning.data.dataset import Batch
+from amir_lightning.errors import InputError
+from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
+from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.networks import RestorationNetwork
+from amir_lightning.networks.argan import Discriminator
+
+
+class AdversarialModule(RestorationModule):
+    """Adds to the distance a critic that tells restored from HQ images, and their spectra.
+
+    Each step trains the critic first, then the network against the new critic, with an optimiser
+    each; both follow the shared recipe. The critic is part of checkpoints, not of exported weights.
+
+    Args:
+        network: Any restoration network; `ARGAN` is meant.
+        network_config: See `RestorationModule`.
+        tasks: See `RestorationModule`.
+        loss: Also ``adversarial_weight``, ``spectral_weight`` and ``critic_width``.
+        optimizer: See `RestorationModule`.
+        metrics: See `RestorationModule`.
+        seed: See `RestorationModule`.
+    """
+
+    def __init__(
+        self,
+        network: RestorationNetwork,
+        network_config: Mapping[str, Any],
+        tasks: Mapping[str, Mapping[str, Any]],
+        loss: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        metrics: str = "paper",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
+        self.automatic_optimization = False
+        self.critic = Discriminator(int(network_config["in_channels"]), loss["critic_width"])
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Two of the shared recipe: the network's and the critic's.
+
+        Raises:
+            InputError: The trainer was asked for what two optimisers cannot do.
+        """
+        trainer = self.trainer
+        for option, found, refused in (
+            (
+                "accumulate_grad_batches",
+                trainer.accumulate_grad_batches,
+                trainer.accumulate_grad_batches != 1,
+            ),
+            ("gradient_clip_val", trainer.gradient_clip_val, bool(trainer.gradient_clip_val)),
+            ("precision", trainer.precision, str(trainer.precision) == "16-mixed"),
+        ):
+            if refused:
+                raise InputError(
+                    f"trainer.{option} is {found}, which two optimisers in turn cannot do; leave "
+                    "that option out, or type loss=l1_balance to train without a critic"
+                )
+        return self.recipe(self.network), self.recipe(self.critic)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of the critic, then one of the network."""
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        network, critic = optimizers
+        report = self.network.report(batch.lq)
+        restored = report.image
+
+        verdicts = [self.critic(batch.lq, image) for image in (batch.hq, restored.detach())]
+        verdict = critic_loss(*verdicts)
+        self._descend(critic.optimizer, verdict + self._nothing(self.network))
+
+        terms = self.image_terms(report, batch)
+        frozen = {name: one.detach() for name, one in self.critic.named_parameters()}
+        judged = functional_call(self.critic, frozen, (batch.lq, restored))
+        weights = (self.loss_config["adversarial_weight"], self.loss_config["spectral_weight"])
+        terms["adversarial"] = Term(weights[0], generator_loss(judged))
+        terms["spectral"] = Term(weights[1], spectral_loss(restored, batch.hq))
+        self._descend(network, self.log_terms(terms, batch) + self._nothing(self.critic))
+
+        self.log("train/critic", verdict.detach(), prog_bar=True, batch_size=len(batch.lq))
+        schedules = self.lr_schedulers()
+        assert isinstance(schedules, list)
+        for schedule in schedules:
+            schedule.step()  # type: ignore[call-arg]  # a cosine needs no metric
+
+    def _descend(self, optimizer: LightningOptimizer | torch.optim.Optimizer, loss: Tensor) -> None:
+        """Only a LightningOptimizer counts as a step of the trainer: the network's."""
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _nothing(self, network: nn.Module) -> Tensor:
+        """Zero that depends on every parameter: several processes wait for each one's gradient."""
+        if self.trainer.world_size == 1:
+            return torch.zeros((), device=self.device)
+        return 0.0 * torch.stack([one.sum() for one in network.parameters()]).sum()

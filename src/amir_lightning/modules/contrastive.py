@@ -1,0 +1,109 @@
+"""Training with momentum contrast: AirNet, and AMIR without its dictionary (Table 4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from amir_lightning.data.dataset import Batch
+from amir_lightning.errors import InputError
+from amir_lightning.losses import MomentumContrast, Term
+from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.networks import RestorationNetwork
+
+
+class ContrastiveModule(RestorationModule):
+    """Adds to Eq. (5) that two crops of one slice should say the same of its degradation.
+
+    The query is the crop that is restored, the key a second crop of the same slice; keys of all
+    processes enter one queue. During the first ``warmup_fraction`` of the steps the encoder is
+    trained alone; the learning rate follows one cosine over both stages.
+
+    Args:
+        network: Has a ``query_encoder`` and reports its ``query``.
+        network_config: See `RestorationModule`.
+        tasks: See `RestorationModule`.
+        loss: Also ``contrast_weight``, ``temperature``, ``momentum``, ``queue_size`` and
+            ``warmup_fraction``.
+        optimizer: See `RestorationModule`.
+        metrics: See `RestorationModule`.
+        seed: See `RestorationModule`.
+
+    Raises:
+        InputError: The network has no such encoder, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        network: RestorationNetwork,
+        network_config: Mapping[str, Any],
+        tasks: Mapping[str, Mapping[str, Any]],
+        loss: Mapping[str, Any],
+        optimizer: Mapping[str, Any],
+        metrics: str = "paper",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
+        if not hasattr(network, "query_encoder"):
+            raise InputError(
+                f"loss.objective=contrastive compares vectors, which {type(network).__name__} does "
+                "not make; type loss=l1_balance, or network=airnet or amir_contrastive"
+            )
+        for name, low, high in (
+            ("momentum", 0, 1),
+            ("warmup_fraction", 0, 1),
+            ("temperature", 1e-6, float("inf")),
+            ("queue_size", 1, float("inf")),
+        ):
+            if not low <= loss[name] <= high:
+                raise InputError(f"loss.{name} is {loss[name]}, expected from {low} to {high}")
+        self.contrast = MomentumContrast(
+            network.query_encoder,
+            int(network_config["in_channels"]),
+            loss["queue_size"],
+            loss["momentum"],
+            loss["temperature"],
+        )
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether this step trains the encoder alone."""
+        steps = round(self.loss_config["warmup_fraction"] * self.trainer.max_steps)
+        return self.trainer.global_step < steps
+
+    def objective(self, batch: Batch) -> dict[str, Term]:
+        """The terms of a batch: contrast, and after the warm-up Eq. (5)."""
+        if batch.positive is None:
+            raise ValueError("a contrastive step needs a second crop of each slice")
+        self.contrast.follow(self.network.query_encoder)
+        keys = self.contrast.keys(batch.positive)
+        terms: dict[str, Term] = {}
+        if self.warming_up:
+            query = self.network.query_encoder(batch.lq).query
+            if self.trainer.world_size > 1:  # processes wait for a gradient of every parameter
+                query = query + 0.0 * torch.stack([one.sum() for one in self._idle()]).sum()
+        else:
+            report = self.network.report(batch.lq)
+            terms, query = self.image_terms(report, batch), report.query
+        terms["contrast"] = Term(self.loss_config["contrast_weight"], self.contrast(query, keys))
+        self.contrast.enqueue(self._of_all_processes(keys))
+        return terms
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave the parameters that the warm-up does not train out of the step."""
+        if self.warming_up:
+            for parameter in self._idle():
+                parameter.grad = None
+
+    def _idle(self) -> list[Tensor]:
+        encoder = {id(one) for one in self.network.query_encoder.parameters()}
+        return [one for one in self.network.parameters() if id(one) not in encoder]
+
+    def _of_all_processes(self, keys: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return keys
+        gathered = self.all_gather(keys)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
