@@ -22,6 +22,7 @@ from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.modules import RestorationModule, module_class
+from amir_lightning.networks.checkpoints.start import start_from
 from amir_lightning.pretrained import first_mismatch
 from amir_lightning.tasks import Task, parse_tasks
 
@@ -92,18 +93,28 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
     return found
 
 
-def build_module(cfg: DictConfig, tasks: list[Task]) -> RestorationModule:
+def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> RestorationModule:
     """Network and objective, with weights drawn from ``seed``.
 
+    Args:
+        cfg: Configuration of a run.
+        tasks: Its tasks.
+        start: Whether the network starts from ``network.pretrained``, if that is set.
+
     Raises:
-        InputError: The network refuses its arguments.
+        InputError: The network refuses its arguments or the weights.
     """
     if cfg.metrics not in METRICS:
         raise InputError(f"metrics is '{cfg.metrics}'; choose from {', '.join(METRICS)}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     network_config = plain(cfg.network)
+    pretrained = network_config.pop("pretrained")
+    network = instantiate(network_config)
+    if start and pretrained is not None:
+        for line in start_from(network, Path(pretrained)).lines(Path(pretrained)):
+            _log.info("%s", line)
     module = module_class(cfg.loss.objective)(
-        network=instantiate(network_config),
+        network=network,
         network_config=network_config,
         tasks={task.name: plain(cfg.tasks[task.name]) for task in tasks},
         loss=plain(cfg.loss),

@@ -117,7 +117,7 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     overrides = HydraConfig.get().overrides.task
     if not overrides:
         return
-    reference = _compose(config_name, [text for text in overrides if _is_choice(text)])
+    reference = compose(config_name, [text for text in overrides if _is_choice(text)])
     defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
@@ -140,9 +140,13 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(default, str):
         return value is not None and not isinstance(value, list | dict)
     if isinstance(default, list):
-        if not isinstance(value, list) or len(value) != len(default):
+        if not isinstance(value, list):
             return False
-        return all(map(_agrees, value, default))
+        if default and not isinstance(
+            default[0], int | float
+        ):  # names or pairs: as many as one likes
+            return bool(value) and all(_agrees(one, default[0]) for one in value)
+        return len(value) == len(default) and all(map(_agrees, value, default))
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(default)
@@ -162,7 +166,13 @@ def _is_choice(override: str) -> bool:
     return (CONF_DIR / key).is_dir()
 
 
-def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose another configuration inside a command.
+
+    Args:
+        config_name: Name of the root file in ``conf/``, such as "train".
+        overrides: What a user would type after the command.
+    """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
@@ -221,7 +231,7 @@ def _unknown_option(key: str, config_name: str) -> str:
 
     GlobalHydra.instance().clear()  # the failed composition is over
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        known = [name for name, _ in _leaves(OmegaConf.to_container(_compose(config_name, [])))]
+        known = [name for name, _ in _leaves(OmegaConf.to_container(compose(config_name, [])))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

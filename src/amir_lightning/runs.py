@@ -52,10 +52,17 @@ def content(
         tasks: Names of the tasks that are trained.
         data: Fingerprint of each task's file.
         processes: Number of processes per node.
+
+    Raises:
+        InputError: The file of ``network.pretrained`` cannot be read.
     """
     trainer = config["trainer"]
+    network = dict(config["network"])
+    if network.get("pretrained"):
+        network["pretrained"] = _hash_of(Path(network["pretrained"]))
     return {
         **{key: config[key] for key in _CONTENT},
+        "network": network,
         "tasks": {name: {key: config["tasks"][name][key] for key in _TASK} for name in tasks},
         "trainer": {key: trainer[key] for key in _TRAINER},
         "data": {
@@ -168,6 +175,19 @@ def environment() -> dict[str, Any]:
 def now() -> str:
     """Time stamp of `run.json`, UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _hash_of(path: Path) -> str:
+    """Content of a file, or of the weights in a folder, so that a moved file is the same run."""
+    path = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"network.pretrained={path} cannot be read ({error.strerror}); give the path of a "
+            "file of weights, or of a folder that export wrote"
+        ) from error
 
 
 def _started(folder: Path) -> str:

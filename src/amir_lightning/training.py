@@ -107,7 +107,7 @@ def train(run: Run) -> float | None:
         _show_result(run)
         return runs.read_json(run.result).get("test/avg/psnr")
     cfg = run.cfg
-    module = build_module(cfg, run.tasks)
+    module = build_module(cfg, run.tasks, start=not run.last.exists())
     step = 0
     if run.last.exists():
         step = load_weights(module, run.last)

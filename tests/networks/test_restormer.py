@@ -16,6 +16,7 @@ def test_counts_are_those_of_the_paper() -> None:
     with torch.device("meta"):
         assert parameters(Restormer()) == 26_124_052
         assert parameters(Restormer(in_channels=3)) == 26_126_644
+        assert parameters(Restormer(layer_norm="bias_free")) == 26_109_076
         assert parameters(Restormer(width=42, depths=(5, 7, 7, 9))) == 22_438_100
 
 
@@ -73,6 +74,7 @@ def test_gradient_reaches_every_parameter() -> None:
         ({"width": "wide"}, "width is 'wide', expected a whole number"),
         ({"refinement_depth": -1}, "refinement_depth is -1"),
         ({"ffn_expansion_factor": 0.5}, "ffn_expansion_factor is 0.5"),
+        ({"layer_norm": "batch"}, "type layer_norm=with_bias or layer_norm=bias_free"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments: dict, message: str) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks import official
 from amir_lightning.networks.arguments import one_of
+from amir_lightning.networks.checkpoints import official
 from amir_lightning.networks.layers.experts import Fusion
 from amir_lightning.networks.layers.gating import GateMap, GateOrder
 from amir_lightning.networks.layers.instruction import (

@@ -6,15 +6,23 @@ parameters of the AMIR paper (Table 4).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole, whole_numbers
-from amir_lightning.networks.layers.blocks import Downsample, TransformerBlock, Upsample
+from amir_lightning.networks.arguments import at_least, one_of, whole, whole_numbers
+from amir_lightning.networks.layers.blocks import (
+    BiasFreeLayerNorm,
+    Downsample,
+    LayerNorm,
+    TransformerBlock,
+    Upsample,
+)
 from amir_lightning.networks.restoration import RestorationNetwork
 
+LayerNormMode = Literal["with_bias", "bias_free"]
 Route = Callable[[str, Tensor], Tensor]
 """What happens to the features (B, C', H', W') before a stage: (name of the stage, features)."""
 
@@ -33,6 +41,7 @@ class Restormer(RestorationNetwork):
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
+        layer_norm: "with_bias", or "bias_free" as in the public denoising weights.
 
     Raises:
         InputError: An argument is out of range, or heads do not divide channels.
@@ -48,8 +57,11 @@ class Restormer(RestorationNetwork):
         refinement_depth: int = 4,
         heads: Sequence[int] = (1, 2, 4, 8),
         ffn_expansion_factor: float = 2.66,
+        layer_norm: LayerNormMode = "with_bias",
     ) -> None:
         super().__init__()
+        one_of("layer_norm", layer_norm, get_args(LayerNormMode))
+        norm = LayerNorm if layer_norm == "with_bias" else BiasFreeLayerNorm
         whole(1, in_channels=in_channels, width=width)
         whole(0, refinement_depth=refinement_depth)
         at_least(1, ffn_expansion_factor=ffn_expansion_factor)
@@ -63,7 +75,7 @@ class Restormer(RestorationNetwork):
             channels = self.stage_channels[name]
             return nn.Sequential(
                 *(
-                    TransformerBlock(channels, heads[level], ffn_expansion_factor)
+                    TransformerBlock(channels, heads[level], ffn_expansion_factor, norm)
                     for _ in range(depth)
                 )
             )

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.blocks import (
+    BiasFreeLayerNorm,
     Downsample,
     GatedFeedForward,
     LayerNorm,
@@ -25,6 +26,16 @@ def test_layer_norm_normalises_the_channels_of_each_pixel(layout: torch.memory_f
     expected = (features - mean) / (variance + 1e-5).sqrt()
     expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(norm(features), expected)
+
+
+def test_bias_free_norm_keeps_the_mean() -> None:
+    norm = BiasFreeLayerNorm(6)
+    with torch.no_grad():
+        norm.weight.normal_()
+    pixel = torch.randn(6) + 3
+    variance = ((pixel - pixel.mean()) ** 2).mean()
+    expected = pixel / (variance + 1e-5) ** 0.5 * norm.weight
+    torch.testing.assert_close(norm(pixel.view(1, 6, 1, 1)).flatten(), expected)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

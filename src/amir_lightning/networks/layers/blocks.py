@@ -4,6 +4,8 @@ S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image 
 2022. Written from the paper. No convolution has a bias.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -22,6 +24,22 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
         return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class BiasFreeLayerNorm(nn.Module):
+    """The "BiasFree" normalisation of Restormer's denoising weights: `weight * x / std(x)`.
+
+    It divides by the standard deviation over the channels without taking the mean off.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise (B, C, H, W)."""
+        variance = features.var(dim=1, keepdim=True, correction=0)
+        return features * (variance + 1e-5).rsqrt() * self.weight[:, None, None]
 
 
 class TransposedAttention(nn.Module):
@@ -93,11 +111,17 @@ class GatedFeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     """`x + MDTA(LN(x))`, then `x + GDFN(LN(x))`."""
 
-    def __init__(self, channels: int, heads: int, ffn_expansion_factor: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        ffn_expansion_factor: float,
+        norm: Callable[[int], nn.Module] = LayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm1 = LayerNorm(channels)
+        self.norm1 = norm(channels)
         self.attention = TransposedAttention(channels, heads)
-        self.norm2 = LayerNorm(channels)
+        self.norm2 = norm(channels)
         self.feed_forward = GatedFeedForward(channels, ffn_expansion_factor)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.checkpoints.names import RESTORMER, Rule, renamed
 
 SWITCHES: dict[str, object] = {
     "top_k": 2,
@@ -28,21 +29,8 @@ SWITCHES: dict[str, object] = {
 _WRAPPERS = ("state_dict", "params", "model", "model_state_dict")
 
 # Ours to official, applied one after the other; * stands for the index of an expert.
-_RENAMES = [
-    (r"^stem\.", "patch_embed.proj."),
-    (r"^head\.", "output."),
-    (r"^bottleneck\.", "latent."),
-    (r"^encoders\.(\d)\.", lambda m: f"encoder_level{int(m[1]) + 1}."),
-    (r"^decoders\.(\d)\.", lambda m: f"decoder_level{3 - int(m[1])}."),
-    (r"^downs\.(\d)\.", lambda m: f"down{int(m[1]) + 1}_{int(m[1]) + 2}.body."),
-    (r"^ups\.(\d)\.", lambda m: f"up{4 - int(m[1])}_{3 - int(m[1])}.body."),
-    (r"^merges\.(\d)\.", lambda m: f"reduce_chan_level{3 - int(m[1])}."),
-    (r"\.(norm[12])\.", r".\1.body."),
-    (r"\.attention\.project_in\.", ".attn.qkv."),
-    (r"\.attention\.depthwise\.", ".attn.qkv_dwconv."),
-    (r"\.attention\.", ".attn."),
-    (r"\.feed_forward\.depthwise\.", ".ffn.dwconv."),
-    (r"\.feed_forward\.", ".ffn."),
+_RENAMES: list[Rule] = [
+    *RESTORMER,
     (r"^instruct\.encoder\.", "dict_generator.CondNet."),
     (r"^instruct\.head\.", "dict_generator.lastOut."),
     (r"^instruct\.", "dict_generator."),
@@ -194,12 +182,9 @@ def import_state(
 def _sources(state: Mapping[str, Tensor]) -> dict[str, tuple[str, int | None]]:
     """Map each official name to our name and, for stacked experts, the index in the stack."""
     sources: dict[str, tuple[str, int | None]] = {}
-    for ours, tensor in state.items():
-        name = ours
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, cast(str, replacement), name)
+    for ours, name in renamed(state, _RENAMES).items():
         if "*" in name:
-            for expert in range(tensor.shape[0]):
+            for expert in range(state[ours].shape[0]):
                 sources[name.replace("*", str(expert))] = (ours, expert)
         else:
             sources[name] = (ours, None)

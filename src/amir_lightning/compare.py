@@ -1,0 +1,99 @@
+"""``python -m amir_lightning.compare``: what each network costs, side by side on one machine."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amir_lightning.cli import command, compose
+from amir_lightning.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@command("compare")
+def main(cfg: DictConfig) -> None:
+    """Count parameters and multiply-adds; time slices in turn, each in a process of its own."""
+    import csv
+    import io
+    import os
+    import platform
+    from statistics import median
+
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from amir_lightning.measuring.size import network_size
+    from amir_lightning.measuring.speed import Speed, measure_apart
+
+    if cfg.measure not in ("all", "size"):
+        raise InputError(f"measure is '{cfg.measure}'; choose from all, size")
+    if cfg.accelerator not in ("auto", "cpu"):
+        raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
+    if cfg.rounds < 1:
+        raise InputError(f"rounds is {cfg.rounds}, expected at least 1; type rounds=3")
+    nodes = {}
+    for name in cfg.networks:
+        node = compose("train", [f"network={name}", f"scale={cfg.at_scale}"]).network
+        nodes[name] = OmegaConf.to_container(node, resolve=True)
+        del nodes[name]["pretrained"]
+
+    rows = {}
+    for name, node in nodes.items():
+        size = network_size(lambda node=node: instantiate(node))  # type: ignore[misc]
+        rows[name] = {"network": name, "parameters": size.parameters}
+        rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
+    sizes = [(int(height), int(width)) for height, width in cfg.sizes]
+    if cfg.measure == "all":
+        device = "cuda" if cfg.accelerator == "auto" and torch.cuda.is_available() else "cpu"
+        found: dict[str, list[list[Speed]]] = {name: [] for name in nodes}
+        for turn in range(cfg.rounds):
+            for name, node in nodes.items():
+                found[name].append(measure_apart(node, sizes, cfg.seconds, device))
+                seconds = ", ".join(f"{one.seconds:.3g} s" for one in found[name][-1])
+                _log.info("round %d of %d: %s %s", turn + 1, cfg.rounds, name, seconds)
+        for name, rounds in found.items():
+            for speeds, (height, width) in zip(zip(*rounds, strict=True), sizes, strict=True):
+                slice_size = f"{height}x{width}"
+                rows[name][f"seconds_{slice_size}"] = f"{median(s.seconds for s in speeds):.3g}"
+                peak = median(s.memory_mib for s in speeds)
+                rows[name][f"memory_mib_{slice_size}"] = f"{peak:.0f}"
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    print(text.getvalue(), end="")
+    if cfg.output is None:
+        return
+    gpu = cfg.measure == "all" and device == "cuda"
+    where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {os.cpu_count()} cores"
+    about = f"Networks of scale {cfg.at_scale}; multiply-adds of one slice of 128x128."
+    if cfg.measure == "all":
+        about += (
+            f" Seconds and peak memory of restoring one slice: {where}, torch {torch.__version__}, "
+            f"float32, medians of {cfg.rounds} rounds in which the networks took turns."
+        )
+    folder = Path(cfg.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "methods.csv").write_text(text.getvalue())
+    (folder / "methods.md").write_text(f"{_markdown(list(rows.values()))}\n{about}\n")
+    print(f"{'table':>10}  {folder}/methods.csv, methods.md")
+
+
+def _markdown(rows: list[dict[str, object]]) -> str:
+    titles = {"network": "network", "parameters": "parameters", "gmacs_128": "10^9 multiply-adds"}
+    titles |= {
+        key: key.replace("seconds_", "s, ").replace("memory_mib_", "MiB, ") for key in rows[0]
+    } | titles
+    lines = ["| " + " | ".join(titles[key] for key in rows[0]) + " |"]
+    lines.append("| --- |" + " ---: |" * (len(rows[0]) - 1))
+    for row in rows:
+        cells = [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

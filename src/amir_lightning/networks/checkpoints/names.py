@@ -1,0 +1,48 @@
+"""Parameter names of public checkpoints, as rules that turn ours into theirs."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+"""A pattern in our name and what takes its place; the rules of a list apply one after the other."""
+
+RESTORMER: list[Rule] = [
+    (r"^stem\.", "patch_embed.proj."),
+    (r"^head\.", "output."),
+    (r"^bottleneck\.", "latent."),
+    (r"^encoders\.(\d)\.", lambda m: f"encoder_level{int(m[1]) + 1}."),
+    (r"^decoders\.(\d)\.", lambda m: f"decoder_level{3 - int(m[1])}."),
+    (r"^downs\.(\d)\.", lambda m: f"down{int(m[1]) + 1}_{int(m[1]) + 2}.body."),
+    (r"^ups\.(\d)\.", lambda m: f"up{4 - int(m[1])}_{3 - int(m[1])}.body."),
+    (r"^merges\.(\d)\.", lambda m: f"reduce_chan_level{3 - int(m[1])}."),
+    (r"\.(norm[12])\.", r".\1.body."),
+    (r"\.attention\.project_in\.", ".attn.qkv."),
+    (r"\.attention\.depthwise\.", ".attn.qkv_dwconv."),
+    (r"\.attention\.", ".attn."),
+    (r"\.feed_forward\.depthwise\.", ".ffn.dwconv."),
+    (r"\.feed_forward\.", ".ffn."),
+]
+"""S. W. Zamir et al., Restormer; AMIR's release has the same names for its backbone."""
+
+SWINIR: list[Rule] = [
+    (r"^stem\.", "conv_first."),
+    (r"^stem_norm\.", "patch_embed.norm."),
+    (r"^head\.", "conv_last."),
+    (r"^conv\.", "conv_after_body."),
+    (r"^groups\.(\d+)\.conv\.", r"layers.\1.conv."),
+    (r"^groups\.(\d+)\.swin\.blocks\.", r"layers.\1.residual_group.blocks."),
+    (r"\.attention\.", ".attn."),
+    (r"\.feed_forward\.linear([12])\.", r".mlp.fc\1."),
+]
+"""J. Liang et al., SwinIR."""
+
+
+def renamed(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
+    """Their name of each of ours."""
+    theirs = {}
+    for ours in names:
+        name = ours
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        theirs[ours] = name
+    return theirs
