@@ -14,8 +14,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 # Tiny tensors: threads would wait for each other longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-TINY = [
-    "network.width=8",
+TINY_DATA = [
     "data.phantoms.train=2",
     "data.phantoms.val=1",
     "data.phantoms.test=1",
@@ -36,6 +35,7 @@ TINY = [
     "callbacks.samples.per_task=1",
     "logger=csv",
 ]
+TINY = ["network.width=8", *TINY_DATA]
 
 
 class Finished(NamedTuple):

@@ -8,21 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Command
+import torch
+from conftest import TINY_DATA, Command
 
 pytestmark = pytest.mark.slow
 
 
-def test_two_processes_share_a_run(train: Command, data_dir: Path, tmp_path: Path) -> None:
-    # One process first: it fills the cache of patients and gives the numbers to compare with.
-    one = ["task=mri+ct", "data.batch_size=4", "loss.balance_weight=0", "network=restormer"]
-    assert train(*one, "paths.runs_dir=one").status == 0
-    options = [option for option in TINY if not option.startswith("trainer.accelerator")]
-    command = [sys.executable, "-m", "amir_lightning.train", *options, "trainer=ddp_cpu"]
-    command += [*one, "data.batch_size=2", "paths.runs_dir=two", f"paths.data_dir={data_dir}"]
+def in_two_processes(folder: Path, data_dir: Path, *options: str) -> None:
+    usual = [option for option in TINY_DATA if not option.startswith("trainer.accelerator")]
+    command = [sys.executable, "-m", "amir_lightning.train", *usual, "trainer=ddp_cpu", *options]
     done = subprocess.run(
-        command,
-        cwd=tmp_path,
+        [*command, f"paths.data_dir={data_dir}"],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
@@ -30,6 +27,13 @@ def test_two_processes_share_a_run(train: Command, data_dir: Path, tmp_path: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_share_a_run(command: Command, data_dir: Path, tmp_path: Path) -> None:
+    # One process first: it fills the cache of patients and gives the numbers to compare with.
+    one = ["task=mri+ct", "data.batch_size=4", "network=restormer", "network.width=8"]
+    assert command("train", *TINY_DATA, *one, "paths.runs_dir=one").status == 0
+    in_two_processes(tmp_path, data_dir, *one, "data.batch_size=2", "paths.runs_dir=two")
     (folder,) = Path("two").glob("mri+ct-restormer*")
     record = json.loads((folder / "run.json").read_text())
     assert record["processes"] == 2
@@ -46,3 +50,26 @@ def test_two_processes_share_a_run(train: Command, data_dir: Path, tmp_path: Pat
     # The same global batches, so the same weights up to the order of float additions.
     for a, b in zip(*rows, strict=True):
         assert float(a["psnr"]) == pytest.approx(float(b["psnr"]), abs=0.02)
+
+
+@pytest.mark.parametrize("network", ["amir_contrastive", "airnet", "argan"])
+def test_trainings_that_are_more_than_l1_run_in_two_processes(
+    network: str, command: Command, data_dir: Path, tmp_path: Path
+) -> None:
+    """Also: what both processes feed, such as the queue of keys, is that of one process."""
+    options = ["task=mri", f"network={network}", "trainer.max_steps=4"]
+    options += ["loss.queue_size=64"] if network != "argan" else []
+    whole = command("train", *TINY_DATA, *options, "paths.runs_dir=one")
+    assert whole.status == 0, whole.err
+    in_two_processes(tmp_path, data_dir, *options, "data.batch_size=2", "paths.runs_dir=two")
+    states = []
+    for runs in ("one", "two"):
+        (path,) = Path(runs).glob("*/checkpoints/last.ckpt")
+        states.append(torch.load(path, weights_only=True))
+    one, two = states
+    assert one["global_step"] == two["global_step"] == 4
+    assert len(one["optimizer_states"]) == len(two["optimizer_states"])
+    if network != "argan":
+        assert (
+            one["state_dict"]["contrast.position"] == two["state_dict"]["contrast.position"] == 16
+        )

@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     import io
     import os
     import platform
+    from functools import partial
     from statistics import median
 
     import torch
@@ -41,7 +42,7 @@ def main(cfg: DictConfig) -> None:
 
     rows = {}
     for name, node in nodes.items():
-        size = network_size(lambda node=node: instantiate(node))  # type: ignore[misc]
+        size = network_size(partial(instantiate, node), int(node["in_channels"]))
         rows[name] = {"network": name, "parameters": size.parameters}
         rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
     sizes = [(int(height), int(width)) for height, width in cfg.sizes]

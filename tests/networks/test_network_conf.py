@@ -1,3 +1,5 @@
+"""The files of conf/network and the constructors say the same."""
+
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +10,21 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from amir_lightning import networks
+from amir_lightning.cli import register_tasks
 from amir_lightning.config import CONF_DIR
-from amir_lightning.networks import AMIR, RestorationNetwork, Restormer
+from amir_lightning.networks import FILES, RestorationNetwork
+
+NAMES = sorted(path.stem for path in (CONF_DIR / "network").glob("*.yaml"))
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str, scale: str = "paper") -> dict[str, Any]:
+    register_tasks()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = OmegaConf.to_container(compose(f"network/{name}")["network"])
+        cfg = compose("train", [f"network={name}", f"scale={scale}"])
+    config = OmegaConf.to_container(cfg.network, resolve=True)
     assert isinstance(config, dict)
+    assert config.pop("pretrained") is None
     return {str(key): value for key, value in config.items()}
 
 
@@ -26,32 +35,47 @@ def defaults(network: type) -> Mapping[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("name", "network"), [("amir", AMIR), ("restormer", Restormer)])
-def test_file_and_constructor_state_the_same_values(
-    name: str, network: type[RestorationNetwork]
-) -> None:
-    config = read(name)
-    assert config.pop("_target_") == f"amir_lightning.networks.{network.__name__}"
-    assert config == defaults(network)
+@pytest.mark.parametrize("network", sorted(FILES))
+def test_file_and_constructor_state_the_same_values(network: str) -> None:
+    config = read(FILES[network])
+    assert config.pop("_target_") == f"amir_lightning.networks.{network}"
+    expected = defaults(getattr(networks, network))
+    assert config == expected
+    assert list(config) == list(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("amir", 23_540_498), ("amir_literal", 23_530_622), ("restormer", 26_124_052)],
-)
-def test_files_build_networks_of_the_known_size(name: str, count: int) -> None:
-    with torch.device("meta"):
-        network = instantiate(OmegaConf.create(read(name)))
-    assert sum(p.numel() for p in network.parameters()) == count
+@pytest.mark.parametrize("name", NAMES)
+def test_demo_size_restores_any_size_and_every_parameter_learns(name: str) -> None:
+    torch.manual_seed(0)
+    network: RestorationNetwork = instantiate(read(name, "demo"))
+    for parameter in network.parameters():  # nothing that starts at zero hides what lies behind it
+        with torch.no_grad():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    lq = torch.rand(2, 1, 37, 53)
+    report = network.report(lq)
+    assert report.image.shape == lq.shape
+    loss = (report.image - 1).abs().mean()
+    loss = loss + sum((estimate - 1).abs().mean() for estimate in report.estimates)
+    for extra in (report.balance, report.query):
+        loss = loss if extra is None else loss + extra.square().sum()
+    loss.backward()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead
+    network.eval()
+    with torch.no_grad():
+        assert network(lq[:, :, :24]).shape == (2, 1, 24, 53)
+        torch.testing.assert_close(network(lq)[:1], network(lq[:1]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["amir", "amir_literal", "restormer"])
-def test_files_take_small_sizes(name: str) -> None:
-    config = OmegaConf.create(read(name))
-    network = instantiate(
-        config, width=12, depths=[1, 1, 1, 1], refinement_depth=1, heads=[1, 2, 4, 8]
-    )
-    assert network(torch.rand(1, 1, 16, 16)).shape == (1, 1, 16, 16)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_paper_size_restores_128_pixels(name: str) -> None:
+    torch.manual_seed(0)
+    network: RestorationNetwork = instantiate(read(name)).eval()
+    with torch.inference_mode():
+        restored = network(torch.rand(1, 1, 128, 128))
+    assert restored.shape == (1, 1, 128, 128)
+    assert torch.isfinite(restored).all()
 
 
 def test_literal_changes_each_row_that_the_equations_settle() -> None:
@@ -66,3 +90,14 @@ def test_literal_changes_each_row_that_the_equations_settle() -> None:
         "spatial_residual",
         "channel_mode",
     }
+
+
+def test_table_4_changes_one_row_at_a_time() -> None:
+    whole = read("amir")
+    for name, change in (
+        ("amir_no_dictionary", {"dictionary": "none"}),
+        ("amir_contrastive", {"dictionary": "none"}),
+        ("amir_no_srm", {"spatial_mode": "none"}),
+        ("amir_no_crm", {"channel_mode": "none"}),
+    ):
+        assert read(name) == whole | change

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from amir_lightning.networks import RestorationNetwork
@@ -23,7 +24,7 @@ class Size(NamedTuple):
 
 
 def network_size(
-    build: Callable[[], RestorationNetwork], height: int = 128, width: int = 128
+    build: Callable[[], RestorationNetwork], channels: int = 1, height: int = 128, width: int = 128
 ) -> Size:
     """Count a network on one slice in evaluation.
 
@@ -31,13 +32,14 @@ def network_size(
 
     Args:
         build: Makes the network; its tensors get shapes and no memory.
+        channels: Image channels.
         height: Rows of the slice.
         width: Columns of the slice.
     """
     with FakeTensorMode(), torch.no_grad():
         network = build().eval()
-        channels = next(p.shape[1] for p in network.parameters() if p.ndim == 4)
-        with FlopCounterMode(display=False) as counter:
+        # Of fused attention the counter knows the GPU's kernels alone; plain products it knows all.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             network(torch.rand(1, channels, height, width))
         parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
     return Size(parameters, counter.get_total_flops() / 2e9)

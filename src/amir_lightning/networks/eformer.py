@@ -1,0 +1,207 @@
+"""Eformer, a U-net of window attention that is told the edges of the image.
+
+A. Luthra et al., "Eformer: Edge Enhancement based Transformer for Medical Image Denoising", ICCV
+Workshops 2021. The edges are those of T. Liang et al., "EDCNN: Edge enhancement-based Densely
+Connected Network with Compound Loss for Low-Dose CT Denoising", ICSP 2020; the block is that of
+Z. Wang et al., "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR 2022.
+
+Deviation: no code is public, and the text leaves width, depth and number of levels open. Here: two
+levels of two blocks, skips as in Uformer, and in the decoder upsampling, concatenation, a
+convolution and then the blocks. Edges of lower levels are made by strided convolution, as the
+features are. Its perceptual loss is left out; it needs downloaded weights.
+"""
+
+import torch
+import torch.nn.functional as F
+from monai.networks.nets.swin_unetr import WindowAttention, window_partition, window_reverse
+from torch import Tensor, nn
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.arguments import at_least, whole
+from amir_lightning.networks.restoration import RestorationNetwork
+
+
+class Eformer(RestorationNetwork):
+    """Encoder and decoder, each level of which sees the edges, that predict what is to be removed.
+
+    Level l of `levels` has `width * 2 ** l` channels, and so has the bottleneck below the last.
+
+    Args:
+        in_channels: Channels of the images.
+        width: Channels C of the first level.
+        levels: Halvings of the image.
+        depth: LeWin blocks of each level, in the encoder as in the decoder, and of the bottleneck.
+        heads: Attention heads of the first level; each next level has twice as many. They divide
+            the width.
+        window_size: Side of an attention window in pixels of its level.
+        mlp_ratio: Hidden channels of the feed-forward network per channel, rounded down.
+        edge_channels: Channels of the edges, a multiple of 4.
+
+    Raises:
+        InputError: An argument is out of range, or heads do not divide the width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        width: int = 32,
+        levels: int = 2,
+        depth: int = 2,
+        heads: int = 1,
+        window_size: int = 8,
+        mlp_ratio: float = 4.0,
+        edge_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        whole(1, in_channels=in_channels, width=width, levels=levels, depth=depth, heads=heads)
+        whole(1, window_size=window_size)
+        at_least(1, mlp_ratio=mlp_ratio)
+        if width % heads:
+            fitting = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+            raise InputError(
+                f"heads is {heads}, which does not divide width={width}; "
+                f"type one of {fitting} as heads"
+            )
+        self.size_multiple = window_size * 2**levels
+        widths = [width * 2**level for level in range(levels)]
+
+        def stage(level: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(
+                    LeWinBlock(width * 2**level, heads * 2**level, window_size, mlp_ratio)
+                    for _ in range(depth)
+                )
+            )
+
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU())
+        self.sobel = SobelEdges(in_channels, edge_channels)
+        self.edge_downs = nn.ModuleList(
+            nn.Conv2d(edge_channels, edge_channels, 3, stride=2, padding=1) for _ in widths[1:]
+        )
+        self.encoders = nn.ModuleList(stage(level) for level in range(levels))
+        self.skips = nn.ModuleList(
+            nn.Conv2d(channels + edge_channels, channels, 3, padding=1) for channels in widths
+        )
+        self.downs = nn.ModuleList(
+            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1) for channels in widths
+        )
+        self.bottleneck = stage(levels)
+        # From here on the deepest level comes first, in the order of execution.
+        widths.reverse()
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1)
+            for channels in widths
+        )
+        self.merges = nn.ModuleList(
+            nn.Conv2d(2 * channels + edge_channels, channels, 3, padding=1) for channels in widths
+        )
+        self.decoders = nn.ModuleList(stage(level) for level in reversed(range(levels)))
+        self.head = nn.Conv2d(width, in_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                # Uformer truncates at 100 deviations, where there is nothing to cut.
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def restore(self, lq: Tensor) -> Tensor:
+        """Restore (B, in_channels, H, W), H and W multiples of `size_multiple`."""
+        edges = [F.gelu(self.sobel(lq))]
+        for down in self.edge_downs:
+            edges.append(down(edges[-1]))
+        # Channels-last makes tokens of features without a copy.
+        features = self.stem(lq).contiguous(memory_format=torch.channels_last)
+        skips: list[Tensor] = []
+        for encoder, skip, down, edge in zip(
+            self.encoders, self.skips, self.downs, edges, strict=True
+        ):
+            skips.append(skip(torch.cat([encoder(features), edge], dim=1)))
+            features = down(skips[-1])
+        features = self.bottleneck(features)
+        for up, merge, decoder in zip(self.ups, self.merges, self.decoders, strict=True):
+            features = decoder(merge(torch.cat([up(features), skips.pop(), edges.pop()], dim=1)))
+        return lq - self.head(features)
+
+
+class SobelEdges(nn.Module):
+    """Sobel responses, each with a learned factor and bias.
+
+    The channels repeat four directions: vertical, horizontal and the two diagonals. The responses
+    of several image channels are added.
+
+    Args:
+        in_channels: Channels of the images.
+        edge_channels: Channels of the edges, a multiple of 4.
+
+    Raises:
+        InputError: edge_channels is not a multiple of 4.
+    """
+
+    kernels: Tensor
+    """The kernel of each channel, (edge_channels, in_channels, 3, 3)."""
+
+    def __init__(self, in_channels: int, edge_channels: int) -> None:
+        super().__init__()
+        whole(1, edge_channels=edge_channels)
+        if edge_channels % 4:
+            raise InputError(
+                f"edge_channels is {edge_channels}, expected a multiple of 4; "
+                f"type edge_channels={edge_channels + -edge_channels % 4}"
+            )
+        directions = torch.tensor(
+            [
+                [[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]],
+                [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]],
+                [[0.0, 1.0, 2.0], [-1.0, 0.0, 1.0], [-2.0, -1.0, 0.0]],
+                [[-2.0, -1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 1.0, 2.0]],
+            ]
+        )
+        kernels = directions.unsqueeze(1).repeat(edge_channels // 4, in_channels, 1, 1)
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.factor = nn.Parameter(torch.ones(edge_channels, 1, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(edge_channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Find edges of (B, in_channels, H, W), as (B, edge_channels, H, W)."""
+        return F.conv2d(image, self.factor * self.kernels, self.bias, padding=1)
+
+
+class LeWinBlock(nn.Module):
+    """Locally-enhanced window block: `x + W-MSA(LN(x))`, then `x + LeFF(LN(x))`.
+
+    W-MSA is multi-head attention in windows that do not overlap, with a learned bias for each
+    relative position.
+    """
+
+    def __init__(self, channels: int, heads: int, window_size: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.window = (window_size, window_size)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = WindowAttention(channels, heads, self.window, qkv_bias=True)
+        # The index follows from the window size; checkpoints need not hold it.
+        self.attention.register_buffer(
+            "relative_position_index", self.attention.relative_position_index, persistent=False
+        )
+        self.norm2 = nn.LayerNorm(channels)
+        self.feed_forward = LocallyEnhancedFeedForward(channels, int(channels * mlp_ratio))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Transform (B, C, H, W), H and W multiples of the window size."""
+        tokens = features.permute(0, 2, 3, 1)
+        windows = self.attention(window_partition(self.norm1(tokens), self.window), None)
+        tokens = tokens + window_reverse(windows, self.window, tokens.shape[:3])
+        return (tokens + self.feed_forward(self.norm2(tokens))).permute(0, 3, 1, 2)
+
+
+class LocallyEnhancedFeedForward(nn.Module):
+    """LeFF: an MLP of each pixel, the hidden channels of which see their neighbours."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.project_in = nn.Linear(channels, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.project_out = nn.Linear(hidden, channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Transform tokens on their grid, (B, H, W, C)."""
+        hidden = F.gelu(self.project_in(tokens)).permute(0, 3, 1, 2)
+        return self.project_out(F.gelu(self.depthwise(hidden)).permute(0, 2, 3, 1))

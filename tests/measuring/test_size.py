@@ -1,0 +1,108 @@
+"""Parameters and multiply-adds of every network at paper size, against the known ones."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from torch import Tensor, nn
+
+from amir_lightning.measuring.size import network_size
+from amir_lightning.networks import RestorationNetwork
+
+# Parameters; multiply-adds of one 1x1x128x128 forward pass in 10^9. The counts of AMIR and its
+# variants are of the released layout plus what evaluating all four experts instead of two costs.
+DENSE = 0.914
+KNOWN = {
+    "srcnn": (57_281, 0.9369),
+    "vdsr": (665_921, 10.8905),
+    "swinir": (11_497_681, 199.968),
+    "swinir_light": (903_121, 17.016),
+    "restormer": (26_124_052, 38.678),
+    "chen_cnn": (24_513, 0.4000),
+    "redcnn": (1_848_865, 24.0649),
+    "eformer": (1_137_333, 4.4024),
+    "ctformer": (1_382_413, 21.173),
+    "xiang": (226_371, 3.699),
+    "dcnn": (223_169, 3.643),
+    "argan": (45_253_058, 7.472),
+    "spach": (3_802_739, 3.562),
+    "drmc": (623_637, 10.003),
+    "airnet": (7_606_791, 102.94 + 0.62),  # restorer and the part of the encoder that it needs
+    "amir": (23_540_498, 34.816 + DENSE),
+    "amir_literal": (23_530_622, 34.816 + DENSE),
+    "amir_no_dictionary": (23_539_698, 34.816 + DENSE),
+    "amir_contrastive": (23_539_698, 34.816 + DENSE),
+    "amir_no_srm": (22_669_364, 33.887),
+    "amir_no_crm": (23_366_450, 34.816 + DENSE),
+    "promptir": (35_374_375, 43.134),
+}
+
+
+class Known(RestorationNetwork):
+    """10 x 9 products per pixel from the convolution, 10 x 10 per image from the matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 10, 3, padding=1)
+        self.linear = nn.Linear(10, 10)
+        self.frozen = nn.Parameter(self.linear.weight.detach(), requires_grad=False)
+
+    def restore(self, lq: Tensor) -> Tensor:
+        return lq + self.linear(self.conv(lq).mean(dim=(-2, -1))).mean()
+
+
+def test_products_are_counted_by_hand() -> None:
+    size = network_size(Known, 1, 20, 30)
+    assert size.parameters == 10 * 9 + 10 + 10 * 10 + 10
+    assert size.gmacs == pytest.approx((20 * 30 * 90 + 100) / 1e9)
+
+
+@pytest.mark.slow
+def test_every_network_has_the_known_size(command: Command) -> None:
+    done = command("compare", "measure=size")
+    assert done.status == 0, done.err
+    header, *lines = done.out.splitlines()
+    assert header == "network,parameters,gmacs_128"
+    found = {}
+    for line in lines:
+        name, parameters, gmacs = line.split(",")
+        found[name] = (int(parameters), float(gmacs))
+    assert {name: counts[0] for name, counts in found.items()} == {
+        name: counts[0] for name, counts in KNOWN.items()
+    }
+    off = {name: found[name][1] / known[1] - 1 for name, known in KNOWN.items()}
+    assert not {name: share for name, share in off.items() if abs(share) > 0.005}
+
+
+def test_the_comparison_times_slices_and_writes_a_table(command: Command) -> None:
+    options = ["at_scale=demo", "networks=[srcnn,restormer]", "rounds=1", "seconds=0.01"]
+    done = command("compare", *options, "sizes=[[64,48],[32,32]]", "output=cost")
+    assert done.status == 0, done.err
+    text = Path("cost/methods.csv").read_text()
+    header, *lines = (line.split(",") for line in text.splitlines())
+    assert header[3:] == [
+        "seconds_64x48",
+        "memory_mib_64x48",
+        "seconds_32x32",
+        "memory_mib_32x32",
+    ]
+    assert [line[0] for line in lines] == ["srcnn", "restormer"]
+    assert all(float(value) > 0 for line in lines for value in (line[3], line[5]))
+    table = Path("cost/methods.md").read_text()
+    assert "| restormer |" in table
+    assert "scale demo" in table
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("networks=[unet]", "unknown network 'unet'; choose from"),
+        ("measure=speed", "choose from all, size"),
+        ("rounds=0", "type rounds=3"),
+        ("sizes=[[64]]", "expected a list"),
+    ],
+)
+def test_a_mistake_is_one_sentence(command: Command, option: str, text: str) -> None:
+    done = command("compare", option)
+    assert done.status == 2
+    assert text in done.err

@@ -1,0 +1,192 @@
+"""Every network of conf/network goes the same way: train, stop, resume, evaluate, export, restore."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_DATA, Command
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from amir_lightning.config import CONF_DIR
+from amir_lightning.modules import RestorationModule
+
+NETWORKS = sorted(path.stem for path in (CONF_DIR / "network").glob("*.yaml"))
+
+
+class _PowerCut(RuntimeError):
+    pass
+
+
+def run_folder(runs: str) -> Path:
+    (record,) = Path(runs).glob("*/run.json")
+    return record.parent
+
+
+def checkpoint(runs: str) -> dict[str, torch.Tensor]:
+    path = run_folder(runs) / "checkpoints" / "last.ckpt"
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_goes_all_the_way(
+    network: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*TINY_DATA, "task=mri+pet", f"network={network}", "trainer.max_steps=4"]
+    whole = command("train", *options, "paths.runs_dir=whole")
+    assert whole.status == 0, whole.err
+
+    batch_start = RestorationModule.on_train_batch_start
+
+    def cut(self: RestorationModule, batch: object, batch_idx: int) -> None:
+        if self.global_step == 3:
+            raise _PowerCut
+        batch_start(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RestorationModule, "on_train_batch_start", cut)
+    with pytest.raises(_PowerCut):
+        command("train", *options, "paths.runs_dir=cut")
+    monkeypatch.setattr(RestorationModule, "on_train_batch_start", batch_start)
+    resumed = command("train", "run=last", "paths.runs_dir=cut")
+    assert resumed.status == 0, resumed.err
+    assert "at step 2" in resumed.err
+    expected, found = checkpoint("whole"), checkpoint("cut")
+    assert list(expected) == list(found)
+    different = [name for name in expected if not torch.equal(expected[name], found[name])]
+    assert not different
+
+    evaluated = command("evaluate", "run=last", "split=val", "paths.runs_dir=cut")
+    assert evaluated.status == 0, evaluated.err
+    assert (run_folder("cut") / "evaluation" / "val" / "slices.csv").exists()
+
+    exported = command("export", "run=last", "output=weights", "paths.runs_dir=cut")
+    assert exported.status == 0, exported.err
+    names = set(load_file("weights/model.safetensors"))
+    assert {f"network.{name}" for name in names} <= set(expected)
+    assert json.loads(Path("weights/config.json").read_text())["parameters"] > 0
+
+    scan = np.full((61, 47, 2), 700, dtype=np.float32)
+    nib.save(nib.Nifti1Image(scan, np.eye(4)), "scan.nii.gz")
+    restored = command("restore", "weights=weights", "input=scan.nii.gz", "output=out", "task=mri")
+    assert restored.status == 0, restored.err
+    (path,) = Path("out").rglob("*.nii.gz")
+    image = nib.load(path).get_fdata()
+    assert image.shape == scan.shape
+    assert np.isfinite(image).all()
+
+
+def test_the_comparison_lists_every_network() -> None:
+    listed = OmegaConf.load(CONF_DIR / "compare.yaml")["networks"]
+    assert sorted(listed) == NETWORKS
+    assert all((CONF_DIR / "network" / "size" / f"{name}_demo.yaml").exists() for name in NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("network", "prefix"),
+    [("amir_contrastive", "contrast."), ("airnet", "contrast."), ("argan", "critic.")],
+)
+def test_what_only_the_training_needs_is_kept_and_not_exported(
+    network: str, prefix: str, command: Command
+) -> None:
+    done = command("train", *TINY_DATA, "task=mri", f"network={network}", "trainer.max_steps=2")
+    assert done.status == 0, done.err
+    state = checkpoint("runs")
+    assert any(name.startswith(prefix) for name in state)
+    assert command("export", "run=last", "output=weights").status == 0
+    names = load_file("weights/model.safetensors")
+    assert not any(name.startswith((prefix, "network.")) for name in names)
+
+
+def test_a_warm_up_trains_the_encoder_alone(command: Command) -> None:
+    """Two steps of warm-up leave the rest of the network as it was drawn, the third moves it."""
+    options = [*TINY_DATA, "task=mri", "network=amir_contrastive", "validation.every=1"]
+    states = []
+    for steps, fraction in ((1, 1.0), (2, 1.0), (3, 0.7)):
+        runs = f"paths.runs_dir=runs{steps}"
+        more = [f"trainer.max_steps={steps}", f"loss.warmup_fraction={fraction}", runs]
+        done = command("train", *options, *more)
+        assert done.status == 0, done.err
+        states.append(checkpoint(f"runs{steps}"))
+    one, two, three = states
+    moved = {name for name in one if not torch.equal(one[name], two[name])}
+    assert any(name.startswith("network.instruct.") for name in moved)
+    assert all(name.startswith(("network.instruct.", "contrast.")) for name in moved)
+    rest = [name for name in two if name.startswith("network.") and "instruct" not in name]
+    assert any(not torch.equal(two[name], three[name]) for name in rest)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["network=unet"], "unknown network 'unet'; choose from airnet, amir"),
+        (["network=redcnn", "data.patch_size=16"], "expected at least 21x21 for REDCNN"),
+        (["network=restormer", "loss=contrastive"], "which Restormer does not make"),
+        (["network=argan", "trainer.accumulate_grad_batches=2"], "accumulate_grad_batches is 2"),
+        (["network=argan", "trainer.gradient_clip_val=0.1"], "gradient_clip_val is 0.1"),
+        (["loss.objective=plan"], "choose from plain, contrastive, adversarial"),
+        (["loss.distance=l2"], "choose from l1, mse, charbonnier"),
+        (["network=amir_contrastive", "loss.queue_size=0"], "loss.queue_size is 0"),
+        (["network.pretrained=none.pth"], "network.pretrained=none.pth cannot be read"),
+        (["network=amir_no_srm", "network.channel_mode=none"], "leave nothing to route"),
+        (["network=swinir", "network.heads=5"], "heads"),
+    ],
+)
+def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: str) -> None:
+    done = command("train", *TINY_DATA, "task=mri", *options)
+    assert done.status == 2
+    assert text in done.err
+    assert "Traceback" not in done.err
+    assert not list(Path("runs").glob("*/run.json"))
+
+
+def test_pretrained_weights_start_a_run_and_are_part_of_its_name(command: Command) -> None:
+    options = [*TINY_DATA, "task=mri", "network=restormer", "trainer.max_steps=2"]
+    assert command("train", *options, "paths.runs_dir=first").status == 0
+    weights = run_folder("first") / "checkpoints" / "best.ckpt"
+    start = f"network.pretrained={weights}"
+    done = command("train", *options, start, "optimizer.learning_rate=0.0", "paths.runs_dir=next")
+    assert done.status == 0, done.err
+    assert "starting from" in done.err
+    before, after = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (weights, run_folder("next") / "checkpoints" / "best.ckpt")
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert run_folder("next").name != run_folder("first").name
+    weights.rename("moved.ckpt")  # the same file elsewhere is the same run, and is not read again
+    again = command(
+        "train",
+        *options,
+        "network.pretrained=moved.ckpt",
+        "optimizer.learning_rate=0.0",
+        "paths.runs_dir=next",
+    )
+    assert "finished before" in again.err
+
+    wrong = command("train", *options, "network.pretrained=moved.ckpt", "network.width=16")
+    assert wrong.status == 2
+    assert "there and" in wrong.err
+
+
+def test_adjustable_clipping_bounds_the_step(command: Command) -> None:
+    """With theta 0 no gradient is left, so that Adam does not move the weights."""
+    options = [*TINY_DATA, "task=mri", "network=restormer", "trainer.max_steps=2"]
+    for theta, runs in (("0.0", "none"), ("1e-3", "some"), ("null", "free")):
+        done = command(
+            "train", *options, f"optimizer.adjustable_clip={theta}", f"paths.runs_dir={runs}"
+        )
+        assert done.status == 0, done.err
+    none, some, free = (checkpoint(runs) for runs in ("none", "some", "free"))
+    assert any(not torch.equal(none[name], free[name]) for name in free)
+    assert any(not torch.equal(some[name], none[name]) for name in free)
+
+
+def test_an_edge_term_can_be_added_to_any_network(command: Command) -> None:
+    done = command("train", *TINY_DATA, "task=ct", "network=eformer", "loss.edge_weight=0.1")
+    assert done.status == 0, done.err
+    assert "edge" in done.out
