@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig
 
@@ -34,10 +35,10 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
     if cfg.rounds < 1:
         raise InputError(f"rounds is {cfg.rounds}, expected at least 1; type rounds=3")
-    nodes = {}
+    nodes: dict[str, dict[str, Any]] = {}
     for name in cfg.networks:
         node = compose("train", [f"network={name}", f"scale={cfg.at_scale}"]).network
-        nodes[name] = OmegaConf.to_container(node, resolve=True)
+        nodes[name] = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
         del nodes[name]["pretrained"]
 
     rows = {}

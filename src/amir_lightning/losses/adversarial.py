@@ -38,8 +38,8 @@ def spectral_loss(restored: Tensor, hq: Tensor) -> Tensor:
         hq: High-quality images, (B, C, H, W).
     """
     with torch.autocast(restored.device.type, enabled=False):  # powers overflow half precision
-        profiles = (radial_spectrum(image).clamp(1e-5, 1 - 1e-5) for image in (restored, hq))
-        return F.binary_cross_entropy(*profiles)
+        found, wanted = (radial_spectrum(image).clamp(1e-5, 1 - 1e-5) for image in (restored, hq))
+        return F.binary_cross_entropy(found, wanted)
 
 
 def radial_spectrum(image: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from amir_lightning.data.dataset import Batch
@@ -46,7 +46,7 @@ class ContrastiveModule(RestorationModule):
         seed: int = 0,
     ) -> None:
         super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
-        if not hasattr(network, "query_encoder"):
+        if network.query_encoder is None:
             raise InputError(
                 f"loss.objective=contrastive compares vectors, which {type(network).__name__} does "
                 "not make; type loss=l1_balance, or network=airnet or amir_contrastive"
@@ -60,12 +60,19 @@ class ContrastiveModule(RestorationModule):
             if not low <= loss[name] <= high:
                 raise InputError(f"loss.{name} is {loss[name]}, expected from {low} to {high}")
         self.contrast = MomentumContrast(
-            network.query_encoder,
+            self.encoder,
             int(network_config["in_channels"]),
             loss["queue_size"],
             loss["momentum"],
             loss["temperature"],
         )
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part of the network that makes the query."""
+        encoder = self.network.query_encoder
+        assert encoder is not None
+        return encoder
 
     @property
     def warming_up(self) -> bool:
@@ -77,11 +84,11 @@ class ContrastiveModule(RestorationModule):
         """The terms of a batch: contrast, and after the warm-up Eq. (5)."""
         if batch.positive is None:
             raise ValueError("a contrastive step needs a second crop of each slice")
-        self.contrast.follow(self.network.query_encoder)
+        self.contrast.follow(self.encoder)
         keys = self.contrast.keys(batch.positive)
         terms: dict[str, Term] = {}
         if self.warming_up:
-            query = self.network.query_encoder(batch.lq).query
+            query = self.encoder(batch.lq).query
             if self.trainer.world_size > 1:  # processes wait for a gradient of every parameter
                 query = query + 0.0 * torch.stack([one.sum() for one in self._idle()]).sum()
         else:
@@ -98,8 +105,8 @@ class ContrastiveModule(RestorationModule):
                 parameter.grad = None
 
     def _idle(self) -> list[Tensor]:
-        encoder = {id(one) for one in self.network.query_encoder.parameters()}
-        return [one for one in self.network.parameters() if id(one) not in encoder]
+        trained = {id(one) for one in self.encoder.parameters()}
+        return [one for one in self.network.parameters() if id(one) not in trained]
 
     def _of_all_processes(self, keys: Tensor) -> Tensor:
         if self.trainer.world_size == 1:

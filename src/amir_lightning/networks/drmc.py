@@ -77,7 +77,7 @@ class DRMC(RestorationNetwork):
         """Restore (B, in_channels, H, W)."""
         # Channels-last makes layer normalisation a view.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
-        # A copy: torch's FLOP counter fails at a view of a parameter that is made without gradients.
+        # A copy; without gradients torch's FLOP counter fails at a view of a parameter.
         state = self.state.repeat(lq.shape[0], 1)
         for block in self.blocks:
             features, state = block(features, state)

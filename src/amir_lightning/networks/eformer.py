@@ -178,9 +178,8 @@ class LeWinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads, self.window, qkv_bias=True)
         # The index follows from the window size; checkpoints need not hold it.
-        self.attention.register_buffer(
-            "relative_position_index", self.attention.relative_position_index, persistent=False
-        )
+        index = self.attention.get_buffer("relative_position_index")
+        self.attention.register_buffer("relative_position_index", index, persistent=False)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = LocallyEnhancedFeedForward(channels, int(channels * mlp_ratio))
 

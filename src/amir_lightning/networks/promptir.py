@@ -99,6 +99,13 @@ class PromptIR(RestorationNetwork):
         channels = width * 8
         for level in (2, 1, 0):
             prompted = channels + prompt_channels[level]
+            if prompted % prompt_heads:
+                fitting = prompt_channels[level] + -prompted % prompt_heads
+                raise InputError(
+                    f"prompt_heads is {prompt_heads}, which does not divide the {prompted} channels "
+                    f"of features and prompt at level {level + 2}; "
+                    f"type {fitting} for {prompt_channels[level]} in prompt_channels"
+                )
             # As released, the bottleneck is narrowed twice as much as the levels above it.
             narrowed = width * 4 if level == 2 else channels
             block = TransformerBlock(prompted, prompt_heads, ffn_expansion_factor)

@@ -52,6 +52,11 @@ class RestorationNetwork(nn.Module):
     size_multiple: int = 1
     smallest_side: int = 9
 
+    @property
+    def query_encoder(self) -> nn.Module | None:
+        """The part whose output contrastive learning compares, as ``query``; None without one."""
+        return None
+
     def forward(self, lq: Tensor) -> Tensor:
         """Restore images of any size.
 
@@ -98,7 +103,8 @@ class RestorationNetwork(nn.Module):
         """
         traces = type(self).trace is not RestorationNetwork.trace
         name = "trace" if traces else "restore"
-        setattr(self, name, torch.compile(getattr(self, name), *args, **kwargs))
+        compiled = torch.compile(getattr(self, name), *args, **kwargs)  # type: ignore[call-overload]
+        setattr(self, name, compiled)
 
     def pad(self, lq: Tensor) -> Tensor:
         """Extend an image at the bottom and right to the next multiple; one that fits is returned.

@@ -48,7 +48,7 @@ def modulated_deform_conv(
     """Sum `weight_k * mask_k(p) * features(p + p_k + offset_k(p))` over the K*K taps k.
 
     Features between pixels are bilinear, and zero outside of the image. One row of the kernel at a
-    time: without gradients, no more than K copies of the features exist at once.
+    time, so that no tensor is larger than K copies of the features.
 
     Args:
         features: (B, C, H, W).

@@ -88,10 +88,10 @@ class SwinBlock(nn.Module):
         return tokens + self.drop_path(self.feed_forward(self.norm2(tokens)))
 
     def _attend(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        height, width = tokens.shape[1:3]
-        side = self.window[0]
-        tokens = F.pad(tokens, (0, 0, 0, -width % side, 0, -height % side))
-        grid = tokens.shape[:3]
+        batch, height, width, _ = tokens.shape
+        rows, columns = window_grid(tokens, self.window[0])
+        grid = (batch, rows * self.window[0], columns * self.window[0])
+        tokens = F.pad(tokens, (0, 0, 0, grid[2] - width, 0, grid[1] - height))
         if self.shift:
             tokens = tokens.roll((-self.shift, -self.shift), dims=(1, 2))
         windows = window_partition(tokens, self.window)
@@ -147,15 +147,19 @@ class SwinStage(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform tokens on their grid, (B, H, W, C)."""
-        rows, columns = (
-            (side + self.window_size - 1) // self.window_size for side in tokens.shape[1:3]
-        )
+        rows, columns = window_grid(tokens, self.window_size)
         last_row = (torch.arange(rows, device=tokens.device) == rows - 1).long()
         last_column = (torch.arange(columns, device=tokens.device) == columns - 1).long()
         mask = self.masks.index_select(0, last_row).index_select(1, last_column).flatten(0, 1)
         for block in self.blocks:
             tokens = block(tokens, mask)
         return tokens
+
+
+def window_grid(tokens: Tensor, window_size: int) -> tuple[int, int]:
+    """Rows and columns of windows that cover tokens (B, H, W, C)."""
+    rows, columns = ((side + window_size - 1) // window_size for side in tokens.shape[1:3])
+    return rows, columns
 
 
 def drop_path_rates(drop_path: float, blocks: int) -> list[float]:
