@@ -1,4 +1,4 @@
-"""Every network of conf/network goes the same way: train, stop, resume, evaluate, export, restore."""
+"""Every network goes the same way: train, stop, resume, evaluate, export, restore."""
 
 import json
 from pathlib import Path

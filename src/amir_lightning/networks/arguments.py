@@ -60,5 +60,21 @@ def whole_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, .
     return tuple(values)
 
 
+def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
+    """Take so many odd numbers, such as sides of kernels that have a centre, as a tuple.
+
+    Raises:
+        InputError: The length is another, or an entry is even or not a whole number.
+    """
+    numbers = whole_numbers(name, values, length)
+    if not all(number % 2 for number in numbers):
+        odd = [number + 1 - number % 2 for number in numbers]
+        raise InputError(
+            f"{name} is {list(numbers) if length > 1 else numbers[0]}, expected odd numbers; type "
+            f"{name}={str(odd).replace(' ', '') if length > 1 else odd[0]}"
+        )
+    return numbers
+
+
 def _is_whole(value: object, minimum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum

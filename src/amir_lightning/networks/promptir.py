@@ -1,7 +1,7 @@
 """PromptIR, Restormer whose decoder is prompted with what the image says about its degradation.
 
 V. Potlapalli et al., "PromptIR: Prompting for All-in-One Blind Image Restoration", NeurIPS 2023,
-Sec. 3. Written from the paper; widths are those of the released model.
+Sec. 3. Widths are those of the released model.
 
 Deviation: six convolutions that the release creates and never uses are left out, 35.37 of its
 35.59 M parameters remain.
@@ -102,8 +102,8 @@ class PromptIR(RestorationNetwork):
             if prompted % prompt_heads:
                 fitting = prompt_channels[level] + -prompted % prompt_heads
                 raise InputError(
-                    f"prompt_heads is {prompt_heads}, which does not divide the {prompted} channels "
-                    f"of features and prompt at level {level + 2}; "
+                    f"prompt_heads is {prompt_heads}, which does not divide the {prompted} "
+                    f"channels of features and prompt at level {level + 2}; "
                     f"type {fitting} for {prompt_channels[level]} in prompt_channels"
                 )
             # As released, the bottleneck is narrowed twice as much as the levels above it.

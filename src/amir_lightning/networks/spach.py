@@ -31,7 +31,7 @@ class SpachTransformer(RestorationNetwork):
 
     Args:
         in_channels: Channels of the images.
-        width: Channels C of the first level, an even number.
+        width: Channels C of the first level.
         depths: Channel-attention blocks of levels 1 to 4, in the encoder as in the decoder.
         refinement_depth: Blocks after the decoder.
         heads: Channel-attention heads of levels 1 to 4.
