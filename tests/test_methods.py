@@ -146,10 +146,11 @@ def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: s
 
 def test_pretrained_weights_start_a_run_and_are_part_of_its_name(command: Command) -> None:
     options = [*TINY_DATA, "task=mri", "network=restormer", "trainer.max_steps=2"]
+    still = ["optimizer.learning_rate=0.0", "optimizer.final_learning_rate=0.0"]
     assert command("train", *options, "paths.runs_dir=first").status == 0
     weights = run_folder("first") / "checkpoints" / "best.ckpt"
     start = f"network.pretrained={weights}"
-    done = command("train", *options, start, "optimizer.learning_rate=0.0", "paths.runs_dir=next")
+    done = command("train", *options, start, *still, "paths.runs_dir=next")
     assert done.status == 0, done.err
     assert "starting from" in done.err
     before, after = (
@@ -163,7 +164,7 @@ def test_pretrained_weights_start_a_run_and_are_part_of_its_name(command: Comman
         "train",
         *options,
         "network.pretrained=moved.ckpt",
-        "optimizer.learning_rate=0.0",
+        *still,
         "paths.runs_dir=next",
     )
     assert "finished before" in again.err

@@ -122,9 +122,24 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         metrics=cfg.metrics,
         seed=cfg.seed,
     )
+    if not module.automatic_optimization:
+        _refuse_for_two_optimisers(plain(cfg.trainer))
     if cfg.compile:
         module.network.compile()
     return module
+
+
+def _refuse_for_two_optimisers(trainer: Mapping[str, Any]) -> None:
+    for option, refused in (
+        ("accumulate_grad_batches", trainer["accumulate_grad_batches"] != 1),
+        ("gradient_clip_val", bool(trainer["gradient_clip_val"])),
+        ("precision", str(trainer["precision"]) == "16-mixed"),
+    ):
+        if refused:
+            raise InputError(
+                f"trainer.{option} is {trainer[option]}, which two optimisers in turn cannot do; "
+                "leave that option out, or type loss=l1_balance to train without a critic"
+            )
 
 
 def build_data(

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from amir_lightning.data.dataset import Batch
-from amir_lightning.errors import InputError
 from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
 from amir_lightning.modules.restoration import RestorationModule
 from amir_lightning.networks import RestorationNetwork
@@ -48,26 +47,7 @@ class AdversarialModule(RestorationModule):
         self.critic = Discriminator(int(network_config["in_channels"]), loss["critic_width"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Two of the shared recipe: the network's and the critic's.
-
-        Raises:
-            InputError: The trainer was asked for what two optimisers cannot do.
-        """
-        trainer = self.trainer
-        for option, found, refused in (
-            (
-                "accumulate_grad_batches",
-                trainer.accumulate_grad_batches,
-                trainer.accumulate_grad_batches != 1,
-            ),
-            ("gradient_clip_val", trainer.gradient_clip_val, bool(trainer.gradient_clip_val)),
-            ("precision", trainer.precision, str(trainer.precision) == "16-mixed"),
-        ):
-            if refused:
-                raise InputError(
-                    f"trainer.{option} is {found}, which two optimisers in turn cannot do; leave "
-                    "that option out, or type loss=l1_balance to train without a critic"
-                )
+        """Two of the shared recipe: the network's and the critic's."""
         return self.recipe(self.network), self.recipe(self.critic)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -66,9 +66,8 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads, self.window, qkv_bias)
         # The index follows from the window size; checkpoints need not hold it.
-        self.attention.register_buffer(
-            "relative_position_index", self.attention.relative_position_index, persistent=False
-        )
+        index = self.attention.get_buffer("relative_position_index")
+        self.attention.register_buffer("relative_position_index", index, persistent=False)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = MLPBlock(channels, int(channels * mlp_ratio), dropout_mode="swin")
         self.drop_path = DropPath(drop_path)
