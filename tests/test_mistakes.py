@@ -15,7 +15,7 @@ from conftest import TINY, Command
         (["task=mra"], "unknown task 'mra'; choose from mri, ct, pet"),
         (["task="], "task is empty; choose from mri, ct, pet"),
         (["task=mri,ct"], "join tasks with '+'"),
-        (["network=amri"], "unknown network 'amri'; choose from amir"),
+        (["network=amri"], "unknown network 'amri'; choose from airnet, amir, "),
         (["netwrok=amir"], "unknown option 'netwrok'; did you mean"),
         (["trainer.max_step=3"], "did you mean 'trainer.max_steps'?"),
         (["trainer.max_steps=many"], "expected an integer; type for instance trainer.max_steps="),
