@@ -19,8 +19,8 @@ setup: .venv/installed  ## create .venv with the tested packages
 demo: setup  ## train AMIR on the embedded MRI, CT and PET patients and print its scores
 	$(BIN)/python -m amir_lightning.train task=mri+ct+pet scale=demo
 
-test: setup  ## run all tests
-	$(BIN)/python -m pytest
+test: setup  ## run all tests, two at a time
+	$(BIN)/python -m pytest -n 2
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ def test_equation_1_literally() -> None:
     logits = pooled_features(network, lq)
     alpha = logits.exp() / logits.exp().sum(1, keepdim=True)
     expected = sum(alpha[:, i, None] * network.dictionary[i] for i in range(5))
-    mixture, vector = network(lq)
+    mixture, _, vector = network(lq)
     torch.testing.assert_close(mixture, alpha)
     torch.testing.assert_close(vector, expected)
 
@@ -31,7 +31,7 @@ def test_equation_1_literally() -> None:
 def test_released_form_adds_a_linear_layer_and_a_gelu() -> None:
     network = RoutingInstructionNetwork(1, 5, 7, "linear", "gelu")
     lq = torch.rand(3, 1, 20, 30)
-    mixture, vector = network(lq)
+    mixture, _, vector = network(lq)
     logits = pooled_features(network, lq) @ network.head.weight.T + network.head.bias
     torch.testing.assert_close(mixture, logits.softmax(1))
     torch.testing.assert_close(mixture.sum(1), torch.ones(3))
@@ -67,3 +67,24 @@ def test_unknown_choices_are_refused() -> None:
         RoutingInstructionNetwork(1, 5, 7, "conv", "gelu")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="num_instructions is 0"):
         RoutingInstructionNetwork(1, 0, 7, "linear", "gelu")
+
+
+def test_without_a_dictionary_a_linear_layer_makes_the_instruction() -> None:
+    network = RoutingInstructionNetwork(1, 5, 7, "linear", "gelu", "none")
+    lq = torch.rand(2, 1, 20, 30)
+    query = pooled_features(network, lq) @ network.head.weight.T + network.head.bias
+    found = network(lq)
+    assert found.mixture is None
+    torch.testing.assert_close(found.query, query)
+    torch.testing.assert_close(found.vector, torch.nn.functional.gelu(query))
+
+
+def test_a_frozen_dictionary_is_saved_and_not_trained() -> None:
+    network = RoutingInstructionNetwork(1, 5, 7, "linear", "gelu", "frozen")
+    assert "dictionary" in network.state_dict()
+    assert "dictionary" not in dict(network.named_parameters())
+
+
+def test_no_dictionary_cannot_be_mixed() -> None:
+    with pytest.raises(InputError, match="type mixture_head=linear"):
+        RoutingInstructionNetwork(1, 5, 7, "pooled", "gelu", "none")
