@@ -123,22 +123,32 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         seed=cfg.seed,
     )
     if not module.automatic_optimization:
-        _refuse_for_two_optimisers(plain(cfg.trainer))
+        _refuse_for_two_optimisers(plain(cfg))
+    elif cfg.optimizer.adjustable_clip is not None and cfg.trainer.gradient_clip_val:
+        raise InputError(
+            "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type only one of them"
+        )
     if cfg.compile:
         module.network.compile()
     return module
 
 
-def _refuse_for_two_optimisers(trainer: Mapping[str, Any]) -> None:
-    for option, refused in (
-        ("accumulate_grad_batches", trainer["accumulate_grad_batches"] != 1),
-        ("gradient_clip_val", bool(trainer["gradient_clip_val"])),
-        ("precision", str(trainer["precision"]) == "16-mixed"),
+def _refuse_for_two_optimisers(config: Mapping[str, Any]) -> None:
+    trainer, theta = config["trainer"], config["optimizer"]["adjustable_clip"]
+    for option, value, possible in (
+        ("trainer.accumulate_grad_batches", trainer["accumulate_grad_batches"], (1,)),
+        ("trainer.gradient_clip_val", trainer["gradient_clip_val"], (0, None)),
+        (
+            "trainer.precision",
+            str(trainer["precision"]),
+            ("32-true", "32", "bf16-mixed", "64-true"),
+        ),
+        ("optimizer.adjustable_clip", theta, (None,)),
     ):
-        if refused:
+        if value not in possible:
             raise InputError(
-                f"trainer.{option} is {trainer[option]}, which two optimisers in turn cannot do; "
-                "leave that option out, or type loss=l1_balance to train without a critic"
+                f"{option} is {value}, which two optimisers in turn cannot do; leave that option "
+                "out, or type loss=l1_balance to train without a critic"
             )
 
 

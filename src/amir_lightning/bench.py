@@ -91,6 +91,8 @@ def main(cfg: DictConfig) -> None:
     Console().print(table)
     where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {os.cpu_count()} cores"
     print(f"{where}; torch {torch.__version__}; float32; medians; steps without loading")
+    if cfg.loss.objective != "plain":
+        print(f"steps are those of loss=l1_balance, not of the {cfg.loss.objective} training")
     print("peak memory is that of the process so far; data:", *map(str, map(Path, stores.values())))
 
 

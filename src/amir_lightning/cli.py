@@ -85,7 +85,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
     # Run folders are kept and continued on purpose (`loggers`, `training`).
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    # Scores are gathered over the processes before they are logged (`module`).
+    # Scores are gathered over the processes before they are logged (`modules`).
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # Restored slices are written where they belong (`restoring`).
     warnings.filterwarnings("ignore", message=".*predict returned None.*")

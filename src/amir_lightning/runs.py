@@ -58,8 +58,8 @@ def content(
     """
     trainer = config["trainer"]
     network = dict(config["network"])
-    if network.get("pretrained"):
-        network["pretrained"] = _hash_of(Path(network["pretrained"]))
+    if network["pretrained"] is not None:
+        network["pretrained"] = _hash_of(Path(str(network["pretrained"])))
     return {
         **{key: config[key] for key in _CONTENT},
         "network": network,

@@ -99,6 +99,8 @@ def test_the_comparison_times_slices_and_writes_a_table(command: Command) -> Non
         ("networks=[unet]", "unknown network 'unet'; choose from"),
         ("measure=speed", "choose from all, size"),
         ("rounds=0", "type rounds=3"),
+        ("seconds=0.0", "type seconds=1"),
+        ("output=/proc/x", "/proc/x cannot be made"),
         ("sizes=[[64]]", "expected a list"),
     ],
 )

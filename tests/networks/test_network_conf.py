@@ -67,6 +67,14 @@ def test_demo_size_restores_any_size_and_every_parameter_learns(name: str) -> No
         torch.testing.assert_close(network(lq)[:1], network(lq[:1]), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_does_not_round_the_image(name: str) -> None:
+    network: RestorationNetwork = instantiate(read(name, "demo")).eval()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        restored = network(torch.rand(1, 1, 32, 32))
+    assert restored.dtype == torch.float32
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_paper_size_restores_128_pixels(name: str) -> None:

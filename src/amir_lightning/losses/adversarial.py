@@ -30,20 +30,24 @@ def spectral_loss(restored: Tensor, hq: Tensor) -> Tensor:
     R. Durall et al., "Watch your up-convolution: CNN based generative deep neural networks are
     failing to reproduce spectral distributions", CVPR 2020.
 
-    Deviation: neither paper fixes the normalisation; profiles are relative to the zero frequency
-    and clamped to [1e-5, 1 - 1e-5].
+    Deviation: both profiles are relative to the HQ image's power at frequency zero, and clamped to
+    [1e-5, 1 - 1e-5]. Each relative to its own would put a wall of steep gradients where the mean of
+    a restored image passes zero, as it does in the first steps.
 
     Args:
         restored: Restored images, (B, C, H, W).
         hq: High-quality images, (B, C, H, W).
     """
     with torch.autocast(restored.device.type, enabled=False):  # powers overflow half precision
-        found, wanted = (radial_spectrum(image).clamp(1e-5, 1 - 1e-5) for image in (restored, hq))
+        power = hq.float().sum(dim=(-2, -1)).square().clamp_min(1e-12)[..., None]
+        found, wanted = (
+            (radial_spectrum(image) / power).clamp(1e-5, 1 - 1e-5) for image in (restored, hq)
+        )
         return F.binary_cross_entropy(found, wanted)
 
 
 def radial_spectrum(image: Tensor) -> Tensor:
-    """Power spectrum, averaged over each ring of frequencies, relative to that of frequency zero.
+    """Power spectrum, averaged over each ring of frequencies.
 
     Args:
         image: (B, C, H, W).
@@ -61,4 +65,4 @@ def radial_spectrum(image: Tensor) -> Tensor:
     counts = torch.bincount(inside, minlength=rings + 2)
     sums = power.new_zeros(*image.shape[:2], rings + 2).index_add(-1, inside, power.flatten(2))
     means = sums / counts
-    return means[..., 1 : rings + 1] / means[..., :1].clamp_min(1e-12)
+    return means[..., 1 : rings + 1]

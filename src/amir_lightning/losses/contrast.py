@@ -65,14 +65,16 @@ class MomentumContrast(nn.Module):
             query: Vectors of the slices, (B, D).
             keys: Unit vectors of other crops of the same slices, (B, D).
         """
-        query = F.normalize(query.float(), dim=-1)
-        own = (query * keys).sum(dim=-1, keepdim=True)
-        logits = torch.cat([own, query @ self.queue.clone().T], dim=1) / self.temperature
-        return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+        with torch.autocast(query.device.type, enabled=False):  # cosines over 0.07 need the digits
+            query = F.normalize(query.float(), dim=-1)
+            own = (query * keys).sum(dim=-1, keepdim=True)
+            logits = torch.cat([own, query @ self.queue.clone().T], dim=1) / self.temperature
+            return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Put keys in the place of the oldest ones."""
+        keys = keys[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.position.copy_((self.position + len(keys)) % len(self.queue))

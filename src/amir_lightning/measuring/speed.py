@@ -46,8 +46,9 @@ def measure(
     config: Mapping[str, Any], sizes: Sequence[tuple[int, int]], seconds: float, device: str
 ) -> list[Speed]:
     """Measure a network in this process; see `measure_apart`."""
-    from hydra.utils import instantiate
+    from hydra.utils import get_class, instantiate
 
+    get_class(config["_target_"])  # its libraries, MONAI perhaps, are no memory of the network
     torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # libraries are loaded
     before = _resident_mib("VmRSS")
     network = instantiate(dict(config)).eval().to(device)

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from amir_lightning.data.dataset import Batch
+from amir_lightning.errors import InputError
 from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
 from amir_lightning.modules.restoration import RestorationModule
 from amir_lightning.networks import RestorationNetwork
@@ -30,6 +31,9 @@ class AdversarialModule(RestorationModule):
         optimizer: See `RestorationModule`.
         metrics: See `RestorationModule`.
         seed: See `RestorationModule`.
+
+    Raises:
+        InputError: A number is out of its range.
     """
 
     def __init__(
@@ -44,6 +48,11 @@ class AdversarialModule(RestorationModule):
     ) -> None:
         super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
         self.automatic_optimization = False
+        if loss["critic_width"] < 1:
+            raise InputError(
+                f"loss.critic_width is {loss['critic_width']}, expected at least 1; "
+                "type loss.critic_width=64"
+            )
         self.critic = Discriminator(int(network_config["in_channels"]), loss["critic_width"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -60,7 +69,7 @@ class AdversarialModule(RestorationModule):
 
         verdicts = [self.critic(batch.lq, image) for image in (batch.hq, restored.detach())]
         verdict = critic_loss(*verdicts)
-        self._descend(critic.optimizer, verdict + self._nothing(self.network))
+        self._descend(critic.optimizer, verdict + self.touch(self.network))
 
         terms = self.image_terms(report, batch)
         frozen = {name: one.detach() for name, one in self.critic.named_parameters()}
@@ -68,7 +77,7 @@ class AdversarialModule(RestorationModule):
         weights = (self.loss_config["adversarial_weight"], self.loss_config["spectral_weight"])
         terms["adversarial"] = Term(weights[0], generator_loss(judged))
         terms["spectral"] = Term(weights[1], spectral_loss(restored, batch.hq))
-        self._descend(network, self.log_terms(terms, batch) + self._nothing(self.critic))
+        self._descend(network, self.log_terms(terms, batch) + self.touch(self.critic))
 
         self.log("train/critic", verdict.detach(), prog_bar=True, batch_size=len(batch.lq))
         schedules = self.lr_schedulers()
@@ -81,9 +90,3 @@ class AdversarialModule(RestorationModule):
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-
-    def _nothing(self, network: nn.Module) -> Tensor:
-        """Zero that depends on every parameter: several processes wait for each one's gradient."""
-        if self.trainer.world_size == 1:
-            return torch.zeros((), device=self.device)
-        return 0.0 * torch.stack([one.sum() for one in network.parameters()]).sum()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -51,14 +50,18 @@ class ContrastiveModule(RestorationModule):
                 f"loss.objective=contrastive compares vectors, which {type(network).__name__} does "
                 "not make; type loss=l1_balance, or network=airnet or amir_contrastive"
             )
-        for name, low, high in (
-            ("momentum", 0, 1),
-            ("warmup_fraction", 0, 1),
-            ("temperature", 1e-6, float("inf")),
-            ("queue_size", 1, float("inf")),
+        for name, fits, expected in (
+            ("momentum", 0 <= loss["momentum"] <= 1, "from 0 to 1; type loss.momentum=0.999"),
+            (
+                "warmup_fraction",
+                0 <= loss["warmup_fraction"] <= 1,
+                "from 0 to 1; type loss.warmup_fraction=0.1",
+            ),
+            ("temperature", loss["temperature"] > 0, "above 0; type loss.temperature=0.07"),
+            ("queue_size", loss["queue_size"] >= 1, "at least 1; type loss.queue_size=2048"),
         ):
-            if not low <= loss[name] <= high:
-                raise InputError(f"loss.{name} is {loss[name]}, expected from {low} to {high}")
+            if not fits:
+                raise InputError(f"loss.{name} is {loss[name]}, expected a number {expected}")
         self.contrast = MomentumContrast(
             self.encoder,
             int(network_config["in_channels"]),
@@ -89,8 +92,6 @@ class ContrastiveModule(RestorationModule):
         terms: dict[str, Term] = {}
         if self.warming_up:
             query = self.encoder(batch.lq).query
-            if self.trainer.world_size > 1:  # processes wait for a gradient of every parameter
-                query = query + 0.0 * torch.stack([one.sum() for one in self._idle()]).sum()
         else:
             report = self.network.report(batch.lq)
             terms, query = self.image_terms(report, batch), report.query

@@ -58,6 +58,12 @@ class RestorationModule(pl.LightningModule):
             raise InputError(
                 f"loss.distance is '{loss['distance']}'; choose from {', '.join(DISTANCES)}"
             )
+        theta = optimizer["adjustable_clip"]
+        if theta is not None and not (isinstance(theta, int | float) and theta > 0):
+            raise InputError(
+                f"optimizer.adjustable_clip is {theta!r}, expected a number above 0, or null for "
+                "no clipping; type for instance optimizer.adjustable_clip=0.001"
+            )
         self.loss_config = loss
         self.optimizer_config = optimizer
         self.score = METRICS[metrics]
@@ -76,7 +82,7 @@ class RestorationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One batch of mixed tasks under the objective."""
-        return self.log_terms(self.objective(batch), batch)
+        return self.log_terms(self.objective(batch), batch) + self.touch(self.network)
 
     def objective(self, batch: Batch) -> dict[str, Term]:
         """The terms of a batch, Eq. (5)."""
@@ -106,6 +112,16 @@ class RestorationModule(pl.LightningModule):
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
         return loss
+
+    def touch(self, network: nn.Module) -> Tensor:
+        """Zero that depends on every parameter, for several processes.
+
+        They wait for the gradient of each parameter, and a search for those without would cost
+        time in every step.
+        """
+        if self.trainer.world_size == 1:
+            return torch.zeros((), device=self.device)
+        return 0.0 * torch.stack([one.sum() for one in network.parameters()]).sum()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from amir_lightning.networks.arguments import one_of, whole
 from amir_lightning.networks.layers.deformable import ModulatedDeformConv
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration import Report, RestorationNetwork
 
 _SLOPE = 0.1
@@ -159,7 +160,7 @@ class GuidedRestorer(nn.Module):
             GuidedGroup(width, num_blocks, checkpoint_blocks) for _ in range(num_groups)
         )
         self.merge = _convolution(width, width)
-        self.head = _convolution(width, in_channels)
+        self.head = ImageConv2d(width, in_channels, 3, padding=1)
 
     def forward(self, lq: Tensor, guide: Tensor) -> Tensor:
         """Restore (B, C, H, W) by the guide (B, width, H, W)."""

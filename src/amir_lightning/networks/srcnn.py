@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from amir_lightning.networks.arguments import odd_numbers, whole, whole_numbers
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration import RestorationNetwork
 
 
@@ -41,7 +42,7 @@ class SRCNN(RestorationNetwork):
         extracted, mapped = whole_numbers("widths", widths, 2)
         self.extract = nn.Conv2d(in_channels, extracted, first, padding=first // 2)
         self.map = nn.Conv2d(extracted, mapped, second, padding=second // 2)
-        self.reconstruct = nn.Conv2d(mapped, in_channels, third, padding=third // 2)
+        self.reconstruct = ImageConv2d(mapped, in_channels, third, padding=third // 2)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W)."""

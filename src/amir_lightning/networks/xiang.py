@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.networks.arguments import odd_numbers, whole
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration import Report, RestorationNetwork
 
 
@@ -39,12 +40,13 @@ class AutoContextCNN(RestorationNetwork):
         odd_numbers("kernel_size", [kernel_size], 1)
 
         def stage(inputs: int) -> nn.Sequential:
-            channels = [inputs, width, width, width, in_channels]
+            channels = [inputs, width, width, width]
             layers: list[nn.Module] = []
             for before, after in pairwise(channels):
                 conv = nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2)
                 layers += [conv, nn.ReLU()]
-            return nn.Sequential(*layers[:-1])
+            last = ImageConv2d(width, in_channels, kernel_size, padding=kernel_size // 2)
+            return nn.Sequential(*layers, last)
 
         self.stages = nn.ModuleList(
             stage(2 * in_channels if number else in_channels) for number in range(stages)

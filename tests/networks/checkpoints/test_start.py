@@ -136,7 +136,10 @@ def test_bias_free_weights_need_the_bias_free_network(tmp_path: Path) -> None:
     torch.save(public(source, RESTORMER), tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"type network\.layer_norm=bias_free"):
         start_from(Restormer(**TINY_RESTORMER), tmp_path / "w.pth")
+    torch.save(public(Restormer(**TINY_RESTORMER), RESTORMER), tmp_path / "with.pth")
     network = Restormer(layer_norm="bias_free", **TINY_RESTORMER).eval()
+    with pytest.raises(InputError, match=r"type network\.layer_norm=with_bias"):
+        start_from(network, tmp_path / "with.pth")
     start_from(network, tmp_path / "w.pth")
     lq = torch.rand(1, 1, 16, 16)
     assert torch.equal(network(lq), source(lq))
@@ -149,6 +152,35 @@ def test_amir_starts_from_a_checkpoint_of_its_release(tmp_path: Path) -> None:
     assert not start_from(network, tmp_path / "amir.pth").missing
     lq = torch.rand(1, 1, 16, 16)
     assert torch.equal(network(lq), source(lq))
+
+
+def test_a_variant_of_amir_takes_of_the_release_what_it_has(tmp_path: Path) -> None:
+    sizes = {"width": 8, "depths": [1, 1, 1, 1], "refinement_depth": 1}
+    torch.save(randomised(AMIR(**sizes)).to_official(), tmp_path / "amir.pth")
+    started = start_from(AMIR(spatial_mode="none", **sizes), tmp_path / "amir.pth")
+    assert not started.missing
+    assert started.left_out
+    assert all(name.startswith("spatial_routing_encoder_level") for name in started.left_out)
+    said = "\n".join(started.lines(Path("amir.pth")))
+    assert "spatial_routing_encoder_level1.* (" in said
+
+
+def test_our_own_colour_weights_of_swinir_are_taken_as_they_are(tmp_path: Path) -> None:
+    source = randomised(SwinIR(in_channels=3, **TINY_SWINIR))
+    torch.save(source.state_dict(), tmp_path / "own.pth")
+    network = SwinIR(in_channels=3, **TINY_SWINIR).eval()
+    assert not start_from(network, tmp_path / "own.pth").adapted
+    lq = torch.rand(1, 3, 16, 16)
+    assert torch.equal(network(lq), source(lq))
+
+
+def test_what_only_trained_the_network_is_listed(tmp_path: Path) -> None:
+    state = {f"network.{k}": v for k, v in Restormer(**TINY_RESTORMER).state_dict().items()}
+    extra = {f"critic.layers.{i}.weight": torch.zeros(1) for i in range(9)}
+    torch.save({"state_dict": state | extra}, tmp_path / "run.ckpt")
+    started = start_from(Restormer(**TINY_RESTORMER), tmp_path / "run.ckpt")
+    assert not started.missing
+    assert "critic.* (9 entries)" in "\n".join(started.lines(Path("run.ckpt")))
 
 
 def test_missing_and_damaged_files_are_one_sentence(tmp_path: Path) -> None:

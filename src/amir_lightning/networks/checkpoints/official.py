@@ -26,7 +26,7 @@ SWITCHES: dict[str, object] = {
 }
 """Behaviour of the release, which its checkpoints do not record."""
 
-_WRAPPERS = ("state_dict", "params", "model", "model_state_dict")
+_WRAPPERS = ("state_dict", "params", "params_ema", "model", "model_state_dict")
 
 # Ours to official, applied one after the other; * stands for the index of an expert.
 _RENAMES: list[Rule] = [
@@ -167,16 +167,29 @@ def import_state(
                 f"the checkpoint has {name}, which the released AMIR does not have; "
                 "give a checkpoint of the released AMIR"
             )
-    gathered: dict[str, list[Tensor]] = {}
-    stacked = set()
-    for name, (ours, expert) in _sources(template).items():
-        gathered.setdefault(ours, []).append(official[name])
-        if expert is not None:
-            stacked.add(ours)
-    return {
-        ours: torch.stack(tensors) if ours in stacked else tensors[0]
-        for ours, tensors in gathered.items()
+    return translate(official, template)
+
+
+def translate(official: Mapping[str, Tensor], template: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put what a network has under our names; what it does not have stays under its own.
+
+    Args:
+        official: Parameters by official name; the constant noise buffers are dropped.
+        template: State of the network.
+    """
+    gathered: dict[str, list[str]] = {}
+    for name, (ours, _) in _sources(template).items():
+        gathered.setdefault(ours, []).append(name)
+    found = {
+        ours: torch.stack([official[name] for name in parts])
+        if template[ours].ndim > official[parts[0]].ndim
+        else official[parts[0]]
+        for ours, parts in gathered.items()
+        if all(name in official for name in parts)
     }
+    used = {name for ours in found for name in gathered[ours]}
+    rest = {name: value for name, value in official.items() if name not in used}
+    return found | {k: v for k, v in rest.items() if not k.endswith((".moe.mean", ".moe.std"))}
 
 
 def _sources(state: Mapping[str, Tensor]) -> dict[str, tuple[str, int | None]]:

@@ -4,6 +4,7 @@ What had to be adapted and what did not fit is told; another shape is refused.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -41,17 +42,26 @@ class Started(NamedTuple):
         for what, listed in (
             ("adapted", self.adapted),
             ("not in the file, as drawn", self.missing),
-            ("in the file, but not in the network", self.left_out),
+            ("in the file, but not in the network", _shortened(self.left_out)),
         ):
             said += [f"  {what}: {', '.join(listed)}"] if listed else []
         return said
+
+
+def _shortened(entries: list[str]) -> list[str]:
+    """Whole parts, such as the critic of a training, by their first name and number."""
+    counts = Counter(name.split(".")[0] for name in entries)
+    parts = [f"{part}.* ({count} entries)" for part, count in counts.items() if count > 8]
+    return [name for name in entries if counts[name.split(".")[0]] <= 8] + parts
 
 
 def start_from(network: nn.Module, path: Path) -> Started:
     """Load what a file holds for a network, under our names or the public ones.
 
     Colour weights (three image channels) start a grey network: a grey image in all three channels
-    sums the first layer over them, and the last one is averaged.
+    sums the first layer over them, and the last one is averaged. Public colour weights of SwinIR
+    take a mean off the image, which goes into the first bias; at the border that is not the same,
+    because images are padded with zeros.
 
     Args:
         network: The network; changed in place.
@@ -64,18 +74,19 @@ def start_from(network: nn.Module, path: Path) -> Started:
     own = dict(network.state_dict())
     kind = type(network).__name__
     if kind == "AMIR" and any(name.startswith("dict_generator.") for name in state):
-        state = official.import_state(state, own)
+        state = official.translate(state, own)
     theirs = names.renamed(own, _PUBLIC.get(kind, []))
-    if sum(name in state for name in theirs.values()) < sum(name in state for name in own):
+    public = sum(name in state for name in theirs.values()) > sum(name in state for name in own)
+    if not public:
         theirs = {name: name for name in own}
     if not any(name in state for name in theirs.values()):
         raise InputError(
             f"{path} has none of the parameters of {kind}, but for instance "
-            f"{', '.join(list(state)[:2])}; give weights of a {kind}"
+            f"{', '.join(list(state)[:2])}; give weights of {kind}"
         )
     _refuse_other_norm(theirs, state, path)
     found = {ours: state[name] for ours, name in theirs.items() if name in state}
-    adapted = _to_image_channels(found, own, kind)
+    adapted = _to_image_channels(found, own, public and kind == "SwinIR")
     for name, value in found.items():
         if value.shape != own[name].shape:
             raise InputError(
@@ -107,34 +118,33 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path} cannot be read ({error}); give another file") from error
-    state = official.read(path)
-    ours = {name.removeprefix("network."): state[name] for name in state if _is_ours(name)}
-    return ours or state
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a name is that of a network in a checkpoint of `train`."""
-    return name.startswith("network.")
+    # A checkpoint of `train` has the network under this prefix, and beside it what trained it.
+    return {name.removeprefix("network."): value for name, value in official.read(path).items()}
 
 
 def _refuse_other_norm(theirs: Mapping[str, str], state: Mapping[str, Tensor], path: Path) -> None:
     """A normalisation without bias is another function, not a bias of zero."""
     for ours, name in theirs.items():
-        weight = name.removesuffix(".bias") + ".weight"
-        if re.search(r"\.norm[12]\.bias$", ours) and name not in state and weight in state:
+        if not re.search(r"\.norm[12]\.weight$", ours) or name not in state:
+            continue
+        bias = name.removesuffix("weight") + "bias"
+        if (bias in state) != (ours.removesuffix("weight") + "bias" in theirs):
+            has, kind = ("has", "with_bias") if bias in state else ("has no", "bias_free")
             raise InputError(
-                f"{path} has no {name}: its normalisation is the BiasFree one; type "
-                "network.layer_norm=bias_free"
+                f"{path} {has} {bias}: its normalisation is another one; type "
+                f"network.layer_norm={kind}"
             )
 
 
-def _to_image_channels(found: dict[str, Tensor], own: Mapping[str, Tensor], kind: str) -> list[str]:
+def _to_image_channels(
+    found: dict[str, Tensor], own: Mapping[str, Tensor], takes_mean_off: bool
+) -> list[str]:
     """Bring first and last layer from three image channels to one."""
     adapted = []
     for name in list(found):
         there, here = tuple(found[name].shape), tuple(own[name].shape)
         first, last = name.startswith("stem."), name.startswith("head.")
-        if first and len(there) == 4 and there[1] == 3 and kind == "SwinIR":
+        if first and len(there) == 4 and there[1] == 3 and takes_mean_off:
             mean = found[name].new_tensor(_SWINIR_MEAN)
             offset = torch.einsum("oiyx,i->o", found[name], mean)
             found["stem.bias"] = found["stem.bias"] - offset
