@@ -126,7 +126,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         _refuse_for_two_optimisers(plain(cfg))
     elif cfg.optimizer.adjustable_clip is not None and cfg.trainer.gradient_clip_val:
         raise InputError(
-            "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type only one of them"
+            "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type one of them"
         )
     if cfg.compile:
         module.network.compile()
