@@ -201,7 +201,7 @@ def test_half_precision_around_it_does_not_overflow() -> None:
     [
         ({"tile": 26}, "tile is 26, expected a multiple of 4; type tile=28"),
         ({"tile": 16}, "tile is 16, expected a whole number of at least 20"),
-        ({"heads": 3}, "heads is 3, which does not divide width=8; type one of 1, 2, 4, 8"),
+        ({"heads": 3}, "3 heads do not divide the 8 channels .* type one of 1, 2, 4, 8 as heads"),
         ({"dropout": 1.0}, r"dropout is 1.0, expected a number below 1; type .* dropout=0.1"),
         ({"mlp_ratio": 0.5}, "mlp_ratio is 0.5, expected a number of at least 1"),
         ({"tiles_at_once": 0}, "tiles_at_once is 0"),

@@ -183,7 +183,7 @@ def test_expert_without_weight_still_has_a_gradient_that_processes_can_average()
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"heads": 3}, "heads is 3, which does not divide width=8; type one of 1, 2, 4, 8"),
+        ({"heads": 3}, "3 heads do not divide the 8 channels .* type one of 1, 2, 4, 8 as heads"),
         ({"num_experts": 0}, "num_experts is 0, expected a whole number of at least 1"),
         ({"num_blocks": True}, "num_blocks is True, expected a whole number"),
         ({"mlp_ratio": 0}, "mlp_ratio is 0, expected a number of at least 1"),

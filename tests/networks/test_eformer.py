@@ -157,7 +157,7 @@ def test_gradient_reaches_every_parameter() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"heads": 3}, "heads is 3, which does not divide width=8; type one of 1, 2, 4, 8"),
+        ({"heads": 3}, "3 heads do not divide the 8 channels .* type one of 1, 2, 4, 8 as heads"),
         ({"edge_channels": 6}, "edge_channels is 6, .* type edge_channels=8"),
         ({"levels": 0}, "levels is 0, expected a whole number of at least 1"),
         ({"window_size": 2.5}, "window_size is 2.5, expected a whole number"),

@@ -132,7 +132,12 @@ def test_gradient_reaches_every_parameter() -> None:
         ({"prompt_channels": [8, 16]}, r"prompt_channels is \[8, 16\], expected 3 whole numbers"),
         (
             {"prompt_channels": [8, 17, 40]},
-            "prompt_heads is 4, .* the 49 channels .* level 3; type 20 for 17 in prompt_channels",
+            "4 prompt_heads do not divide the 49 channels .* type one of 1 as prompt_heads",
+        ),
+        # Features and prompts have 24, 52 and 104 channels.
+        (
+            {"prompt_channels": [8, 20, 40], "prompt_heads": 8},
+            "8 prompt_heads do not divide the 52 channels .* one of 1, 2, 4 as prompt_heads",
         ),
         ({"prompt_size": 50}, "prompt_size is 50, expected a multiple of 8; type prompt_size=56"),
         ({"num_prompts": 0}, "num_prompts is 0, expected a whole number of at least 1"),

@@ -1,6 +1,7 @@
 """Checks of constructor arguments, so that a wrong option is one sentence and not a shape error."""
 
 from collections.abc import Sequence
+from math import gcd
 
 from amir_lightning.errors import InputError
 
@@ -74,6 +75,22 @@ def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...
             f"{name}={str(odd).replace(' ', '') if length > 1 else odd[0]}"
         )
     return numbers
+
+
+def divides(name: str, value: int, *channels: int, of: str) -> None:
+    """Refuse a number, such as one of attention heads, that does not divide all the channels.
+
+    Raises:
+        InputError: A number of channels is no multiple of the value.
+    """
+    for number in channels:
+        if number % value:
+            common = gcd(*channels)
+            fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+            raise InputError(
+                f"{value} {name} do not divide the {number} channels of {of}; "
+                f"type one of {fitting} as {name}"
+            )
 
 
 def _is_whole(value: object, minimum: int) -> bool:

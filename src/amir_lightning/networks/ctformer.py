@@ -20,7 +20,8 @@ from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole
+from amir_lightning.networks.arguments import at_least, divides, whole
+from amir_lightning.networks.layers.initial import small_normal
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration import RestorationNetwork
 
@@ -75,12 +76,7 @@ class CTformer(RestorationNetwork):
             raise InputError(
                 f"dropout is {dropout}, expected a number below 1; type for example dropout=0.1"
             )
-        if width % heads:
-            fitting = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
-            raise InputError(
-                f"heads is {heads}, which does not divide width={width}; "
-                f"type one of {fitting} as heads"
-            )
+        divides("heads", heads, width, of="a token")
         self.tile = tile
         self.tiles_at_once = tiles_at_once
         self.pixels = Neighbourhoods(tile, 7, stride=2)
@@ -99,12 +95,7 @@ class CTformer(RestorationNetwork):
         self.decode_dense = nn.Linear(width, 9 * width)
         self.decode_dilated = Performer(width, 9 * width, dropout)
         self.decode_pixels = Performer(width, 49 * in_channels, dropout)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                # The release truncates at 100 deviations, where there is nothing to cut.
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        small_normal(self)
 
     @property
     def size_multiple(self) -> int:  # type: ignore[override]

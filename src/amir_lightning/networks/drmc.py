@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole
+from amir_lightning.networks.arguments import at_least, divides, whole
 from amir_lightning.networks.layers.blocks import LayerNorm
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration import RestorationNetwork
@@ -54,12 +53,7 @@ class DRMC(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width, num_blocks=num_blocks, heads=heads)
         whole(1, num_experts=num_experts, state_size=state_size)
         at_least(1, mlp_ratio=mlp_ratio)
-        if width % heads:
-            fitting = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
-            raise InputError(
-                f"heads is {heads}, which does not divide width={width}; "
-                f"type one of {fitting} as heads"
-            )
+        divides("heads", heads, width, of="the features")
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1)
         self.state = nn.Parameter(torch.ones(state_size))
         self.blocks = nn.ModuleList(

@@ -13,11 +13,13 @@ features are. Its perceptual loss is left out; it needs downloaded weights.
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets.swin_unetr import WindowAttention, window_partition, window_reverse
+from monai.networks.nets.swin_unetr import window_partition, window_reverse
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole
+from amir_lightning.networks.arguments import at_least, divides, whole
+from amir_lightning.networks.layers.initial import small_normal
+from amir_lightning.networks.layers.windows import window_attention
 from amir_lightning.networks.restoration import RestorationNetwork
 
 
@@ -56,12 +58,7 @@ class Eformer(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width, levels=levels, depth=depth, heads=heads)
         whole(1, window_size=window_size)
         at_least(1, mlp_ratio=mlp_ratio)
-        if width % heads:
-            fitting = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
-            raise InputError(
-                f"heads is {heads}, which does not divide width={width}; "
-                f"type one of {fitting} as heads"
-            )
+        divides("heads", heads, width, of="the first level")
         self.size_multiple = window_size * 2**levels
         widths = [width * 2**level for level in range(levels)]
 
@@ -97,11 +94,7 @@ class Eformer(RestorationNetwork):
         )
         self.decoders = nn.ModuleList(stage(level) for level in reversed(range(levels)))
         self.head = nn.Conv2d(width, in_channels, 3, padding=1)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                # Uformer truncates at 100 deviations, where there is nothing to cut.
-                nn.init.normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        small_normal(self)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of `size_multiple`."""
@@ -176,10 +169,7 @@ class LeWinBlock(nn.Module):
         super().__init__()
         self.window = (window_size, window_size)
         self.norm1 = nn.LayerNorm(channels)
-        self.attention = WindowAttention(channels, heads, self.window, qkv_bias=True)
-        # The index follows from the window size; checkpoints need not hold it.
-        index = self.attention.get_buffer("relative_position_index")
-        self.attention.register_buffer("relative_position_index", index, persistent=False)
+        self.attention = window_attention(channels, heads, self.window, qkv_bias=True)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = LocallyEnhancedFeedForward(channels, int(channels * mlp_ratio))
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole, whole_numbers
+from amir_lightning.networks.arguments import at_least, divides, whole, whole_numbers
 from amir_lightning.networks.layers.blocks import Downsample, TransformerBlock, Upsample
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration import RestorationNetwork
@@ -74,6 +74,8 @@ class PromptIR(RestorationNetwork):
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         prompt_channels = whole_numbers("prompt_channels", prompt_channels, 3)
+        prompted = [width * 2**level + prompt_channels[level - 1] for level in (1, 2, 3)]
+        divides("prompt_heads", prompt_heads, *prompted, of="features and prompt")
 
         def stage(channels: int, level: int, depth: int) -> nn.Sequential:
             return nn.Sequential(
@@ -98,23 +100,17 @@ class PromptIR(RestorationNetwork):
         self.decoders = nn.ModuleList()
         channels = width * 8
         for level in (2, 1, 0):
-            prompted = channels + prompt_channels[level]
-            if prompted % prompt_heads:
-                fitting = prompt_channels[level] + -prompted % prompt_heads
-                raise InputError(
-                    f"prompt_heads is {prompt_heads}, which does not divide the {prompted} "
-                    f"channels of features and prompt at level {level + 2}; "
-                    f"type {fitting} for {prompt_channels[level]} in prompt_channels"
-                )
             # As released, the bottleneck is narrowed twice as much as the levels above it.
             narrowed = width * 4 if level == 2 else channels
-            block = TransformerBlock(prompted, prompt_heads, ffn_expansion_factor)
+            block = TransformerBlock(prompted[level], prompt_heads, ffn_expansion_factor)
             self.prompts.append(
                 PromptGenerator(
                     channels, num_prompts, prompt_channels[level], prompt_size // 2 ** (level + 1)
                 )
             )
-            self.mixers.append(nn.Sequential(block, nn.Conv2d(prompted, narrowed, 1, bias=False)))
+            self.mixers.append(
+                nn.Sequential(block, nn.Conv2d(prompted[level], narrowed, 1, bias=False))
+            )
             self.ups.append(Upsample(narrowed))
             with_skip = narrowed // 2 + width * 2**level
             # The first level keeps the channels of skip and upsampled features.

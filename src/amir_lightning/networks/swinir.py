@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from amir_lightning.networks.arguments import whole
+from amir_lightning.networks.layers.initial import small_normal
 from amir_lightning.networks.layers.windows import SwinStage, drop_path_rates
 from amir_lightning.networks.restoration import RestorationNetwork
 
@@ -61,12 +62,7 @@ class SwinIR(RestorationNetwork):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
         self.head = nn.Conv2d(width, in_channels, 3, padding=1)
         self.size_multiple = window_size
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                # The released code truncates at 100 deviations, where there is nothing to cut.
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        small_normal(self)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of the window size."""

@@ -21,7 +21,7 @@ from monai.networks.nets.swin_unetr import (
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, whole
+from amir_lightning.networks.arguments import at_least, divides, whole
 
 
 class SwinBlock(nn.Module):
@@ -55,19 +55,11 @@ class SwinBlock(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        if channels % heads:
-            fitting = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
-            raise InputError(
-                f"{heads} heads do not divide the {channels} channels of a Swin block; "
-                f"type one of {fitting} as number of heads"
-            )
+        divides("heads", heads, channels, of="a Swin block")
         self.window = (window_size, window_size)
         self.shift = window_size // 2 if shifted else 0
         self.norm1 = nn.LayerNorm(channels)
-        self.attention = WindowAttention(channels, heads, self.window, qkv_bias)
-        # The index follows from the window size; checkpoints need not hold it.
-        index = self.attention.get_buffer("relative_position_index")
-        self.attention.register_buffer("relative_position_index", index, persistent=False)
+        self.attention = window_attention(channels, heads, self.window, qkv_bias)
         self.norm2 = nn.LayerNorm(channels)
         self.feed_forward = MLPBlock(channels, int(channels * mlp_ratio), dropout_mode="swin")
         self.drop_path = DropPath(drop_path)
@@ -153,6 +145,17 @@ class SwinStage(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, mask)
         return tokens
+
+
+def window_attention(
+    channels: int, heads: int, window: tuple[int, int], qkv_bias: bool
+) -> WindowAttention:
+    """Make MONAI's attention between the tokens of a window."""
+    attention = WindowAttention(channels, heads, window, qkv_bias)
+    # The index follows from the window size; checkpoints need not hold it.
+    index = attention.get_buffer("relative_position_index")
+    attention.register_buffer("relative_position_index", index, persistent=False)
+    return attention
 
 
 def window_grid(tokens: Tensor, window_size: int) -> tuple[int, int]:
