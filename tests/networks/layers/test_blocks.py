@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.layers import onednn
 from amir_lightning.networks.layers.blocks import (
     BiasFreeLayerNorm,
     Downsample,
@@ -11,6 +12,7 @@ from amir_lightning.networks.layers.blocks import (
     TransformerBlock,
     TransposedAttention,
     Upsample,
+    gated_gelu,
 )
 
 
@@ -93,3 +95,65 @@ def test_scales_halve_and_double() -> None:
     features = torch.randn(1, 8, 4, 6)
     assert Downsample(8)(features).shape == (1, 16, 2, 3)
     assert Upsample(8)(features).shape == (1, 4, 8, 12)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_attention_has_the_gradients_of_the_formula_that_is_not_folded(heads: int) -> None:
+    torch.manual_seed(0)
+    attention = TransposedAttention(6, heads).double()
+    features = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=True)
+
+    def plain() -> torch.Tensor:
+        qkv = attention.depthwise(attention.project_in(features)).flatten(2)
+        query, key, value = (part.unflatten(1, (heads, -1)) for part in qkv.chunk(3, dim=1))
+        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+        weights = (torch.einsum("bhcp,bhdp->bhcd", query, key) * attention.temperature).softmax(-1)
+        mixed = torch.einsum("bhcd,bhdp->bhcp", weights, value)
+        return attention.project_out(mixed.reshape(features.shape))
+
+    inputs = [features, *attention.parameters()]
+    cotangent = torch.randn(features.shape, dtype=torch.float64)
+    expected = torch.autograd.grad(plain(), inputs, cotangent)
+    found = torch.autograd.grad(attention(features), inputs, cotangent)
+    torch.testing.assert_close(found, expected)
+
+
+def test_attention_to_a_black_image_has_finite_gradients() -> None:
+    attention = TransposedAttention(4, 2)
+    features = torch.zeros(1, 4, 5, 5, requires_grad=True)
+    attention(features).sum().backward()
+    assert torch.isfinite(features.grad).all()
+    assert torch.isfinite(attention.project_in.weight.grad).all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gated_gelu_has_the_gradient_of_its_formula(layout: torch.memory_format) -> None:
+    hidden = torch.randn(2, 6, 3, 4, dtype=torch.float64).contiguous(memory_format=layout)
+    hidden.requires_grad_()
+    gate, value = hidden.detach().chunk(2, dim=1)
+    torch.testing.assert_close(gated_gelu(hidden).detach(), F.gelu(gate) * value)
+    assert torch.autograd.gradcheck(gated_gelu, (hidden,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_convolutions_compute_the_plain_formula(
+    dtype: torch.dtype, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    block = TransformerBlock(10, 2, 2.66).to(dtype)
+    features = torch.randn(2, 10, 9, 7).to(dtype).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        assert onednn.fuses(features)
+        fused = block(features)
+        monkeypatch.setattr(onednn, "enabled", False)
+        assert not onednn.fuses(features)
+        plain = block(features)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(fused, plain, atol=tolerance, rtol=tolerance)
+
+
+def test_fused_convolutions_are_for_inference_alone() -> None:
+    assert not onednn.fuses(torch.rand(1, 2, 3, 3))
+    with torch.no_grad():
+        assert not onednn.fuses(torch.rand(1, 2, 3, 3, dtype=torch.float64))
