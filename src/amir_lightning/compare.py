@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("amir_lightning.compare")  # not __main__, which is quiet
 
 
 @command("compare")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("amir_lightning.evaluate")  # not __main__, which is quiet
 
 
 @command("evaluate")

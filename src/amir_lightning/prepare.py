@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from amir_lightning.preparation import Options
     from amir_lightning.tasks import Task
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("amir_lightning.prepare")  # not __main__, which is quiet
 
 
 @command("prepare")

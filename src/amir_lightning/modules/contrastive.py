@@ -112,6 +112,6 @@ class ContrastiveModule(RestorationModule):
     def _of_all_processes(self, keys: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
             return keys
-        gathered = self.all_gather(keys)
-        assert isinstance(gathered, Tensor)
-        return gathered.flatten(0, 1)
+        gathered = [torch.empty_like(keys) for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather(gathered, keys)
+        return torch.cat(gathered)
