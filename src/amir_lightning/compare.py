@@ -83,7 +83,8 @@ def main(cfg: DictConfig) -> None:
     where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {os.cpu_count()} cores"
     about = (
         f"Networks of scale {cfg.at_scale}; multiply-adds of one slice of 128x128 as run here: "
-        "AMIR evaluates all its experts, AirNet the part of its encoder that restoring needs."
+        "AMIR evaluates all its experts, AirNet the part of its encoder that restoring needs, and "
+        "channel attention is multiplied with its projection before it meets the pixels."
     )
     if cfg.measure == "all":
         about += (

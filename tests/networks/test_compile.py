@@ -26,5 +26,6 @@ def test_forward_and_route_run_the_compiled_graph() -> None:
         with torch.no_grad():
             restored = network.report(lq).image if isinstance(network, AMIR) else network(lq)
         assert graphs
-        assert torch.equal(restored, expected)
+        # Eager inference on a CPU fuses convolutions, which sum in another order.
+        torch.testing.assert_close(restored, expected, atol=1e-5, rtol=1e-5)
         assert list(network.state_dict()) == names
