@@ -89,7 +89,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.measure == "all":
         about += (
             f" Seconds and peak memory of restoring one slice: {where}, torch {torch.__version__}, "
-            f"float32, medians of {cfg.rounds} rounds in which the networks took turns."
+            f"float32, medians; the networks took turns, rounds={cfg.rounds}."
         )
     (folder / "methods.csv").write_text(text.getvalue())
     (folder / "methods.md").write_text(f"{_markdown(list(rows.values()))}\n{about}\n")
