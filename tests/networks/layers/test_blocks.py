@@ -157,3 +157,15 @@ def test_fused_convolutions_are_for_inference_alone() -> None:
     assert not onednn.fuses(torch.rand(1, 2, 3, 3))
     with torch.no_grad():
         assert not onednn.fuses(torch.rand(1, 2, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_inference_runs_under_autocast_of_either_half(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    block = TransformerBlock(10, 2, 2.66)
+    features = torch.randn(1, 10, 9, 7)
+    with torch.no_grad():
+        expected = block(features)
+        with torch.autocast("cpu", dtype=dtype):
+            found = block(features)
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)

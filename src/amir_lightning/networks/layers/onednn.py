@@ -27,6 +27,10 @@ def fuses(features: Tensor) -> bool:
         and type(features) is Tensor  # a fake tensor is counted, not computed
         and features.device.type == "cpu"
         and features.dtype in (torch.float32, torch.bfloat16)
+        # Plain convolutions of float16 run on any CPU, fused ones on few.
+        and not (
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+        )
         and not torch.compiler.is_compiling()
     )
 
