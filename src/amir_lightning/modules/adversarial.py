@@ -1,8 +1,5 @@
 """Training against a critic: AR-GAN."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -13,7 +10,6 @@ from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
 from amir_lightning.modules.restoration import RestorationModule
-from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.argan import Discriminator
 
 
@@ -23,37 +19,23 @@ class AdversarialModule(RestorationModule):
     Each step trains the critic first, then the network against the new critic, with an optimiser
     each; both follow the shared recipe. The critic is part of checkpoints, not of exported weights.
 
-    Args:
-        network: Any restoration network; `ARGAN` is meant.
-        network_config: See `RestorationModule`.
-        tasks: See `RestorationModule`.
-        loss: Also ``adversarial_weight``, ``spectral_weight`` and ``critic_width``.
-        optimizer: See `RestorationModule`.
-        metrics: See `RestorationModule`.
-        seed: See `RestorationModule`.
-
-    Raises:
-        InputError: A number is out of its range.
+    Beside `RestorationModule`'s, `loss` has ``adversarial_weight``, ``spectral_weight`` and
+    ``critic_width``.
     """
 
-    def __init__(
-        self,
-        network: RestorationNetwork,
-        network_config: Mapping[str, Any],
-        tasks: Mapping[str, Mapping[str, Any]],
-        loss: Mapping[str, Any],
-        optimizer: Mapping[str, Any],
-        metrics: str = "paper",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
+    def add_partners(self, in_channels: int) -> None:
+        """Build the critic.
+
+        Raises:
+            InputError: A number is out of its range.
+        """
         self.automatic_optimization = False
-        if loss["critic_width"] < 1:
+        width = self.loss_config["critic_width"]
+        if width < 1:
             raise InputError(
-                f"loss.critic_width is {loss['critic_width']}, expected at least 1; "
-                "type loss.critic_width=64"
+                f"loss.critic_width is {width}, expected at least 1; type loss.critic_width=64"
             )
-        self.critic = Discriminator(int(network_config["in_channels"]), loss["critic_width"])
+        self.critic = Discriminator(in_channels, width)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Two of the shared recipe: the network's and the critic's."""

@@ -1,8 +1,5 @@
 """Training with momentum contrast: AirNet, and AMIR without its dictionary (Table 4)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -11,7 +8,6 @@ from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import MomentumContrast, Term
 from amir_lightning.modules.restoration import RestorationModule
-from amir_lightning.networks import RestorationNetwork
 
 
 class ContrastiveModule(RestorationModule):
@@ -21,35 +17,22 @@ class ContrastiveModule(RestorationModule):
     processes enter one queue. During the first ``warmup_fraction`` of the steps the encoder is
     trained alone; the learning rate follows one cosine over both stages.
 
-    Args:
-        network: Has a ``query_encoder`` and reports its ``query``.
-        network_config: See `RestorationModule`.
-        tasks: See `RestorationModule`.
-        loss: Also ``contrast_weight``, ``temperature``, ``momentum``, ``queue_size`` and
-            ``warmup_fraction``.
-        optimizer: See `RestorationModule`.
-        metrics: See `RestorationModule`.
-        seed: See `RestorationModule`.
-
-    Raises:
-        InputError: The network has no such encoder, or a number is out of its range.
+    Beside `RestorationModule`'s, `loss` has ``contrast_weight``, ``temperature``, ``momentum``,
+    ``queue_size`` and ``warmup_fraction``.
     """
 
-    def __init__(
-        self,
-        network: RestorationNetwork,
-        network_config: Mapping[str, Any],
-        tasks: Mapping[str, Mapping[str, Any]],
-        loss: Mapping[str, Any],
-        optimizer: Mapping[str, Any],
-        metrics: str = "paper",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(network, network_config, tasks, loss, optimizer, metrics, seed)
-        if network.query_encoder is None:
+    def add_partners(self, in_channels: int) -> None:
+        """Build key encoder and queue.
+
+        Raises:
+            InputError: The network has no encoder to contrast, or a number is out of its range.
+        """
+        loss = self.loss_config
+        if self.network.query_encoder is None:
+            name = type(self.network).__name__
             raise InputError(
-                f"loss.objective=contrastive compares vectors, which {type(network).__name__} does "
-                "not make; type loss=l1_balance, or network=airnet or amir_contrastive"
+                f"loss.objective=contrastive compares vectors, which {name} does not make; "
+                "type loss=l1_balance, or network=airnet or amir_contrastive"
             )
         for name, fits, expected in (
             ("momentum", 0 <= loss["momentum"] <= 1, "from 0 to 1; type loss.momentum=0.999"),
@@ -65,7 +48,7 @@ class ContrastiveModule(RestorationModule):
                 raise InputError(f"loss.{name} is {loss[name]}, expected a number {expected}")
         self.contrast = MomentumContrast(
             self.encoder,
-            int(network_config["in_channels"]),
+            in_channels,
             loss["queue_size"],
             loss["momentum"],
             loss["temperature"],

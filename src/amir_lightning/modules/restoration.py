@@ -70,6 +70,10 @@ class RestorationModule(pl.LightningModule):
         self.seed = seed
         self.rows: list[dict[str, Any]] = []
         self.summary: Summary | None = None
+        self.add_partners(int(network_config["in_channels"]))
+
+    def add_partners(self, in_channels: int) -> None:
+        """Build what trains beside the network, and check its options; here nothing does."""
 
     def forward(self, lq: Tensor) -> Tensor:
         """Restored images, (B, 1, H, W), normalised."""
