@@ -128,6 +128,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         raise InputError(
             "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type one of them"
         )
+    module.network.recompute(cfg.recompute)
     if cfg.compile:
         module.network.compile()
     return module

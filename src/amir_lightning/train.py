@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @command("train")
 def main(cfg: DictConfig) -> float | None:
     """Train what the configuration says; returns the mean test PSNR for a sweeper."""
+    from amir_lightning.allocator import keep_memory
+
+    keep_memory()
     # Deferred: `--cfg job`, `--help` and mistakes in the options answer before torch is loaded.
     from amir_lightning.training import open_run, train
 

@@ -140,7 +140,9 @@ class RestorationModule(pl.LightningModule):
                 f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
                 "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
             )
-        optimizer = Adam(network.parameters(), lr=rates[0], betas=tuple(betas))
+        # One kernel for all parameters; Lightning cannot clip what a fused one unscales of float16.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = Adam(network.parameters(), lr=rates[0], betas=tuple(betas), fused=fused)
         schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
         return {
             "optimizer": optimizer,
