@@ -7,13 +7,12 @@ S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.layers.gated import gated_projection
+from amir_lightning.networks.layers.gated import gated_feed_forward
 from amir_lightning.networks.precision import widen, without_autocast
 
 
@@ -126,8 +125,9 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Transform (B, C, H, W)."""
-        gate, value = (F.conv2d(features, filters) for filters in self.project_in.weight.chunk(2))
-        return gated_projection(gate, value, self.depthwise.weight, self.project_out.weight)
+        return gated_feed_forward(
+            features, self.project_in.weight, self.depthwise.weight, self.project_out.weight
+        )
 
 
 class TransformerBlock(nn.Module):

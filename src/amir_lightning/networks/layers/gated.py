@@ -1,8 +1,11 @@
-"""The gate of Restormer's feed-forward network, `project(GELU(dw(a)) * dw(b))`.
+"""Restormer's feed-forward network, `project(GELU(dw(a)) * dw(b))` with `a, b = expand(x)`.
 
 In training this is the largest part of what a network keeps for its backward pass. Here a and b
-alone are kept, and the depthwise convolutions, which are cheap, are computed again.
+alone are kept, and the depthwise convolutions, which are cheap, are computed again. In inference it
+is the peak of memory; there a few of the hidden channels are computed at a time.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,28 +17,61 @@ from amir_lightning.networks.layers import onednn
 recomputes = True
 """Set to False to let autograd keep every intermediate result, for comparison."""
 
+group_bytes = 2**25
+"""In inference hidden channels are computed in groups of about so much memory [bytes]."""
 
-def gated_projection(gate: Tensor, value: Tensor, depthwise: Tensor, projection: Tensor) -> Tensor:
-    """Compute `project(GELU(dw(gate)) * dw(value))`, all convolutions without bias.
+_SMALLEST_GROUP = 64  # fewer channels would leave the CPU's vectors and caches unused
+
+
+def gated_feed_forward(
+    features: Tensor, expansion: Tensor, depthwise: Tensor, projection: Tensor
+) -> Tensor:
+    """Compute `project(GELU(dw(a)) * dw(b))` with `a, b = expand(features)`, all without bias.
 
     Args:
-        gate: a, (B, D, H, W).
-        value: b, (B, D, H, W).
+        features: (B, C, H, W).
+        expansion: 1x1 filters of a, then those of b, (2D, C, 1, 1).
         depthwise: 3x3 filters of a, then those of b, (2D, 1, 3, 3).
         projection: 1x1 filters, (C, D, 1, 1).
 
     Returns:
         (B, C, H, W).
     """
+    if onednn.fuses(features):
+        return _in_groups(features, expansion, depthwise, projection)
+    gate, value = (F.conv2d(features, filters) for filters in expansion.chunk(2))
     # A compiler decides itself what is worth keeping.
     if recomputes and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Recomputed.apply(gate, value, depthwise, projection)
         return result
-    return F.conv2d(_product(gate, value, depthwise), projection)
+    return F.conv2d(_product(gate, value, depthwise.chunk(2)), projection)
 
 
-def _product(gate: Tensor, value: Tensor, depthwise: Tensor) -> Tensor:
-    of_gate, of_value = depthwise.to(gate.dtype).chunk(2)
+def _in_groups(
+    features: Tensor, expansion: Tensor, depthwise: Tensor, projection: Tensor
+) -> Tensor:
+    channel_bytes = features[:, 0].numel() * features.element_size()
+    size = max(group_bytes // channel_bytes, _SMALLEST_GROUP)
+    result = None
+    for of_gate, of_value, filters, columns in zip(
+        *(half.split(size) for half in expansion.chunk(2)),
+        zip(*(half.split(size) for half in depthwise.chunk(2)), strict=True),
+        projection.split(size, dim=1),
+        strict=True,
+    ):
+        gate, value = F.conv2d(features, of_gate), F.conv2d(features, of_value)
+        product = _product(gate, value, filters)
+        del gate, value
+        if result is None:
+            result = F.conv2d(product, columns)
+        else:
+            onednn.add_conv(result, product, columns)
+    assert result is not None
+    return result
+
+
+def _product(gate: Tensor, value: Tensor, depthwise: Sequence[Tensor]) -> Tensor:
+    of_gate, of_value = (filters.to(gate.dtype) for filters in depthwise)
     if onednn.fuses(gate):
         return onednn.depthwise_times(value, of_value, onednn.depthwise_gelu(gate, of_gate))
     return F.gelu(_convolve(gate, of_gate)) * _convolve(value, of_value)
@@ -51,7 +87,7 @@ class _Recomputed(torch.autograd.Function):
         ctx: FunctionCtx, gate: Tensor, value: Tensor, depthwise: Tensor, projection: Tensor
     ) -> Tensor:
         ctx.save_for_backward(gate, value, depthwise, projection)
-        return F.conv2d(_product(gate, value, depthwise), projection)
+        return F.conv2d(_product(gate, value, depthwise.chunk(2)), projection)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, ...]:

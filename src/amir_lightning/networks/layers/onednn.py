@@ -44,6 +44,14 @@ def conv_gelu(features: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
     )
 
 
+def add_conv(result: Tensor, features: Tensor, filters: Tensor) -> None:
+    """Add `conv(features)` to a result in place, a 1x1 convolution; filters (D, C, 1, 1)."""
+    torch.ops.mkldnn._convolution_pointwise_.binary(
+        result, features, filters.to(features.dtype).contiguous(), None,
+        [0, 0], [1, 1], [1, 1], 1, "add", 1.0, None, [], None,
+    )  # fmt: skip
+
+
 def depthwise_gelu(features: Tensor, filters: Tensor) -> Tensor:
     """`GELU(dw(features))`, a 3x3 depthwise convolution without bias; filters (C, 1, 3, 3)."""
     return torch.ops.mkldnn._convolution_pointwise(
