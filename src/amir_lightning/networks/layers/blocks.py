@@ -7,6 +7,7 @@ S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -69,11 +70,23 @@ class TransposedAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix the channels of (B, C, H, W)."""
-        height = features.shape[-2]
-        pixels = rearrange(self.depthwise(self.project_in(features)), "b c h w -> b (h w) c")
-        query, key, value = pixels.chunk(3, dim=-1)
-        mixture = self.mixture(query, key).to(value.dtype)
-        return rearrange(value @ mixture, "b (h w) c -> b c h w", h=height)
+        channels, height = features.shape[1], features.shape[-2]
+        if torch.is_grad_enabled():
+            query, key, value = self._expand(features, slice(None)).chunk(3, dim=-1)
+            mixture = self.mixture(query, key)
+        else:  # the value after query and key are gone, which is less memory at the peak
+            query, key = self._expand(features, slice(2 * channels)).chunk(2, dim=-1)
+            mixture = self.mixture(query, key)
+            del query, key
+            value = self._expand(features, slice(2 * channels, None))
+        return rearrange(value @ mixture.to(value.dtype), "b (h w) c -> b c h w", h=height)
+
+    def _expand(self, features: Tensor, part: slice) -> Tensor:
+        """A part of query, key and value, (B, H W, 3C)."""
+        expanded = F.conv2d(features, self.project_in.weight[part])
+        filters = self.depthwise.weight[part]
+        convolved = F.conv2d(expanded, filters, padding=1, groups=len(filters))
+        return rearrange(convolved, "b c h w -> b (h w) c")
 
     def mixture(self, query: Tensor, key: Tensor) -> Tensor:
         """What each output channel takes of each value channel.
