@@ -62,7 +62,7 @@ def released(folder: Path, weights: Path | None = None) -> Build:
 def _with_weights(network: Callable[[], nn.Module], weights: Path | None) -> nn.Module:
     built = network()
     if weights is not None:
-        built.load_state_dict(torch.load(weights, weights_only=True))
+        built.load_state_dict(torch.load(weights, weights_only=True, mmap=True))
     return built
 
 
