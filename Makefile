@@ -27,7 +27,7 @@ lint: setup  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## measure steps/s, slices/s and peak memory on this machine
+bench: setup  ## measure networks, loader and this machine's own peaks
 	$(BIN)/python -m amir_lightning.bench
 
 clean:  ## remove .venv and caches; data/ and runs/ stay

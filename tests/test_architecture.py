@@ -21,12 +21,22 @@ ALLOWED = {
     "networks": {"errors"},
     "pretrained": {"networks", "tasks", "errors"},
     "exporting": {"networks", "pretrained", "tasks", "errors"},
-    "measuring": {"networks"},
+    "allocator": set(),
+    "optimizers": set(),
+    "measuring": {
+        "networks",
+        "losses",
+        "data",
+        "allocator",
+        "optimizers",
+        "tasks",
+        "errors",
+    },
     "losses": set(),
     "metrics": {"tasks", "errors"},
     "pictures": {"tasks"},
     "scores": {"metrics", "tasks", "errors"},
-    "modules": {"data", "losses", "metrics", "networks", "tasks", "errors"},
+    "modules": {"data", "losses", "metrics", "networks", "optimizers", "tasks", "errors"},
     "callbacks": {"modules", "data", "pictures"},
     "restoring": {
         "io",
@@ -44,6 +54,7 @@ ALLOWED = {
     },
 }
 THIRD_PARTY = {
+    "allocator": set(),
     "networks": {"torch", "einops", "monai"},
     "losses": {"torch"},
     "degradation": {"torch", "numpy"},

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from amir_lightning.data.dataset import Batch
@@ -16,6 +16,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
 from amir_lightning.networks import Report, RestorationNetwork
+from amir_lightning.optimizers import adam
 from amir_lightning.tasks import Task
 
 
@@ -140,9 +141,9 @@ class RestorationModule(pl.LightningModule):
                 f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
                 "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
             )
-        # One kernel for all parameters; Lightning cannot clip what a fused one unscales of float16.
+        # Lightning cannot clip gradients of float16 that a fused optimiser unscales itself.
         fused = self.trainer.precision != "16-mixed"
-        optimizer = Adam(network.parameters(), lr=rates[0], betas=tuple(betas), fused=fused)
+        optimizer = adam(network.parameters(), rates[0], betas, fused)
         schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
         return {
             "optimizer": optimizer,
