@@ -13,6 +13,7 @@ ALLOWED = {
     "config": set(),
     "tasks": {"config", "errors"},
     "atomic": {"errors"},
+    "trust": {"errors"},
     "io": {"errors", "tasks"},
     "phantoms": {"io", "errors"},
     "degradation": {"errors"},
@@ -41,6 +42,7 @@ ALLOWED = {
         "tasks",
         "errors",
         "atomic",
+        "trust",
     },
 }
 THIRD_PARTY = {
