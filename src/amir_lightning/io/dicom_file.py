@@ -1,15 +1,20 @@
 """One DICOM file: its header alone, with its pixels, or all of it."""
 
+import io
+import math
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.declared import most_bytes
 
 Tags = list[BaseTag]
 
@@ -89,6 +94,10 @@ _BARE_STARTS = (b"\x02\x00", b"\x08\x00")
 _PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0
 
 
+_NUMBER_VRS = {"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US"}
+_TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
+
+
 class NotDicomError(Exception):
     """The file is something else."""
 
@@ -150,6 +159,36 @@ def unreadable(path: Path, what: str) -> InputError:
     )
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that sets aside no memory for more than it holds.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most so many bytes; all that are left, without a size, have to unfold to few.
+
+        That is how pydicom reads the rest of a deflated file, to inflate it at once.
+        """
+        if size is not None and size >= 0:
+            return super().read(min(size, max(self._size - self.tell(), 0)))
+        data = super().read()
+        if data:
+            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), most_bytes(len(data))
+            count, rest = 0, data
+            while rest and count <= most:
+                count += len(inflater.decompress(rest, 1 << 20))
+                rest = inflater.unconsumed_tail
+            if count > most:
+                raise _DamagedError("unfolds to more than so small a file can hold")
+        return data
+
+
 def _read_known(path: Path, tags: Tags | None, *, pixels: bool = True) -> pydicom.Dataset:
     try:
         return _read(path, tags, pixels=pixels)
@@ -161,11 +200,13 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
     try:
         # Values that break a rule of DICOM are common, and only few of them matter here; pydicom
         # would quote them, names included.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), BoundedFile(path) as file:
             warnings.simplefilter("ignore", UserWarning)
             dataset = _parse(file, tags, pixels=pixels, named=path.suffix.lower() in _SUFFIXES)
-            if tags is not None or not pixels:
-                _keep_valid(dataset)
+            _keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
+            # What is only copied stays as it was.
+            copied = tags is None and pixels
+            _keep_valid(dataset, [tag for tag in dataset.keys() if not copied or tag in _TAGS])
             if not pixels:
                 _check_complete(dataset, file, path.stat().st_size)
             return dataset
@@ -210,17 +251,39 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
     return dataset
 
 
-def _keep_valid(dataset: pydicom.Dataset) -> None:
-    """Convert every value now, and drop those that break their type."""
-    for tag in list(dataset.keys()):
+def _keep_valid(dataset: pydicom.Dataset, tags: Tags) -> None:
+    """Convert values now, and drop those that break their type."""
+    for tag in tags:
         try:
             element = dataset[tag]
+            valid = _is_valid(element)
         except Exception:  # converters raise anything
+            valid = False
+        if not valid:
             del dataset[tag]
-            continue
-        if element.VR == "SQ":
+        elif element.VR == "SQ":
             for item in element.value:
-                _keep_valid(item)
+                _keep_valid(item, list(item.keys()))
+
+
+def _is_valid(element: pydicom.DataElement) -> bool:
+    """Whether a value is of the kind, and alone where it has to be, as the dictionary says.
+
+    A file may say of any element that it is text, or a sequence.
+    """
+    if element.is_empty or not dictionary_has_tag(element.tag):
+        return True
+    expected = dictionary_VR(element.tag)
+    if (element.VR == "SQ") != (expected == "SQ"):
+        return False
+    if expected[:2] not in _NUMBER_VRS | _TEXT_VRS:
+        return True
+    values = [element.value] if element.VM == 1 else list(element.value)
+    if len(values) > 1 and dictionary_VM(element.tag) == "1":
+        return False
+    if expected[:2] in _TEXT_VRS:
+        return all(isinstance(value, str) for value in values)
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:

@@ -21,12 +21,15 @@ from pydicom.uid import (
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom_file import (
+    BoundedFile,
     read_dataset,
     read_header,
     read_image,
     read_whole_header,
     unreadable,
 )
+from amir_lightning.io.dicom_kind import unusable
+from amir_lightning.io.dicom_pixels import check_declared
 
 _CLASSIC = {
     EnhancedCTImageStorage: CTImageStorage,
@@ -94,11 +97,16 @@ def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset
         InputError: The file cannot be read.
     """
     if frame is None:
-        return read_dataset(path) if whole else read_image(path)
+        dataset = read_dataset(path) if whole else read_image(path)
+        if unusable(dataset):
+            raise unreadable(path, "has another header with its pixels than without")
+        return dataset
     state = path.stat()
     image = _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
+    check_declared(image, state.st_size, path)
     try:
-        stored = pixel_array(path, index=frame, raw=True)
+        with BoundedFile(path) as file:
+            stored = pixel_array(file, index=frame, raw=True)
     except Exception as error:  # codecs raise anything
         if isinstance(error, MemoryError | InputError):
             raise

@@ -10,6 +10,7 @@ from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import RLELossless, UncompressedTransferSyntaxes
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.declared import most_bytes
 from amir_lightning.io.dicom_file import unreadable
 
 QUANTITY = {"CT": "HU", "PT": "SUV"}  # modalities whose rescaled voxels are a physical quantity
@@ -34,6 +35,7 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
             f"{path} is compressed with {syntax.name} ({syntax}), for which no codec is installed; "
             'type pip install "amir-lightning[codecs]"'
         )
+    check_declared(dataset, len(dataset.get("PixelData") or b""), path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -47,6 +49,18 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
     if stored.dtype.kind in "iu" and syntax in (*UncompressedTransferSyntaxes, RLELossless):
         return _used_bits(stored, dataset)
     return stored
+
+
+def check_declared(dataset: pydicom.Dataset, packed: int, path: Path) -> None:
+    """Whether one frame can come out of so many compressed bytes.
+
+    Raises:
+        InputError: It cannot.
+    """
+    samples, bits = (int(dataset.get(name) or 1) for name in ("SamplesPerPixel", "BitsAllocated"))
+    declared = int(dataset.Rows) * int(dataset.Columns) * samples * bits // 8
+    if declared > most_bytes(packed):
+        raise unreadable(path, f"declares {declared} bytes of pixels and has {packed}")
 
 
 def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]:
