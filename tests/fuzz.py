@@ -145,7 +145,7 @@ def _write_scans(folder: Path) -> None:
         write_slice(path, stored, (0, 0, 0), SeriesDescription="a" * 40)
         whole = pydicom.dcmread(path)
         if syntax == RLELossless:
-            whole.compress(RLELossless)
+            whole.compress(RLELossless, generate_instance_uid=False)
         elif syntax == ExplicitVRBigEndian:
             same = Dataset()  # one that was read as little endian cannot be written as big
             same.update(dict(whole.items()))
@@ -161,7 +161,11 @@ def _write_scans(folder: Path) -> None:
 
 def _compress(path: Path, name: str) -> None:
     """Compress a DICOM file in its place, with the codec that reads it."""
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
     reader.SetFileName(str(path))
     assert reader.Read()
     change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
@@ -194,7 +198,17 @@ def fields(data: bytes) -> list[tuple[int, int]]:
     return two if data[:4] == (540).to_bytes(4, "little") else one
 
 
-_TEXTS = [b"nan", b"inf", b"-1", b"0", b"1e999", b"1e-320", b"\\\\", b"1\\2", b"1\\2\\3\\4\\5\\6\\7"]
+_TEXTS = [
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"1e-320",
+    b"\\\\",
+    b"1\\2",
+    b"1\\2\\3\\4\\5\\6\\7",
+]
 _TEXTS += [b"99999999999999", b"A", b"\xff\xfe", b"../../x", b"20201332", b"1.2.840.10008.1.2.1.99"]
 _TEXTS += [b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.70", b"1.2.840.10008.5.1.4.1.1.2.1"]
 _NUMBERS = [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000]
@@ -311,7 +325,8 @@ def read_and_write(folder: Path, output: Path) -> str:
                 write_dicom_series(scan, volume.array, target, description="", derivation="")
             outcome = "read"
         except InputError as error:
-            assert len(str(error).splitlines()) == 1, "one sentence"
+            if "\n" in str(error):
+                raise RuntimeError("more than one sentence") from error
     return outcome
 
 

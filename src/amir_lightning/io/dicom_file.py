@@ -1,7 +1,6 @@
 """One DICOM file: its header alone, with its pixels, or all of it."""
 
 import io
-import math
 import struct
 import warnings
 import zlib
@@ -9,12 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.declared import most_bytes
+from amir_lightning.io.dicom_values import keep_valid
 
 Tags = list[BaseTag]
 
@@ -45,6 +44,7 @@ _TAGS: Tags = [
         "ConvolutionKernel",
         "DiffusionBValue",
         "SeriesInstanceUID",
+        "SeriesNumber",
         "AcquisitionNumber",
         "TemporalPositionIdentifier",
         "ImagePositionPatient",
@@ -92,10 +92,6 @@ _SUFFIXES = (".dcm", ".ima")  # a file named so that is not DICOM is damaged, no
 # A file without preamble starts with group 2 or group 8 in little endian.
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00")
 _PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0
-
-
-_NUMBER_VRS = {"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US"}
-_TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
 class NotDicomError(Exception):
@@ -203,10 +199,10 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
         with warnings.catch_warnings(), BoundedFile(path) as file:
             warnings.simplefilter("ignore", UserWarning)
             dataset = _parse(file, tags, pixels=pixels, named=path.suffix.lower() in _SUFFIXES)
-            _keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
+            keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
             # What is only copied stays as it was.
             copied = tags is None and pixels
-            _keep_valid(dataset, [tag for tag in dataset.keys() if not copied or tag in _TAGS])
+            keep_valid(dataset, _TAGS if copied else list(dataset.keys()))
             if not pixels:
                 _check_complete(dataset, file, path.stat().st_size)
             return dataset
@@ -251,41 +247,6 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
     return dataset
 
 
-def _keep_valid(dataset: pydicom.Dataset, tags: Tags) -> None:
-    """Convert values now, and drop those that break their type."""
-    for tag in tags:
-        try:
-            element = dataset[tag]
-            valid = _is_valid(element)
-        except Exception:  # converters raise anything
-            valid = False
-        if not valid:
-            del dataset[tag]
-        elif element.VR == "SQ":
-            for item in element.value:
-                _keep_valid(item, list(item.keys()))
-
-
-def _is_valid(element: pydicom.DataElement) -> bool:
-    """Whether a value is of the kind, and alone where it has to be, as the dictionary says.
-
-    A file may say of any element that it is text, or a sequence.
-    """
-    if element.is_empty or not dictionary_has_tag(element.tag):
-        return True
-    expected = dictionary_VR(element.tag)
-    if (element.VR == "SQ") != (expected == "SQ"):
-        return False
-    if expected[:2] not in _NUMBER_VRS | _TEXT_VRS:
-        return True
-    values = [element.value] if element.VM == 1 else list(element.value)
-    if len(values) > 1 and dictionary_VM(element.tag) == "1":
-        return False
-    if expected[:2] in _TEXT_VRS:
-        return all(isinstance(value, str) for value in values)
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-
-
 def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
     """Whether the pixels follow where the header ends."""
     if "Rows" not in header:
@@ -296,6 +257,11 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
             raise _DamagedError("ends before its image")
         return
     syntax = header.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
+    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
+    bits = int(header.get("BitsAllocated") or 1)
+    expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
+    if expected > most_bytes(size):
+        raise _DamagedError("declares more pixels than so small a file can hold")
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
         return  # the parser reads another stream
     start = file.read(4)
@@ -303,9 +269,5 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
     group, element = struct.unpack(form, start) if len(start) == 4 else (0, 0)
     if group != 0x7FE0 or element not in _PIXEL_ELEMENTS:
         raise _DamagedError("ends before its pixels")
-    if syntax in pydicom.uid.UncompressedTransferSyntaxes:
-        frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
-        bits = int(header.get("BitsAllocated") or 1)
-        expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
-        if size - file.tell() < expected:
-            raise _DamagedError("ends in its pixels")
+    if syntax in pydicom.uid.UncompressedTransferSyntaxes and size - file.tell() < expected:
+        raise _DamagedError("ends in its pixels")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
-from pydicom.pixels import pixel_array
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
@@ -19,9 +19,8 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from amir_lightning.errors import InputError
+from amir_lightning.io.codecs import decoded
 from amir_lightning.io.dicom_file import (
-    BoundedFile,
     read_dataset,
     read_header,
     read_image,
@@ -29,7 +28,6 @@ from amir_lightning.io.dicom_file import (
     unreadable,
 )
 from amir_lightning.io.dicom_kind import unusable
-from amir_lightning.io.dicom_pixels import check_declared
 
 _CLASSIC = {
     EnhancedCTImageStorage: CTImageStorage,
@@ -103,14 +101,7 @@ def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset
         return dataset
     state = path.stat()
     image = _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
-    check_declared(image, state.st_size, path)
-    try:
-        with BoundedFile(path) as file:
-            stored = pixel_array(file, index=frame, raw=True)
-    except Exception as error:  # codecs raise anything
-        if isinstance(error, MemoryError | InputError):
-            raise
-        raise unreadable(path, f"has a frame {frame + 1} that cannot be decoded") from error
+    stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return image

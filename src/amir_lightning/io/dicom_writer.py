@@ -80,12 +80,13 @@ def write_dicom_series(
     number = int(scan.dataset(0).get("SeriesNumber") or 0) + 1000
     written, clipped = [], 0
     for index, source in enumerate(scan.files):
-        dataset = _native(scan.dataset(index))
+        dataset = scan.dataset(index)
         image = scan.unorient(np.asarray(voxels[scan.placement.where(index)], np.float64))
         stored, lost = _stored(dataset, source, image / scan.scale)
         clipped += lost
         path = folder / f"{index + 1:04d}.dcm"
         try:
+            dataset = _native(dataset)
             _mark_derived(dataset, description, derivation, now)
             dataset.SeriesInstanceUID = series_uid
             dataset.SeriesNumber = number

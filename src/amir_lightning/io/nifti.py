@@ -158,7 +158,9 @@ def read_header(path: Path) -> nib.Nifti1Header:
             kind = _header_class(start)
             header = kind(start + file.read(kind.template_dtype.itemsize - len(start)))
             itemsize = header.get_data_dtype().itemsize
-        end = int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
+        end = (
+            int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
+        )
         if end > _most_bytes(path):
             raise ValueError(f"it declares {end} bytes, more than so small a file can hold")
     except _UNREADABLE as error:
