@@ -49,7 +49,7 @@ from amir_lightning.io.scan import find_scans
 from amir_lightning.io.volume import Volume, lps_affine
 
 SLOW = 2.0  # seconds of processor time for one file
-HANG = 30.0  # seconds without a sign, on a machine that does something else, too
+HANG = 10.0  # seconds without a sign, three times in a row: a pause of the machine counts once
 MEMORY = 1 << 30  # bytes of address space more than the idle process has
 PER_WORKER = 1000  # files until a process is replaced
 
@@ -156,7 +156,8 @@ def _write_scans(folder: Path) -> None:
     for name in ("JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"):
         path = folder / name / "a.dcm"
         stored = rng.integers(0, 2000, (16, 24)).astype(np.uint16)
-        _compress(write_slice(path, stored, (0, 0, 0)), name)
+        study = {"StudyInstanceUID": "1.2.3", "StudyDate": "20200101", "StudyTime": "090000"}
+        _compress(write_slice(path, stored, (0, 0, 0), **study), name)
 
 
 def _compress(path: Path, name: str) -> None:
@@ -379,7 +380,7 @@ def fuzz(corpus: Corpus, seed: int, first: int, files: int) -> Iterator[Result |
         process.start()
         theirs.close()
         try:
-            while answers.poll(HANG):
+            while any(answers.poll(HANG) for _ in range(3)):
                 answer = answers.recv()
                 yield answer
                 if isinstance(answer, int):

@@ -12,7 +12,7 @@ import os
 import resource
 import subprocess
 import sys
-import threading
+import time
 import warnings
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -25,7 +25,7 @@ from pydicom.uid import RLELossless, UncompressedTransferSyntaxes
 from amir_lightning.io.dicom_file import BoundedFile, read_image, unreadable
 
 IN_PYTHON = (*UncompressedTransferSyntaxes, RLELossless)  # what needs no codec
-_SECONDS = 60.0  # for one frame
+_SECONDS = 60  # of processor time for one frame
 _MEMORY = 4 << 30  # bytes of address space
 
 
@@ -42,16 +42,11 @@ class _Decoder:
         )
 
     def decode(self, path: Path, frame: int | None) -> NDArray[np.integer]:
-        timer = threading.Timer(_SECONDS, self.process.kill)
-        timer.start()
-        try:
-            question, answer = _pipes(self.process)
-            question.write(json.dumps([str(path.absolute()), frame]).encode() + b"\n")
-            question.flush()
-            size = int.from_bytes(answer.read(8), "little")
-            return np.load(io.BytesIO(answer.read(size)), allow_pickle=False)
-        finally:
-            timer.cancel()
+        question, answer = _pipes(self.process)
+        question.write(json.dumps([str(path.absolute()), frame]).encode() + b"\n")
+        question.flush()
+        size = int.from_bytes(answer.read(8), "little")
+        return np.load(io.BytesIO(answer.read(size)), allow_pickle=False)
 
 
 _decoder: _Decoder | None = None
@@ -110,14 +105,20 @@ def _serve(questions: BinaryIO, answers: BinaryIO) -> None:
     warnings.simplefilter("ignore")
     for question in questions:
         path, frame = json.loads(question)
+        _limit(resource.RLIMIT_CPU, int(time.process_time()) + _SECONDS)
         try:
             array = _decode(Path(path), frame)
         except Exception:  # codecs raise anything
-            array = np.empty(0)
+            array = np.empty(0, np.int64)
         answer = io.BytesIO()
         np.save(answer, array, allow_pickle=False)
         answers.write(len(answer.getbuffer()).to_bytes(8, "little") + answer.getbuffer())
         answers.flush()
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _decode(path: Path, frame: int | None) -> NDArray[np.integer]:
@@ -128,9 +129,7 @@ def _decode(path: Path, frame: int | None) -> NDArray[np.integer]:
 
 
 if __name__ == "__main__":
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    _limit(resource.RLIMIT_AS, _MEMORY)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a codec prints is no answer
     _serve(sys.stdin.buffer, answers)
