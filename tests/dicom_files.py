@@ -5,8 +5,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 
@@ -66,3 +72,36 @@ def write_stack(folder: Path, heights: list[float], **changes: object) -> list[P
         )
         for index, height in enumerate(heights)
     ]
+
+
+def enhanced(path: Path, heights: list[float]) -> np.ndarray:
+    """One enhanced CT file with a frame per height, each with its own place."""
+    stored = np.random.default_rng(0).integers(0, 2000, (len(heights), 4, 6)).astype(np.uint16)
+    write_slice(path, stored[0], (0, 0, 0))
+    whole = pydicom.dcmread(path)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(whole, keyword)
+    for keyword in ("RescaleSlope", "RescaleIntercept", "SliceThickness"):
+        delattr(whole, keyword)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    whole.NumberOfFrames = len(heights)
+    shared, place = Dataset(), Dataset()
+    measures, orientation, rescale = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [2.0, 0.5], 3.0
+    orientation.ImageOrientationPatient = list(AXIAL)
+    rescale.RescaleSlope, rescale.RescaleIntercept = 1, -1024
+    shared.PixelMeasuresSequence = Sequence([measures])
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelValueTransformationSequence = Sequence([rescale])
+    whole.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for height in heights:
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0.0, 0.0, height]
+        frame.PlanePositionSequence = Sequence([place])
+        frames.append(frame)
+    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.PixelData = stored.tobytes()
+    whole["PixelData"].VR = "OW"
+    whole.save_as(path, enforce_file_format=True)
+    return stored

@@ -13,6 +13,7 @@ ALLOWED = {
     "config": set(),
     "tasks": {"config", "errors"},
     "atomic": {"errors"},
+    "trust": {"errors"},
     "io": {"errors", "tasks"},
     "phantoms": {"io", "errors"},
     "degradation": {"errors"},
@@ -51,6 +52,7 @@ ALLOWED = {
         "tasks",
         "errors",
         "atomic",
+        "trust",
     },
 }
 THIRD_PARTY = {

@@ -39,6 +39,7 @@ def main(cfg: DictConfig) -> None:
         seed=cfg.seed,
         trainer=plain(cfg.trainer),
         degradations={name: plain(node.degradation) for name, node in cfg.tasks.items()},
+        trusted=list(cfg.trusted),
     )
     scans, skipped = find_scans(source)
     damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,10 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
+from amir_lightning.trust import refuse_foreign_classes
 
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 
@@ -125,18 +126,14 @@ def saved_config(folder: Path, trusted: Sequence[str]) -> DictConfig:
     """
     path = folder / "config.yaml"
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
+            raise ValueError("aliases, of which a few lines can unfold to any size")
         saved = OmegaConf.load(path)
     except Exception as error:  # OSError, or one of the YAML parser's many
         raise InputError(f"{path} cannot be read; choose another run, or train again") from error
     if not isinstance(saved, DictConfig):
         raise InputError(f"{path} is not a configuration; choose another run, or train again")
-    for target in re.findall(r"_target_: *['\"]?([^\s'\"]+)", path.read_text()):
-        if not target.startswith(tuple(f"{module}." for module in trusted)):
-            listed = ",".join([*trusted, target.split(".")[0]])
-            raise InputError(
-                f"{path} names the class {target}, whose code would run; if you trust it type "
-                f"trusted=[{listed}]"
-            )
+    refuse_foreign_classes(OmegaConf.to_container(saved), path, trusted)
     return saved
 
 

@@ -3,6 +3,7 @@
 A task is one YAML file in ``conf/tasks/``; nothing in Python knows the names mri, ct and pet.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
@@ -59,8 +60,14 @@ class Task:
         """Build a task from the mapping of its YAML file.
 
         Raises:
-            InputError: A key is missing or unknown, or a range is not two increasing numbers.
+            InputError: The name is not plain, a key is missing or unknown, or a range is not two
+                increasing numbers.
         """
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            # Names files, and may have come with weights.
+            raise InputError(
+                f"a task is named '{name}', expected letters, digits, '_', '-' and '.'; rename it"
+            )
         expected = [field for field in cls.__dataclass_fields__ if field != "name"]
         for key in [*expected, *config]:
             if key == "plausible":  # younger than some run folders

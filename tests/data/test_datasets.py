@@ -317,7 +317,8 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
     for name, data, reason in [
         ("text", b"hello", "not a pickled array"),
         ("dict", pickle.dumps({"a": 1}), "holds a dict"),
-        ("words", pickle.dumps(np.array(["a"])), "holds a ndarray"),
+        ("words", pickle.dumps(np.array(["a"])), "not numbers"),
+        ("objects", pickle.dumps(np.array([{}])), "not numbers"),
         ("cut", pickle.dumps(np.zeros(100))[:60], "not a pickled array"),
     ]:
         (tmp_path / name).write_bytes(data)

@@ -282,3 +282,46 @@ def test_the_file_describes_itself(store_path: Path) -> None:
         assert file.attrs["format"] == "amir-lightning prepared slices"
         assert json.loads(file.attrs["degradation"])["dose"] == 0.25
         assert len(file.attrs["fingerprint"]) == 64
+
+
+@pytest.mark.parametrize(
+    "trick", ["soft", "external", "group", "raw", "virtual", "type", "length", "split", "group lq"]
+)
+def test_a_store_shows_no_other_file(tmp_path: Path, trick: str) -> None:
+    path = write(tmp_path / "ct.h5", cohort())
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["lq"] = file["group/lq"] = np.ones((3, 20, 30), np.float32)
+    Store(path).slices("train")
+    with h5py.File(path, "a") as file:
+        key = sorted(file)[0]
+        if trick == "group":
+            del file[key]
+            file[key] = h5py.ExternalLink(secret, "group")
+        elif trick in ("length", "split"):
+            name = "slice_index" if trick == "length" else "split"
+            count = len(file[key][name])
+            del file[key][name]
+            file[key][name] = np.full(count + (trick == "length"), 200, np.uint8)
+        else:
+            shape = file[key]["lq"].shape
+            del file[key]["lq"]
+            if trick == "soft":
+                file[key]["lq"] = h5py.SoftLink(f"/{sorted(file)[1]}/lq")
+            elif trick == "external":
+                file[key]["lq"] = h5py.ExternalLink(secret, "lq")
+            elif trick == "raw":
+                size = int(np.prod(shape)) * 4
+                file[key].create_dataset(
+                    "lq", shape, np.float32, external=[("/proc/self/environ", 0, size)]
+                )
+            elif trick == "virtual":
+                layout = h5py.VirtualLayout(shape, np.float32)
+                layout[:] = h5py.VirtualSource(secret, "lq", shape=shape)
+                file[key].create_virtual_dataset("lq", layout)
+            elif trick == "type":
+                file[key]["lq"] = np.zeros(shape, "S4")
+            else:
+                file[key].create_group("lq")
+    with pytest.raises(InputError, match=r"refers to other data|is damaged|other types"):
+        Store(path).slices("train")

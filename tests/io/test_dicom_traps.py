@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import AXIAL, write_slice, write_stack
+from dicom_files import enhanced, write_slice, write_stack
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
-    EnhancedCTImageStorage,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -131,39 +130,6 @@ def test_damage_is_told_in_one_sentence_without_names(tmp_path: Path, kind: str)
     assert [one.reason.split(":")[0] for one in skipped] == ["unreadable"]
     if kind == "encrypted":
         assert "is encrypted" in str(caught.value)
-
-
-def enhanced(path: Path, heights: list[float]) -> np.ndarray:
-    """One enhanced CT file with a frame per height, each with its own place."""
-    stored = np.random.default_rng(0).integers(0, 2000, (len(heights), 4, 6)).astype(np.uint16)
-    write_slice(path, stored[0], (0, 0, 0))
-    whole = pydicom.dcmread(path)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        delattr(whole, keyword)
-    for keyword in ("RescaleSlope", "RescaleIntercept", "SliceThickness"):
-        delattr(whole, keyword)
-    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    whole.NumberOfFrames = len(heights)
-    shared, place = Dataset(), Dataset()
-    measures, orientation, rescale = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = [2.0, 0.5], 3.0
-    orientation.ImageOrientationPatient = list(AXIAL)
-    rescale.RescaleSlope, rescale.RescaleIntercept = 1, -1024
-    shared.PixelMeasuresSequence = Sequence([measures])
-    shared.PlaneOrientationSequence = Sequence([orientation])
-    shared.PixelValueTransformationSequence = Sequence([rescale])
-    whole.SharedFunctionalGroupsSequence = Sequence([shared])
-    frames = []
-    for height in heights:
-        frame, place = Dataset(), Dataset()
-        place.ImagePositionPatient = [0.0, 0.0, height]
-        frame.PlanePositionSequence = Sequence([place])
-        frames.append(frame)
-    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    whole.PixelData = stored.tobytes()
-    whole["PixelData"].VR = "OW"
-    whole.save_as(path, enforce_file_format=True)
-    return stored
 
 
 def test_an_enhanced_file_is_a_stack_of_frames(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from amir_lightning.errors import InputError
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
 
+_ARRAYS = ("lq", "hq", "split", "slice_index")
+
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -170,20 +172,37 @@ class Store:
         if self._patients is None:
             try:
                 file = self._open()
-                self._patients = {key: self._index_patient(key, file[key]) for key in sorted(file)}
-            except (OSError, KeyError, RuntimeError) as error:
+                self._patients = {key: self._index_patient(key, file) for key in sorted(file)}
+            except InputError:
+                raise
+            except Exception as error:  # what is not as it was written fails anywhere
                 raise self._unusable(f"is damaged ({error})") from error
         return self._patients
 
-    def _index_patient(self, key: str, group: h5py.Group) -> _Patient:
-        lq, hq = group["lq"].shape, group["hq"].shape
-        if lq != hq:
-            raise self._unusable(f"has LQ of {lq} and HQ of {hq} for patient {key}")
-        refs: dict[Split, list[SliceRef]] = {split: [] for split in SPLITS}
-        codes, positions = group["split"][:], group["slice_index"][:]
+    def _index_patient(self, key: str, file: h5py.File) -> _Patient:
+        for name in (key, *(f"{key}/{array}" for array in _ARRAYS)):
+            self._check_own(name, file)
+        lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
+        if lq.shape != hq.shape:
+            raise self._unusable(f"has LQ of {lq.shape} and HQ of {hq.shape} for patient {key}")
+        count, height, width = hq.shape
+        if not {lq.dtype, hq.dtype} == {np.dtype(np.float32)} or not (
+            split.shape == slice_index.shape == (count,)
+        ):
+            raise self._unusable(f"has arrays of other types or lengths for patient {key}")
+        refs: dict[Split, list[SliceRef]] = {name: [] for name in SPLITS}
+        codes, positions = split[:], slice_index[:]
         for row in np.argsort(positions, kind="stable"):
             refs[SPLITS[codes[row]]].append(SliceRef(key, int(row), int(positions[row])))
-        return _Patient(shape=(hq[1], hq[2]), refs=refs)
+        return _Patient(shape=(height, width), refs=refs)
+
+    def _check_own(self, name: str, file: h5py.File) -> None:
+        """HDF5 can show other files as its own content: by links, raw storage and mosaics."""
+        own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+        if own and isinstance(file[name], h5py.Dataset):
+            own = not file[name].external and not file[name].is_virtual
+        if not own:
+            raise self._unusable(f"refers to other data at {name}, which a store never does")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None, "_pid": -1}

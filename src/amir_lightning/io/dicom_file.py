@@ -1,7 +1,9 @@
 """One DICOM file: its header alone, with its pixels, or all of it."""
 
+import io
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +12,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.declared import most_bytes
+from amir_lightning.io.dicom_values import keep_valid
 
 Tags = list[BaseTag]
 
@@ -40,6 +44,7 @@ _TAGS: Tags = [
         "ConvolutionKernel",
         "DiffusionBValue",
         "SeriesInstanceUID",
+        "SeriesNumber",
         "AcquisitionNumber",
         "TemporalPositionIdentifier",
         "ImagePositionPatient",
@@ -150,6 +155,36 @@ def unreadable(path: Path, what: str) -> InputError:
     )
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that sets aside no memory for more than it holds.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most so many bytes; all that are left, without a size, have to unfold to few.
+
+        That is how pydicom reads the rest of a deflated file, to inflate it at once.
+        """
+        if size is not None and size >= 0:
+            return super().read(min(size, max(self._size - self.tell(), 0)))
+        data = super().read()
+        if data:
+            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), most_bytes(len(data))
+            count, rest = 0, data
+            while rest and count <= most:
+                count += len(inflater.decompress(rest, 1 << 20))
+                rest = inflater.unconsumed_tail
+            if count > most:
+                raise _DamagedError("unfolds to more than so small a file can hold")
+        return data
+
+
 def _read_known(path: Path, tags: Tags | None, *, pixels: bool = True) -> pydicom.Dataset:
     try:
         return _read(path, tags, pixels=pixels)
@@ -161,11 +196,13 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
     try:
         # Values that break a rule of DICOM are common, and only few of them matter here; pydicom
         # would quote them, names included.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), BoundedFile(path) as file:
             warnings.simplefilter("ignore", UserWarning)
             dataset = _parse(file, tags, pixels=pixels, named=path.suffix.lower() in _SUFFIXES)
-            if tags is not None or not pixels:
-                _keep_valid(dataset)
+            keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
+            # What is only copied stays as it was.
+            copied = tags is None and pixels
+            keep_valid(dataset, _TAGS if copied else list(dataset.keys()))
             if not pixels:
                 _check_complete(dataset, file, path.stat().st_size)
             return dataset
@@ -210,19 +247,6 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
     return dataset
 
 
-def _keep_valid(dataset: pydicom.Dataset) -> None:
-    """Convert every value now, and drop those that break their type."""
-    for tag in list(dataset.keys()):
-        try:
-            element = dataset[tag]
-        except Exception:  # converters raise anything
-            del dataset[tag]
-            continue
-        if element.VR == "SQ":
-            for item in element.value:
-                _keep_valid(item)
-
-
 def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
     """Whether the pixels follow where the header ends."""
     if "Rows" not in header:
@@ -233,6 +257,11 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
             raise _DamagedError("ends before its image")
         return
     syntax = header.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
+    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
+    bits = int(header.get("BitsAllocated") or 1)
+    expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
+    if expected > most_bytes(size):
+        raise _DamagedError("declares more pixels than so small a file can hold")
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
         return  # the parser reads another stream
     start = file.read(4)
@@ -240,9 +269,5 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
     group, element = struct.unpack(form, start) if len(start) == 4 else (0, 0)
     if group != 0x7FE0 or element not in _PIXEL_ELEMENTS:
         raise _DamagedError("ends before its pixels")
-    if syntax in pydicom.uid.UncompressedTransferSyntaxes:
-        frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
-        bits = int(header.get("BitsAllocated") or 1)
-        expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
-        if size - file.tell() < expected:
-            raise _DamagedError("ends in its pixels")
+    if syntax in pydicom.uid.UncompressedTransferSyntaxes and size - file.tell() < expected:
+        raise _DamagedError("ends in its pixels")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
-from pydicom.pixels import pixel_array
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
@@ -19,7 +19,7 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from amir_lightning.errors import InputError
+from amir_lightning.io.codecs import decoded
 from amir_lightning.io.dicom_file import (
     read_dataset,
     read_header,
@@ -27,6 +27,7 @@ from amir_lightning.io.dicom_file import (
     read_whole_header,
     unreadable,
 )
+from amir_lightning.io.dicom_kind import unusable
 
 _CLASSIC = {
     EnhancedCTImageStorage: CTImageStorage,
@@ -94,15 +95,13 @@ def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset
         InputError: The file cannot be read.
     """
     if frame is None:
-        return read_dataset(path) if whole else read_image(path)
+        dataset = read_dataset(path) if whole else read_image(path)
+        if unusable(dataset):
+            raise unreadable(path, "has another header with its pixels than without")
+        return dataset
     state = path.stat()
     image = _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
-    try:
-        stored = pixel_array(path, index=frame, raw=True)
-    except Exception as error:  # codecs raise anything
-        if isinstance(error, MemoryError | InputError):
-            raise
-        raise unreadable(path, f"has a frame {frame + 1} that cannot be decoded") from error
+    stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return image

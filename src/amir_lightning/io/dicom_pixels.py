@@ -7,9 +7,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut, get_decoder
-from pydicom.uid import RLELossless, UncompressedTransferSyntaxes
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.codecs import IN_PYTHON, decoded
 from amir_lightning.io.dicom_file import unreadable
 
 QUANTITY = {"CT": "HU", "PT": "SUV"}  # modalities whose rescaled voxels are a physical quantity
@@ -34,17 +34,18 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
             f"{path} is compressed with {syntax.name} ({syntax}), for which no codec is installed; "
             'type pip install "amir-lightning[codecs]"'
         )
+    plain = syntax in IN_PYTHON
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            stored = dataset.pixel_array
-    except MemoryError:
+            stored = dataset.pixel_array if plain else decoded(path, None, syntax)
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # codecs raise anything
         raise unreadable(path, "has pixels that cannot be decoded") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
         raise unreadable(path, f"has pixels of shape {stored.shape}")
-    if stored.dtype.kind in "iu" and syntax in (*UncompressedTransferSyntaxes, RLELossless):
+    if stored.dtype.kind in "iu" and plain:
         return _used_bits(stored, dataset)
     return stored
 
@@ -121,7 +122,7 @@ def _used_bits(stored: NDArray[np.integer], dataset: pydicom.Dataset) -> NDArray
     bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
     if not 0 < bits < allocated:
         return stored
-    below = max(int(dataset.HighBit) + 1 - bits, 0)
+    below = max(int(dataset.get("HighBit", bits - 1)) + 1 - bits, 0)
     kept = (stored.astype(np.int64) >> below) & ((1 << bits) - 1)
     if dataset.PixelRepresentation == 1:
         kept = np.where(kept >= 1 << (bits - 1), kept - (1 << bits), kept)

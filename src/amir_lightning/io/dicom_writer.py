@@ -84,20 +84,42 @@ def write_dicom_series(
         image = scan.unorient(np.asarray(voxels[scan.placement.where(index)], np.float64))
         stored, lost = _stored(dataset, source, image / scan.scale)
         clipped += lost
-        _mark_derived(dataset, description, derivation, now)
-        dataset.SeriesInstanceUID = series_uid
-        dataset.SeriesNumber = number
-        dataset.InstanceNumber = index + 1
-        dataset.SOPInstanceUID = generate_uid()
-        _set_pixels(dataset, stored)
         path = folder / f"{index + 1:04d}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
+        try:
+            dataset = _native(dataset)
+            _mark_derived(dataset, description, derivation, now)
+            dataset.SeriesInstanceUID = series_uid
+            dataset.SeriesNumber = number
+            dataset.InstanceNumber = index + 1
+            dataset.SOPInstanceUID = generate_uid()
+            _set_pixels(dataset, stored)
+            dataset.save_as(path, enforce_file_format=True)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # what is copied from the source is as damaged as there
+            raise InputError(
+                f"{source} has a header that cannot be written again ({type(error).__name__}); "
+                "type format=nifti"
+            ) from error
         written.append(path)
     if clipped:
         log.warning(
             "%d restored values lie beyond what the stored type can hold and were clipped", clipped
         )
     return written
+
+
+def _native(dataset: Dataset) -> Dataset:
+    """The same in little endian; pydicom does not turn what it has read."""
+    if dataset.original_encoding[1] is not False:
+        return dataset
+    turned = Dataset()
+    for element in dataset:
+        if element.VR == "OW" and element.keyword != "PixelData":
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+        turned.add(element)
+    turned.file_meta = dataset.file_meta
+    return turned
 
 
 def _stored(

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import logging
+import math
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.declared import most_bytes
 from amir_lightning.io.orientation import Placement, Where
 from amir_lightning.io.volume import Volume
 
@@ -22,9 +24,10 @@ log = logging.getLogger(__name__)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI2_HEADER = 540  # bytes, stored as the first integer of the file in either byte order
-_MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+_MILLIMETRES = {1: 1e3, 3: 1e-3}  # of a metre and a micrometre; others are taken as millimetres
 _UNREADABLE = (
     OSError,  # includes BadGzipFile
+    OverflowError,
     EOFError,
     ValueError,
     zlib.error,
@@ -65,18 +68,15 @@ class NiftiScan:
     def __init__(self, path: Path, units: str = "a.u.") -> None:
         self.path, self.units = path, units
         self.files: tuple[Path, ...] = (path,)
+        self.header = read_header(path)
         try:
-            with _quiet(), self._open() as file:
-                start = file.read(4)
-                file.seek(0)
-                self.header = _header_class(start).from_fileobj(file)
-                affine = np.array(self.header.get_best_affine(), dtype=np.float64)
-                dtype = self.header.get_data_dtype()
+            affine = np.array(self.header.get_best_affine(), dtype=np.float64)
+            dtype = self.header.get_data_dtype()
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
         stored = tuple(int(length) for length in self.header.get_data_shape())
         shape = stored[:3] if set(stored[3:]) == {1} else stored
-        if len(shape) != 3 or 0 in shape:
+        if len(shape) != 3 or min(shape) < 1:
             size = "x".join(map(str, stored))
             raise InputError(
                 f"{path} is {size}; expected one 3-D scan: save each volume in a file of its own"
@@ -86,7 +86,7 @@ class NiftiScan:
             raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
         if self.header["qform_code"] == 0 and self.header["sform_code"] == 0:
             log.warning("%s has no orientation; taking its axes as left-to-right order", path)
-        affine[:3] *= _MILLIMETRES.get(self.header.get_xyzt_units()[0], 1.0)
+        affine[:3] *= _MILLIMETRES.get(int(self.header["xyzt_units"]) & 7, 1.0)
         self.stored_shape: tuple[int, int, int] = shape
         self.placement = Placement.of(affine, self.stored_shape, str(path))
         self.shape, self.affine = self.placement.shape, self.placement.affine
@@ -109,9 +109,9 @@ class NiftiScan:
         """
         width, height, depth = self.stored_shape
         dtype = self.header.get_data_dtype()
-        slope, intercept = self.header.get_slope_inter()
         try:
-            with self._open() as file:
+            slope, intercept = self.header.get_slope_inter()
+            with _open(self.path) as file:
                 file.seek(int(self.header.get_data_offset()))
                 for index in range(depth):
                     raw = file.read(width * height * dtype.itemsize)
@@ -129,8 +129,10 @@ class NiftiScan:
                             "the file out"
                         )
                     yield self.placement.where(index), image
+                most = _most_bytes(self.path)
                 while file.read(1 << 20):
-                    pass
+                    if file.tell() > most:
+                        raise ValueError("it goes on long after its last plane")
         except InputError:
             raise
         except _UNREADABLE as error:
@@ -143,16 +145,27 @@ class NiftiScan:
             array[where] = image
         return Volume(array, self.affine, self.units, self.source)
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[BinaryIO]:
-        with self.path.open("rb") as file:
-            zipped = file.read(2) == _GZIP_MAGIC
-            file.seek(0)
-            if not zipped:
-                yield file
-                return
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                yield cast(BinaryIO, unzipped)
+
+def read_header(path: Path) -> nib.Nifti1Header:
+    """The header of a file that can hold the voxels it declares; extensions are left out.
+
+    Raises:
+        InputError: It cannot be read, or declares more than its bytes can hold.
+    """
+    try:
+        with _quiet(), _open(path) as file:
+            start = file.read(4)
+            kind = _header_class(start)
+            header = kind(start + file.read(kind.template_dtype.itemsize - len(start)))
+            itemsize = header.get_data_dtype().itemsize
+        end = (
+            int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
+        )
+        if end > _most_bytes(path):
+            raise ValueError(f"it declares {end} bytes, more than so small a file can hold")
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return header
 
 
 def read_nifti(path: Path, units: str) -> Volume:
@@ -182,6 +195,25 @@ def write_nifti(path: Path, volume: Volume) -> None:
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner")
     nib.save(image, path)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if not zipped:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            yield cast(BinaryIO, unzipped)
+
+
+def _most_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        zipped = file.read(2) == _GZIP_MAGIC
+    size = path.stat().st_size
+    return most_bytes(size) if zipped else size
 
 
 def _header_class(start: bytes) -> type[nib.Nifti1Header]:

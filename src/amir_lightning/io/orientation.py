@@ -47,12 +47,14 @@ class Placement:
         Raises:
             InputError: The affine is singular or not finite.
         """
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        regular = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9
+        axes = nib.orientations.io_orientation(affine) if regular else np.array(np.nan)
+        if not np.isfinite(axes).all():
             raise InputError(
                 f"{name} has a singular or non-finite affine; "
                 "expected one with voxel sizes in mm: write it anew"
             )
-        turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), _LPS)
+        turn = nib.orientations.ornt_transform(axes, _LPS)
         i, j, k = (int(axis) for axis in turn[:, 0])
         lengths = dict(zip((i, j, k), shape, strict=True))
         moved = affine @ nib.orientations.inv_ornt_aff(turn, shape)

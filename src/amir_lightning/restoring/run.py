@@ -37,6 +37,7 @@ from amir_lightning.restoring.slices import SliceRestorer, Slices
 from amir_lightning.restoring.tiles import Tiling, choose_tiling, tile_error
 from amir_lightning.restoring.weights import Weights
 from amir_lightning.tasks import Task
+from amir_lightning.trust import refuse_foreign_classes
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Request:
         seed: Seed of the simulated noise.
         trainer: Options of Lightning's trainer.
         degradations: Physics of each task by name; others are simulated as the weights say.
+        trusted: Modules whose physics the weights may name.
     """
 
     task: str | None
@@ -80,6 +82,7 @@ class Request:
     seed: int
     trainer: Mapping[str, Any]
     degradations: Mapping[str, Mapping[str, Any]]
+    trusted: Sequence[str]
 
     def __post_init__(self) -> None:
         if self.format not in ("same", "nifti"):
@@ -193,8 +196,10 @@ def _restore(
         lq = given
         if request.degrade:
             lq = ScratchVolume(Path(folder) / "lq", scan.shape)
-            node = request.degradations.get(task.name, task.degradation)
-            physics = instantiate(dict(node))
+            node = request.degradations.get(task.name)
+            if node is None:  # a task that only the weights know
+                refuse_foreign_classes(task.degradation, weights.origin, request.trusted)
+            physics = instantiate(dict(node or task.degradation))
             degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
             slices = Slices(lq, task)
         restored = ScratchVolume(Path(folder) / "restored", scan.shape)

@@ -16,7 +16,7 @@ from amir_lightning.data.pairs import AXES, RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
-from amir_lightning.io.nifti import is_nifti, nifti_stem
+from amir_lightning.io.nifti import is_nifti, nifti_stem, read_header
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.tasks import Plane, Task
 
@@ -121,6 +121,7 @@ def _volume(paths: list[Path], plane: Plane, units: str) -> Volume:
 
 def _image(path: Path) -> NDArray[np.float32]:
     if is_nifti(path):
+        read_header(path)  # refuses what declares more than it can hold
         try:
             # The release reads these files with x as the last axis.
             array = np.asarray(nib.Nifti1Image.from_filename(path).dataobj, dtype=np.float32).T

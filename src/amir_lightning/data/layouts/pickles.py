@@ -1,12 +1,14 @@
 """Arrays out of pickles, and nothing else: a pickle is a program, and this runs none.
 
-An unpickler calls whatever function a file names. This one admits only the functions that rebuild a
-NumPy array or a torch tensor from bytes.
+An unpickler calls whatever function a file names. Here NumPy's names stand for classes of this
+module that take bytes and a type of numbers; of torch only the function that lays a tensor over a
+storage is called. Every other name is refused.
 """
 
 import io
 import pickle
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,65 @@ from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
 
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    *(
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, name in (
-            ("multiarray", "_reconstruct"),
-            ("multiarray", "scalar"),
-            ("numeric", "_frombuffer"),
-        )
-    ),
-    ("_codecs", "encode"),  # how protocol 2 writes bytes
-    ("collections", "OrderedDict"),  # hooks of a tensor, always empty
-    ("torch._utils", "_rebuild_tensor_v2"),
+
+class _Dtype:
+    """Stands for `numpy.dtype`, whose own state could describe memory that is not there."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.plain = np.dtype(str(name))
+        if self.plain.kind not in "fiu":
+            raise ValueError(f"its values are of type {name} and not numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.plain = self.plain.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands for `numpy.ndarray`."""
+
+    array: NDArray[np.generic] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        self.fill(data, dtype, shape, "F" if fortran else "C")
+
+    def fill(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Any) -> "_Array":
+        self.array = np.frombuffer(data, dtype.plain).reshape(shape, order=order)
+        return self
+
+
+def _empty_array(*_: object) -> _Array:
+    return _Array()
+
+
+def _array_from_buffer(
+    data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str, *_: object
+) -> _Array:
+    return _Array().fill(data, dtype, shape, order)
+
+
+def _latin1(text: str, _encoding: str) -> bytes:
+    """How protocol 2 writes bytes."""
+    return text.encode("latin1")
+
+
+def _storage_from_bytes(data: bytes) -> Any:
+    """A tensor's storage inside a pickle: itself a torch file, which is read as weights only."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+_KNOWN: dict[tuple[str, str], object] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _array_from_buffer,
+    ("_codecs", "encode"): _latin1,
+    ("collections", "OrderedDict"): OrderedDict,  # hooks of a tensor, always empty
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
 }
-_STORAGES = {"FloatStorage", "DoubleStorage", "HalfStorage", "ShortStorage", "IntStorage"}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -41,14 +85,12 @@ class _ArrayUnpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return _storage_from_bytes
-        if (module, name) not in _ALLOWED and not (module == "torch" and name in _STORAGES):
+        if (module, name) not in _KNOWN:
             raise InputError(
                 f"{self._path} asks to run {module}.{name}, which no array needs; nothing was run: "
                 "delete the file, it may be malicious"
             )
-        return super().find_class(module, name)
+        return _KNOWN[module, name]
 
 
 def read_array(path: Path) -> NDArray[np.float32]:
@@ -70,6 +112,8 @@ def read_array(path: Path) -> NDArray[np.float32]:
         raise InputError(
             f"{path} is not a pickled array ({reason}); copy it again or leave it out"
         ) from error
+    if isinstance(content, _Array):
+        content = content.array
     if isinstance(content, torch.Tensor):
         content = content.detach().cpu().numpy()
     if not isinstance(content, np.ndarray) or content.dtype.kind not in "fiu":
@@ -77,8 +121,3 @@ def read_array(path: Path) -> NDArray[np.float32]:
             f"{path} holds a {type(content).__name__}; expected an array or tensor of numbers"
         )
     return np.asarray(content, dtype=np.float32)
-
-
-def _storage_from_bytes(data: bytes) -> Any:
-    """A tensor's storage inside a pickle: itself a torch file, which is read as weights only."""
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
