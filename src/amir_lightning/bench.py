@@ -30,9 +30,9 @@ three forward passes. Peak memory is {memory}.
 _SAME_WEIGHTS = """\
 Both have the same weights, drawn by the released code; ours runs with the C allocator set as the
 commands train and restore do, the released network as its users run it. Same image of
-{side}x{side} pixels, in evaluation: outputs differ by at most {float32[output]:.1e} in float32 and {bf16[output]:.1e} in
-bf16, the gradients of the L1 distance by {float32[gradient]:.1e} and {bf16[gradient]:.1e} of their
-norm.
+{side}x{side} pixels, in evaluation: outputs differ by at most {float32[output]:.1e} in float32 and
+{bf16[output]:.1e} in bf16, the gradients of the L1 distance by {float32[gradient]:.1e} and
+{bf16[gradient]:.1e} of their norm.
 """
 
 _LOADING = """\
