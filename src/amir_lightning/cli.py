@@ -83,7 +83,8 @@ def command(
 def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
     """Put the options of another command into one list option, each as quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
-    kept, gathered = [], []
+    kept: list[str] = []
+    gathered: list[str] = []
     for text in arguments:
         name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
         (kept if text.startswith("-") or name in own else gathered).append(text)
