@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import PATIENTS, plain_scores, write_run
+from run_folders import PATIENTS, jobs, plain_scores, write_run
 from scipy import stats
 
-from amir_lightning.sweeps import jobs, locate
 from amir_lightning.tables import collect
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
 
@@ -67,9 +66,10 @@ def test_rows_of_the_papers_tables_are_the_jobs_of_the_sweeps() -> None:
 
 
 def test_means_spread_and_differences(command, composing, tmp_path: Path) -> None:
-    for job in jobs("table2", ["seed=0,1,2"]):
+    options = ("network=restormer,amir", "seed=0,1,2")
+    for job in jobs("table2", *options):
         write_run(job, tmp_path / "runs", plain_scores)
-    assert tabulate(command, "experiment=table2", "seed=0,1,2").status == 0
+    assert tabulate(command, "experiment=table2", *options).status == 0
     rows = written(tmp_path / "out" / "results.csv")
     (row,) = [r for r in rows if (r["network"], r["task"], r["score"]) == ("amir", "ct", "psnr")]
     mean = 20 + 4 + 0.3 + 0.01 - 0.5 * 2.5
@@ -93,7 +93,7 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
         values = drawn.setdefault((job.network, task, patient), rng.normal(30, 2, size=3))
         return dict(zip(("psnr", "ssim", "rmse"), values, strict=True))
 
-    wanted = jobs("table2", ["network=restormer,amir"])
+    wanted = jobs("table2", "network=restormer,amir")
     folders = [write_run(job, tmp_path, scores) for job in wanted]
     restormer, amir = collect(wanted, folders, tmp_path / "none.csv", bootstrap=2000)
     found = compare([restormer, amir], restormer, "ct")
@@ -134,9 +134,9 @@ def test_wilcoxon_by_hand() -> None:
 
 def test_without_a_finished_run_the_command_that_starts_one(command, composing, tmp_path) -> None:
     write_run(jobs("table3")[0], tmp_path / "runs", plain_scores, finished=False)
-    done = tabulate(command, "experiment=table3", "seed=0,1")
+    done = tabulate(command, "experiment=table3", "task=mri,ct")
     assert done.status == 2
-    assert "python -m amir_lightning.train -m experiment=table3 seed=0,1" in done.err
+    assert "python -m amir_lightning.train -m experiment=table3 task=mri,ct" in done.err
     assert not (tmp_path / "out").exists()
 
 
@@ -146,8 +146,9 @@ def test_without_a_finished_run_the_command_that_starts_one(command, composing, 
 def test_mixtures_are_refused_unless_asked_for(
     command, composing, tmp_path: Path, options: list[str], fact: str
 ) -> None:
-    for number, job in enumerate(jobs("table3", options)):
-        other = "0" * 64 if number == 3 and not options else "f" * 64
+    options = ["task=mri,mri+ct", *options]
+    for number, job in enumerate(jobs("table3", *options)):
+        other = "0" * 64 if number == 1 and len(options) == 1 else "f" * 64
         write_run(job, tmp_path / "runs", plain_scores, fingerprint=other, name=str(number))
     done = tabulate(command, "experiment=table3", *options)
     assert done.status == 2
@@ -159,7 +160,7 @@ def test_mixtures_are_refused_unless_asked_for(
 def test_mixed_scales_are_refused_and_no_table_takes_the_place_of_another_scales(
     command, composing, tmp_path: Path
 ) -> None:
-    for job in jobs("figure4", ["scale=demo,paper"]):
+    for job in jobs("figure4", "scale=demo,paper"):
         write_run(job, tmp_path / "runs", plain_scores, name=job.cfg.scale)
     done = tabulate(command, "experiment=figure4", "scale=demo,paper")
     assert "differ in their scale: demo (demo), paper (paper)" in done.err
@@ -173,16 +174,19 @@ def test_mixed_scales_are_refused_and_no_table_takes_the_place_of_another_scales
 
 
 def test_plan_tells_states_and_hours(command, composing, tmp_path: Path) -> None:
-    first, second, *_ = jobs("table3", ["seed=0,1"])
+    options = ("task=mri,mri+ct", "seed=0,1")
+    first, second, *_ = jobs("table3", *options)
     write_run(first, tmp_path / "runs", plain_scores)
     write_run(second, tmp_path / "runs", plain_scores, finished=False)
-    done = command("plan", "experiment=table3", "seed=0,1")
+    done = command("plan", "experiment=table3", *options)
     assert done.status == 0, done.err
-    assert "14: 1 finished, 1 started, 12 new" in done.out
+    assert "4: 1 finished, 1 started, 2 new" in done.out
     # 600 steps took 10 minutes; the started run has recorded that it took all of its steps.
-    assert "2.0 hours" in done.out
-    assert "unknown" in command("plan", "experiment=table2").out
-    assert "python -m amir_lightning.train -m experiment=table3 seed=0,1" in done.out
+    assert "0.3 hours" in done.out
+    assert "unknown" in command("plan", "experiment=figure1").out
+    assert (
+        "python -m amir_lightning.train -m experiment=table3 task=mri,mri+ct seed=0,1" in done.out
+    )
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "mri-amir-s0",
         "mri-amir-s1",

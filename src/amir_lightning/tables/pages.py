@@ -99,6 +99,8 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     means = "; ".join(f"{name}, {_DEFINITIONS.get(name, 'defined elsewhere')}" for name in metrics)
     units = ", ".join(f"{task.units} ({task.name})" for task in tasks)
     lines.append(f"Definition of PSNR and SSIM: {means}. PSNR in dB, RMSE in {units}.")
+    if any(task == "average" for method in methods for task, _ in method.paper):
+        lines.append("The average RMSE mixes units, as in the paper.")
     lines.append("Best bold, second-best underlined.")
     seeds = max(method.wanted for method in methods)
     if seeds > 1:
