@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench audit clean
+.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables
 
 help:  ## show the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## /  make \1\t/'
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; type make PYTHON=python3.11 ...")'
@@ -34,6 +34,13 @@ audit:  ## look up known vulnerabilities of the tested packages (needs the packa
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
+# Options of both commands: make table3 OPTIONS="scale=paper seed=0,1,2". A run that fails is a dash.
+table1 table2 table3 table4: setup  ## train the runs of a table of the paper, then write it
+	-$(BIN)/python -m amir_lightning.train -m experiment=$@ $(OPTIONS)
+	$(BIN)/python -m amir_lightning.tabulate experiment=$@ $(OPTIONS)
+
+all-tables: table1 table2 table3 table4  ## all four; runs that tables share are trained once
 
 clean:  ## remove .venv and caches; data/ and runs/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
