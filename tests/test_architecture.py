@@ -27,7 +27,7 @@ ALLOWED = {
     "pictures": {"tasks"},
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "tasks", "errors"},
-    "callbacks": {"modules", "data", "pictures"},
+    "callbacks": {"modules", "metrics", "data", "pictures", "errors"},
     "restoring": {
         "io",
         "data",
