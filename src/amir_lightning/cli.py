@@ -166,12 +166,13 @@ def _is_choice(override: str) -> bool:
     return (CONF_DIR / key).is_dir()
 
 
-def compose(config_name: str, overrides: list[str]) -> DictConfig:
+def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
     """Compose another configuration inside a command.
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
         overrides: What a user would type after the command.
+        keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
@@ -179,7 +180,8 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
     cfg = loader.load_configuration(config_name, overrides=overrides, run_mode=RunMode.RUN)
     OmegaConf.set_struct(cfg, False)
-    cfg.pop("hydra", None)
+    if not keep_hydra:
+        cfg.pop("hydra", None)
     return cfg
 
 
