@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo figure1 figure3 figure4 test lint bench clean
 
 help:  ## show the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z0-9 ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 ]+):.*## /  make \1\t/'
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; type make PYTHON=python3.11 ...")'
@@ -18,6 +18,10 @@ setup: .venv/installed  ## create .venv with the tested packages
 
 demo: setup  ## train AMIR on the embedded MRI, CT and PET patients and print its scores
 	$(BIN)/python -m amir_lightning.train task=mri+ct+pet scale=demo
+
+figure1 figure3 figure4: setup  ## train what a figure of the paper shows, and draw it
+	$(BIN)/python -m amir_lightning.train -m experiment=$@
+	$(BIN)/python -m amir_lightning.draw experiment=$@ output=experiments/$@
 
 test: setup  ## run all tests, two at a time
 	$(BIN)/python -m pytest -n 2

@@ -1,5 +1,6 @@
 """``python -m amir_lightning.draw draw=interference run=last``: the figures, from finished runs."""
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from amir_lightning.errors import InputError
 if TYPE_CHECKING:
     from amir_lightning.figures.finished import FinishedRun
     from amir_lightning.figures.page import Drawing
+
+_log = logging.getLogger("amir_lightning.draw")  # not __main__, which is quiet
 
 FIGURES = (
     "curves",
@@ -27,24 +30,25 @@ FIGURES = (
 @command("draw")
 def main(cfg: DictConfig) -> None:
     """Draw one figure as PNG and PDF, with its numbers as CSV."""
+    kinds = _kinds(cfg)
     _check(cfg)
     from amir_lightning.figures.finished import open_finished
     from amir_lightning.figures.page import write
 
-    runs = [open_finished(str(name), cfg) for name in cfg.runs]
-    together = cfg.draw == "comparison"
-    for group in [runs] if together else [[run] for run in runs]:
-        drawing = draw(cfg, group)
-        folder = group[0].folder / "figures" if cfg.output is None else Path(cfg.output)
-        # Several pictures of one kind in one folder are told apart by their run.
-        several = cfg.output is not None and not together and len(runs) > 1
-        name = f"{cfg.draw}-{group[0].name}" if several else cfg.draw
-        written = write(drawing, folder, name, group)
-        print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
+    runs = [open_finished(name, cfg) for name in _runs(cfg)]
+    for kind in kinds:
+        for group in [runs] if kind == "comparison" else [[run] for run in runs]:
+            drawing = draw(kind, cfg, group)
+            folder = group[0].folder / "figures" if cfg.output is None else Path(cfg.output)
+            # Several pictures of one kind in one folder are told apart by their run.
+            several = cfg.output is not None and len(group) < len(runs)
+            name = f"{kind}-{group[0].name}" if several else kind
+            written = write(drawing, folder, name, group)
+            print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
 
 
-def draw(cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
-    """The figure that the options mean, of one run or, as a comparison, of several."""
+def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
+    """One of `FIGURES`, of one run or, as a comparison, of several."""
     from amir_lightning.figures import (
         comparison,
         conflict,
@@ -57,13 +61,13 @@ def draw(cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
 
     run = runs[0]
     choice = comparison.Choice(None if cfg.patient is None else str(cfg.patient), cfg.slice)
-    match cfg.draw:
+    match kind:
         case "interference":
             return interference.draw(run, list(cfg.layers), cfg.batches, cfg.bootstrap)
         case "comparison":
             return comparison.draw(runs, choice, cfg.inset)
         case "instructions":
-            return instructions.draw(run, cfg.seed)
+            return instructions.draw(run)
         case "paths":
             return paths.draw(run)
         case "routing":
@@ -74,9 +78,38 @@ def draw(cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
             return curves.draw(run)
 
 
+def _kinds(cfg: DictConfig) -> list[str]:
+    if cfg.draw is None and cfg.experiment_name in cfg.figures:
+        return list(cfg.figures[cfg.experiment_name])
+    if cfg.draw not in FIGURES:
+        raise InputError(f"draw is {cfg.draw}; type draw= with one of {', '.join(FIGURES)}")
+    return [cfg.draw]
+
+
+def _runs(cfg: DictConfig) -> list[str]:
+    """Names or folders of the runs: those that were typed, or an experiment's that finished."""
+    if cfg.experiment_name is None:
+        return [str(name) for name in cfg.runs]
+    from amir_lightning import sweeps
+
+    jobs = sweeps.jobs(cfg.experiment_name, [str(option) for option in cfg.train or []])
+    found = []
+    for job, folder in zip(jobs, sweeps.locate(jobs, Path(cfg.paths.runs_dir)), strict=True):
+        if folder is not None and sweeps.finished(folder):
+            found.append(str(folder))
+        else:
+            _log.info("left out, not finished: %s", job.command)
+    if not found:
+        options = " ".join([f"experiment={cfg.experiment_name}", *(cfg.train or [])])
+        raise InputError(
+            f"no run of {options} in {cfg.paths.runs_dir} has finished; train them with "
+            f"python -m amir_lightning.train -m {options}"
+        )
+    return found
+
+
 def _check(cfg: DictConfig) -> None:
     for option, choices in (
-        ("draw", FIGURES),
         ("split", ("test", "val", "train")),
         ("checkpoint", ("best", "last")),
     ):

@@ -53,9 +53,11 @@ def draw(runs: Sequence[FinishedRun], choice: Choice, inset: float) -> Drawing:
     columns = _columns(runs)
     pairs = choose(runs, choice)
     heights = [_COLUMN * len(pair.hq) / pair.hq.shape[1] for pair in pairs.values()]
-    ratios = [one for height in heights for one in (height + _TITLE, height)]
-    figure = new_figure(_COLUMN * (len(columns) + 2) + 0.5, sum(ratios) + 0.35)
-    grid = figure.subplots(2 * len(pairs), len(columns) + 2, squeeze=False, height_ratios=ratios)
+    ratios = [height for height in heights for _ in range(2)]
+    figure = new_figure(
+        _COLUMN * (len(columns) + 2) + 0.5, sum(ratios) + _TITLE * len(heights) + 0.4
+    )
+    grid = figure.subplots(len(ratios), len(columns) + 2, squeeze=False, height_ratios=ratios)
     rows: list[Row] = []
     for axes, (name, pair) in zip(
         zip(grid[::2], grid[1::2], strict=True), pairs.items(), strict=True

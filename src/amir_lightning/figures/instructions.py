@@ -36,12 +36,11 @@ class Clusters(NamedTuple):
     by_patient: bool
 
 
-def draw(run: FinishedRun, seed: int) -> Drawing:
+def draw(run: FinishedRun) -> Drawing:
     """A point a slice, coloured by task.
 
     Args:
         run: Of several tasks, with a network that makes instructions.
-        seed: Of t-SNE and the folds.
 
     Raises:
         InputError: There are fewer than two tasks, or the network makes no instruction.
@@ -51,6 +50,7 @@ def draw(run: FinishedRun, seed: int) -> Drawing:
             f"{run.name} trains one task, and clusters are of several; type "
             "run=<a run of several tasks>"
         )
+    seed = run.cfg.seed  # of t-SNE and of the folds
     slices, vectors = [], []
     for one in run.restored():
         if one.report.instruction is None:

@@ -38,7 +38,9 @@ def draw(run: FinishedRun, choice: Choice) -> Drawing:
         axes[0].imshow(pictures.grey(one.lq.numpy(), one.task.display_window))
         axes[0].set_ylabel(one.task.title, fontsize=7)
         for level, (ax, level_gates) in enumerate(zip(axes[1:], own, strict=True), 1):
-            ax.imshow(level_gates.argmax(dim=-1), cmap=colours, norm=norm, interpolation="nearest")
+            ax.imshow(
+                level_gates.argmax(dim=-1).numpy(), cmap=colours, norm=norm, interpolation="nearest"
+            )
             for expert, share in enumerate(top_share(level_gates).tolist()):
                 rows.append(
                     {

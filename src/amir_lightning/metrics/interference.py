@@ -98,12 +98,13 @@ def _metrics(inner: NDArray[np.float64], counts: NDArray[np.number]) -> tuple[Ma
     # A mini-batch never acts on itself, nor on its copies in a resample.
     others = inner * (1 - np.eye(samples))
     left = counts.sum(axis=-1, keepdims=True) - counts
-    effect = np.stack(
-        [[counts[:, j] @ others[j, i] / left[:, j] for j in range(tasks)] for i in range(tasks)]
-    )  # (i, j, R, n)
-    own = effect[range(tasks), range(tasks)]  # (i, R, n)
     weights = counts.transpose(1, 0, 2) / samples
+    # Without other mini-batches, or with an effect of zero, there is no value: NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
+        effect = np.stack(
+            [[counts[:, j] @ others[j, i] / left[:, j] for j in range(tasks)] for i in range(tasks)]
+        )  # (i, j, R, n)
+        own = effect[range(tasks), range(tasks)]  # (i, R, n)
         ratios = (weights[:, None] * effect / own[:, None]).sum(axis=-1)
         means = (weights[:, None] * effect).sum(axis=-1) / (weights * own).sum(axis=-1)[:, None]
     return ratios.transpose(2, 0, 1), means.transpose(2, 0, 1)
