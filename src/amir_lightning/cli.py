@@ -18,7 +18,9 @@ from amir_lightning.tasks import known_tasks
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def command(
+    config_name: str, options_of: str | None = None
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
 
     A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
@@ -26,6 +28,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
+        options_of: Another command whose options may be typed, too. What the root file does not
+            have reaches `main` as text, in a list of the other command's name.
     """
 
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -37,10 +41,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 _check_types(cfg, config_name)
                 return main(cfg)
             except Exception as error:
-                sentence = _explain(error, config_name)
+                sentence = explain(error, config_name)
                 if sentence is None:
                     raise
-                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+                if sweep and not isinstance(error.__cause__, SystemExit):  # that was Ctrl-C
                     # Said at once, as the sweep goes on with the next job and ends with the first.
                     job = " ".join(HydraConfig.get().overrides.task)
                     print(f"error: {sentence} (job {job})", file=sys.stderr)
@@ -54,6 +59,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes
             # may want; read when torch is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "300000")
+            if options_of is not None:
+                sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of)
             _quieten()
             register_tasks()
             try:
@@ -63,7 +70,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             except KeyboardInterrupt:
                 _stop("interrupted", status=130)
             except Exception as error:
-                sentence = _explain(error, config_name)
+                sentence = explain(error, config_name)
                 if sentence is None:
                     raise
                 _stop(sentence)
@@ -71,6 +78,17 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         return entry
 
     return decorate
+
+
+def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
+    """Put the options of another command into one list option, each as quoted text."""
+    own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    kept, gathered = [], []
+    for text in arguments:
+        name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
+        (kept if text.startswith("-") or name in own else gathered).append(text)
+    quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
+    return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
 
 
 def _quieten() -> None:
@@ -185,8 +203,13 @@ def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) ->
     return cfg
 
 
-def _explain(error: Exception, config_name: str) -> str | None:
-    """One sentence for a mistake of the user's; None for an error of the program's."""
+def explain(error: Exception, config_name: str) -> str | None:
+    """One sentence for a mistake of the user's; None for an error of the program's.
+
+    Args:
+        error: What was raised.
+        config_name: The command whose options were typed.
+    """
     from hydra.errors import HydraException, InstantiationException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.cli import compose
+from amir_lightning.cli import compose, explain
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import parse_tasks
@@ -42,6 +42,21 @@ class Job:
         return "python -m amir_lightning.train " + " ".join(self.overrides)
 
 
+def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The name in ``experiment=<name>`` among options of train, and the other options.
+
+    Raises:
+        InputError: There is none.
+    """
+    options = list(options or [])
+    named = [text for text in options if text.startswith("experiment=")]
+    if not named:
+        raise InputError(
+            f"no experiment is named; type experiment=<name>, one of {', '.join(_known())}"
+        )
+    return named[-1].split("=", 1)[1], [text for text in options if text not in named]
+
+
 def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
     """The jobs that ``train -m experiment=<experiment> <overrides>`` starts, in its order.
 
@@ -52,22 +67,18 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
     Raises:
         InputError: There is no such experiment.
     """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    known = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-    if experiment not in known:
+    if experiment not in _known():
         raise InputError(
-            f"there is no experiment '{experiment}'; choose from {', '.join(known)} "
-            f"(experiment={known[-1]})"
+            f"unknown experiment '{experiment}'; choose from {', '.join(_known())} "
+            "(experiment=<name>)"
         )
-    texts = [f"experiment={experiment}", *overrides]
-    parser = OverridesParser.create()
-    fixed = [text for text in texts if not parser.parse_override(text).is_sweep_override()]
-    params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
-    swept = [f"{key}={value}" for key, value in params.items()]
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)
-    return [_job(tuple(one)) for one in batch]
+    try:
+        return _expand([f"experiment={experiment}", *overrides])
+    except Exception as error:
+        sentence = explain(error, "train")
+        if sentence is None:
+            raise
+        raise InputError(sentence) from error
 
 
 def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
@@ -99,6 +110,22 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
 def finished(folder: Path) -> bool:
     """Whether a run has its test scores."""
     return (folder / "result.json").exists()
+
+
+def _known() -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+
+
+def _expand(texts: list[str]) -> list[Job]:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    fixed = [text for text in texts if not parser.parse_override(text).is_sweep_override()]
+    params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
+    swept = [f"{key}={value}" for key, value in params.items()]
+    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)
+    return [_job(tuple(one)) for one in batch]
 
 
 def _job(overrides: tuple[str, ...]) -> Job:
