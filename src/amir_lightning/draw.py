@@ -27,15 +27,19 @@ FIGURES = (
 )
 
 
-@command("draw")
+@command("draw", options_of="train")
 def main(cfg: DictConfig) -> None:
     """Draw one figure as PNG and PDF, with its numbers as CSV."""
-    kinds = _kinds(cfg)
+    experiment, overrides = _experiment(cfg)
+    kinds = _kinds(cfg, experiment)
     _check(cfg)
     from amir_lightning.figures.finished import open_finished
     from amir_lightning.figures.page import write
 
-    runs = [open_finished(name, cfg) for name in _runs(cfg)]
+    names = [str(name) for name in cfg.runs]
+    if experiment is not None:
+        names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
+    runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
         for group in [runs] if kind == "comparison" else [[run] for run in runs]:
             drawing = draw(kind, cfg, group)
@@ -78,31 +82,44 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
             return curves.draw(run)
 
 
-def _kinds(cfg: DictConfig) -> list[str]:
-    if cfg.draw is None and cfg.experiment_name in cfg.figures:
-        return list(cfg.figures[cfg.experiment_name])
+def _experiment(cfg: DictConfig) -> tuple[str | None, list[str]]:
+    """The experiment whose runs are drawn, None for those that were typed, and its options."""
+    if not cfg.train:
+        return None, []
+    from amir_lightning.sweeps import experiment_of
+
+    if not any(text.startswith("experiment=") for text in cfg.train):
+        options = ", ".join(str(key) for key in cfg if key not in ("train", "figures"))
+        raise InputError(
+            f"unknown option '{cfg.train[0]}'; draw has {options}, and takes options of train "
+            "beside experiment=<name>"
+        )
+    return experiment_of(cfg.train)
+
+
+def _kinds(cfg: DictConfig, experiment: str | None) -> list[str]:
+    if cfg.draw is None and experiment in cfg.figures:
+        return list(cfg.figures[experiment])
     if cfg.draw not in FIGURES:
         raise InputError(f"draw is {cfg.draw}; type draw= with one of {', '.join(FIGURES)}")
     return [cfg.draw]
 
 
-def _runs(cfg: DictConfig) -> list[str]:
-    """Names or folders of the runs: those that were typed, or an experiment's that finished."""
-    if cfg.experiment_name is None:
-        return [str(name) for name in cfg.runs]
+def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str]:
+    """Folders of an experiment's runs, as far as they have finished."""
     from amir_lightning import sweeps
 
-    jobs = sweeps.jobs(cfg.experiment_name, [str(option) for option in cfg.train or []])
+    jobs = sweeps.jobs(experiment, overrides)
     found = []
-    for job, folder in zip(jobs, sweeps.locate(jobs, Path(cfg.paths.runs_dir)), strict=True):
+    for job, folder in zip(jobs, sweeps.locate(jobs, runs_dir), strict=True):
         if folder is not None and sweeps.finished(folder):
             found.append(str(folder))
         else:
             _log.info("left out, not finished: %s", job.command)
     if not found:
-        options = " ".join([f"experiment={cfg.experiment_name}", *(cfg.train or [])])
+        options = " ".join([f"experiment={experiment}", *overrides])
         raise InputError(
-            f"no run of {options} in {cfg.paths.runs_dir} has finished; train them with "
+            f"no run of {options} in {runs_dir} has finished; train them with "
             f"python -m amir_lightning.train -m {options}"
         )
     return found
