@@ -57,7 +57,7 @@ def _heat_map(ax: Axes, values: Matrix, bounds: Matrix, names: Sequence[str]) ->
     for i in range(len(names)):
         for j in range(len(names)):
             low, high = bounds[:, i, j]
-            dark = abs(values[i, j]) > 0.7
+            dark = abs(values[i, j]) > 0.8
             text = f"{values[i, j]:.2f}"
             if i != j and low == low:
                 text += f"\n[{low:.2f}, {high:.2f}]"
