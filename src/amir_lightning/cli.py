@@ -15,6 +15,13 @@ from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import known_tasks
 
+# The extra that brings what a file of conf/hydra is built on.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
@@ -37,6 +44,8 @@ def command(
             from hydra.core.hydra_config import HydraConfig
             from hydra.types import RunMode
 
+            if logging.getLogger("amir_lightning").level != logging.INFO:
+                _quieten()  # in a process of a launcher
             try:
                 _check_types(cfg, config_name)
                 return main(cfg)
@@ -83,7 +92,8 @@ def command(
 def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
     """Put the options of another command into one list option, each as quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
-    kept, gathered = [], []
+    kept: list[str] = []
+    gathered: list[str] = []
     for text in arguments:
         name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
         (kept if text.startswith("-") or name in own else gathered).append(text)
@@ -224,6 +234,9 @@ def explain(error: Exception, config_name: str) -> str | None:
         return _unknown_option(found.group(1), config_name)
     if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = found.groups()
+        if group.startswith("hydra/") and name in _EXTRAS:
+            extra = _EXTRAS[name]
+            return f"this needs the extra {extra}; type pip install 'amir-lightning[{extra}]'"
         folder = CONF_DIR / group
         choices = sorted(path.stem for path in folder.glob("*.yaml"))
         return f"unknown {group} '{name}'; choose from {', '.join(choices)} ({group}=<name>)"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    """Train what the configuration says; returns the mean test PSNR for a sweeper."""
+    """Train what the configuration says; returns the mean validation PSNR for a sweeper."""
     # Deferred: `--cfg job`, `--help` and mistakes in the options answer before torch is loaded.
     from amir_lightning.training import open_run, train
 

@@ -100,12 +100,13 @@ def train(run: Run) -> float | None:
     """Train, test the best checkpoint, write the result and print it.
 
     Returns:
-        Mean PSNR over the tasks on the test split; None if it does not exist.
+        Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose: the
+        test patients are no part of any choice. None if it does not exist.
     """
     if run.result.exists():
         _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
         _show_result(run)
-        return runs.read_json(run.result).get("test/avg/psnr")
+        return runs.read_json(run.result).get("val/avg/psnr")
     cfg = run.cfg
     module = build_module(cfg, run.tasks, start=not run.last.exists())
     step = 0
@@ -160,9 +161,11 @@ def train(run: Run) -> float | None:
         return None  # rank zero writes
     scores = module.summary.flat("test")
     write_scores(run.folder / "evaluation" / "test", module.rows, module.summary)
+    chosen = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    scores |= {} if chosen is None else {"val/avg/psnr": float(chosen)}
     runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
     _show_result(run)
-    return scores.get("test/avg/psnr")
+    return scores.get("val/avg/psnr")
 
 
 class Interrupted(InputError):
