@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables
+.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4
 
 help:  ## show the verbs
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## /  make \1\t/'
@@ -18,6 +18,10 @@ setup: .venv/installed  ## create .venv with the tested packages
 
 demo: setup  ## train AMIR on the embedded MRI, CT and PET patients and print its scores
 	$(BIN)/python -m amir_lightning.train task=mri+ct+pet scale=demo
+
+figure1 figure3 figure4: setup  ## train what a figure of the paper shows, and draw it
+	$(BIN)/python -m amir_lightning.train -m experiment=$@
+	$(BIN)/python -m amir_lightning.draw experiment=$@ output=experiments/$@
 
 test: setup  ## run all tests, two at a time
 	$(BIN)/python -m pytest -n 2

@@ -101,10 +101,14 @@ class RestorationModule(pl.LightningModule):
             if chosen.any():
                 value = error[chosen].mean()
                 self.log(f"train/{task.name}/l1", value, batch_size=len(batch.lq))
+        return self.pair_terms(report, batch.hq)
+
+    def pair_terms(self, report: Report, hq: Tensor) -> dict[str, Term]:
+        """The same terms, with nothing logged: for observers of the training."""
         options = ("image_weight", "estimate_weight", "balance_weight", "edge_weight")
         return restoration_terms(
             report.image,
-            batch.hq,
+            hq,
             report.estimates,
             report.balance,
             distance=self.loss_config["distance"],
