@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench dashboard clean
 
 help:  ## show the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -29,6 +29,9 @@ lint: setup  ## check style and types
 
 bench: setup  ## measure steps/s, slices/s and peak memory on this machine
 	$(BIN)/python -m amir_lightning.bench
+
+dashboard: setup  ## all runs, tables and figures as one HTML page, runs/dashboard.html
+	$(BIN)/python -m amir_lightning.dashboard
 
 clean:  ## remove .venv and caches; data/ and runs/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -28,6 +28,7 @@ ALLOWED = {
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "tasks", "errors"},
     "callbacks": {"modules", "data", "pictures"},
+    "dashboards": {"runs", "tasks", "errors"},
     "restoring": {
         "io",
         "data",
@@ -49,6 +50,7 @@ THIRD_PARTY = {
     "degradation": {"torch", "numpy"},
     "phantoms": {"numpy"},
     "pretrained": {"torch", "numpy"},
+    "dashboards": {"omegaconf"},
 }
 MODULES = sorted(SRC.rglob("*.py"))
 
@@ -85,6 +87,7 @@ def test_imports_follow_the_data(path: Path) -> None:
         "bench",
         "contact_sheet",
         "compare",
+        "dashboard",
     }
     assert not rooms & entries, "nothing imports an entry point"
 
