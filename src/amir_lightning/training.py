@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import shutil
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from amir_lightning.assemble import (
 )
 from amir_lightning.data.datamodule import MultiTaskDataModule
 from amir_lightning.errors import InputError
-from amir_lightning.loggers import build_loggers
+from amir_lightning.loggers import build_loggers, close_wandb, log_cases
 from amir_lightning.metrics import summarise
 from amir_lightning.modules import RestorationModule
 from amir_lightning.scores import print_scores, read_rows, write_scores
@@ -139,22 +139,28 @@ def train(run: Run) -> float | None:
             trainer.max_steps,
             run.folder,
         )
-    status = "failed"
+    status, clock = "failed", time.monotonic()
     try:
         _fit(run, trainer, module, data, resume=step > 0)
         best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
+        log_cases(loggers, module.rows, trainer.global_step)
         status = "finished"
     except Interrupted:
         status = "interrupted"
         raise
     finally:
-        _close_wandb()
+        close_wandb(status == "finished")
         begun = trainer.global_step > 0 or run.last.exists()
         if trainer.is_global_zero and status == "failed" and not begun:
             shutil.rmtree(run.folder)  # a mistake that stopped the run before its first step
         elif trainer.is_global_zero:
-            ended = {"status": status, "finished": runs.now(), "step": trainer.global_step}
+            ended = {
+                "status": status,
+                "finished": runs.now(),
+                "seconds": before.get("seconds", 0) + round(time.monotonic() - clock, 1),
+                "step": trainer.global_step,
+            }
             runs.write_json(path, {**runs.read_json(path), **ended})
     if not trainer.is_global_zero or module.summary is None:
         return None  # rank zero writes
@@ -240,11 +246,6 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
         },
         **runs.environment(),
     }
-
-
-def _close_wandb() -> None:
-    if "wandb" in sys.modules:  # otherwise the next job of a sweep would continue this run
-        sys.modules["wandb"].finish()
 
 
 def _show_result(run: Run) -> None:

@@ -19,7 +19,7 @@ class Picture:
     """A picture inside the page.
 
     Attributes:
-        title: Its file name without what says the step.
+        title: Its folder and file name, without what says the step.
         step: Optimiser step that it was made at; None if it is of no step.
         address: The picture itself, as a data address.
         width: Pixels.
@@ -88,7 +88,8 @@ class Album:
         self._used += content.tell()
         text = base64.b64encode(content.getvalue()).decode()
         found = _STEP.match(path.stem)
-        title, step = (found[1], int(found[2])) if found else (path.stem, None)
+        name, step = (found[1], int(found[2])) if found else (path.stem, None)
+        title = f"{path.parent.name}/{name}"
         return Picture(title, step, f"data:image/webp;base64,{text}", *image.size)
 
     def embed_newest(self, folder: Path, count: int) -> list[Picture]:
