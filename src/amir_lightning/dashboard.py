@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     for name, reason in broken.items():
         print(f"{'broken':>10}  {name}: {reason}")
     if album.left_out:
-        print(f"{'left out':>10}  {album.left_out} pictures; type pictures.megabytes=<more>")
+        print(f"{'left out':>10}  pictures: {album.left_out}; type pictures.megabytes=<more>")
     megabytes = output.stat().st_size / 1e6
     print(f"{'page':>10}  {output} ({len(entries)} runs, {megabytes:.1f} MB); open it in a browser")
 

@@ -88,6 +88,7 @@ def test_filter_by_task_network_and_text(browser: "playwright.Browser", page_fil
     assert page.locator(".comparison:visible").count() == 1
     lines = page.locator(".comparison:visible .scatterlayer .trace")
     assert lines.count() == 2
+    assert page.locator("#legend span").all_inner_texts() == ["amir (demo)", "srcnn (demo)"]
     page.select_option("select[name=network]", "srcnn")
     assert opened.names() == ["ct"]
     assert lines.count() == 1

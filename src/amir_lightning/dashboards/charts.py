@@ -5,22 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import qualitative
 
 from amir_lightning.dashboards.collect import Curve, RunEntry
 
-# Okabe and Ito's colours, told apart with any colour vision, and a few darker ones after them.
-_COLOURS = [
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-    "#7f3c8d",
-    "#80ba5a",
-    "#a5694f",
-]
+# Okabe and Ito's colours, told apart with any colour vision, and more for more networks.
+_COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
+    *qualitative.Dark24,
+)
 
 
 def comparison(entries: Sequence[RunEntry], key: str, title: str, points: int) -> dict[str, Any]:
@@ -33,13 +26,12 @@ def comparison(entries: Sequence[RunEntry], key: str, title: str, points: int) -
         points: A longer curve is thinned out to so many.
 
     Returns:
-        A figure; the ``meta`` of a trace is the index of its run.
+        A figure without a legend; the ``meta`` of a trace is the index of its run.
     """
     groups = {_group(entry): None for entry in entries}
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(sorted(groups))}
-    figure = go.Figure(layout=_layout(title))
-    # Solid lines first: the first of a group stands in the legend.
-    for index, entry in sorted(enumerate(entries), key=lambda pair: len(pair[1].tasks) == 1):
+    figure = go.Figure(layout=_layout(title, legend=False))
+    for index, entry in enumerate(entries):
         if key not in entry.curves:
             continue
         group = _group(entry)
@@ -47,8 +39,7 @@ def comparison(entries: Sequence[RunEntry], key: str, title: str, points: int) -
         figure.add_scatter(
             x=steps,
             y=values,
-            name=_text(group),
-            legendgroup=group,
+            name=group,  # for the page's own legend
             mode="lines+markers" if len(steps) < 30 else "lines",
             line={
                 "color": colours[group],
@@ -81,13 +72,15 @@ def curves_of(entry: RunEntry, points: int) -> dict[str, dict[str, Any]]:
             groups.setdefault(group, {})[name] = curve
     figures = {}
     for group in sorted(groups, key=lambda name: (not name.startswith("train"), name)):
-        figure = go.Figure(layout=_layout(group))
-        for (name, curve), colour in zip(groups[group].items(), _COLOURS * 9, strict=False):
+        figure = go.Figure(layout=_layout(group, legend=True))
+        for (name, curve), colour in zip(groups[group].items(), _COLOURS * 3, strict=False):
             steps, values = zip(*_thinned(curve, points), strict=True)
             mode = "lines+markers" if len(steps) < 30 else "lines"
             figure.add_scatter(
                 x=steps, y=values, name=_text(name), mode=mode, line={"color": colour, "width": 2}
             )
+        if group.startswith("train") and all(v > 0 for c in groups[group].values() for _, v in c):
+            figure.update_yaxes(type="log")
         figures[group] = _plain(figure)
     return figures
 
@@ -96,7 +89,7 @@ def _group(entry: RunEntry) -> str:
     return f"{entry.record['network']} ({entry.record['scale']})"
 
 
-def _layout(title: str) -> dict[str, Any]:
+def _layout(title: str, legend: bool) -> dict[str, Any]:
     return {
         "template": "none",
         "xaxis": {**_axis("optimiser step"), "rangemode": "tozero"},
@@ -104,7 +97,7 @@ def _layout(title: str) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "margin": {"l": 52, "r": 12, "t": 12, "b": 44},
         "font": {"family": "system-ui, sans-serif", "size": 13},
-        "showlegend": True,
+        "showlegend": legend,
     }
 
 

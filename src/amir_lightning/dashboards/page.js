@@ -56,17 +56,21 @@ function apply() {
     element.hidden = Boolean(chosen.task) && element.dataset.task !== chosen.task;
   });
   document.getElementById("count").textContent = `${shown.size} of ${rows.length} runs`;
+  const colours = new Map();
   document.querySelectorAll(".chart.comparison").forEach((chart) => {
     if (chart.closest("figure").hidden) return;
     const figure = data.comparisons[chosen.metric][chart.dataset.task];
-    const named = new Set();
-    const traces = figure.data.filter((trace) => shown.has(trace.meta)).map((trace) => {
-      const first = !named.has(trace.legendgroup);
-      named.add(trace.legendgroup);
-      return { ...trace, showlegend: first };
-    });
+    const traces = figure.data.filter((trace) => shown.has(trace.meta));
+    traces.forEach((trace) => colours.set(trace.name, trace.line.color));
     Plotly.react(chart, traces, layout(figure), options);
   });
+  // One legend for all charts, so that they keep their size however many networks there are.
+  document.getElementById("legend").replaceChildren(...[...colours].sort().map(([name, colour]) => {
+    const entry = document.createElement("span");
+    entry.textContent = name;
+    entry.style.setProperty("--colour", colour);
+    return entry;
+  }));
 }
 
 function open() {
