@@ -20,6 +20,7 @@ def build_loggers(
     config: Mapping[str, Any],
     step: int,
     wandb_id: str = "",
+    group: str | None = None,
 ) -> list[Logger]:
     """The loggers of a run.
 
@@ -30,13 +31,14 @@ def build_loggers(
         step: Optimiser step that the run starts from; metrics of later steps are from a part that
             is now trained again, and are dropped.
         wandb_id: Identity of the run in W&B, the same when it is resumed.
+        group: The experiment that the run is part of, for W&B.
 
     Raises:
         InputError: The logger is unknown or its package is not installed.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
     if options["name"] == "wandb":
-        loggers.append(_wandb_logger(options, folder, config, wandb_id))
+        loggers.append(_wandb_logger(options, folder, config, wandb_id, group))
     elif options["name"] == "tensorboard":
         try:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
@@ -108,7 +110,11 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
 
 
 def _wandb_logger(
-    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], wandb_id: str
+    options: Mapping[str, Any],
+    folder: Path,
+    config: Mapping[str, Any],
+    wandb_id: str,
+    group: str | None,
 ) -> WandbLogger:
     os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
@@ -120,7 +126,7 @@ def _wandb_logger(
         id=wandb_id.replace("+", "_"),
         save_dir=folder.resolve(),  # read by another process
         offline=is_offline(options),
-        group=config.get("experiment_name"),
+        group=group,
         job_type="train",
         tags=[*config["tasks"], config["scale"]],  # a demo run never passes for the paper's
         config={**config, "run_dir": str(folder)},

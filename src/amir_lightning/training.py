@@ -102,6 +102,8 @@ def train(run: Run) -> float | None:
     Returns:
         Mean PSNR over the tasks on the test split; None if it does not exist.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     if run.result.exists():
         _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
         _show_result(run)
@@ -122,10 +124,12 @@ def train(run: Run) -> float | None:
     before = runs.read_json(path) if path.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     config = _config(run)
-    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id)
+    experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))
+    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id, experiment)
     trainer = build_trainer(cfg, run.folder, loggers)
     data = build_data(cfg, run.stores)
-    record = {**before, **_record(run, trainer, module), "wandb_id": wandb_id}
+    record = {**before, **_record(run, trainer, module), "experiment": experiment}
+    record["wandb_id"] = wandb_id
     session = {"started": runs.now(), "from_step": step, **runs.environment()}
     record["sessions"] = [*before.get("sessions", []), session]
     if trainer.is_global_zero:

@@ -122,10 +122,11 @@ def read_tables(paths: Sequence[Path], most_rows: int) -> list[Table]:
 
 
 def markdown(path: Path) -> str:
-    """A Markdown file as HTML: text and tables; its own HTML, links and pictures stay text."""
+    """A Markdown file as HTML: text, tables, underlining; the rest of its HTML stays text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.disable(["link", "image", "autolink", "reference"])
     try:
-        return parser.render(path.read_text(errors="replace"))
+        html = parser.render(path.read_text(errors="replace"))
     except OSError:
         return ""
+    return html.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>")  # the second-best value
