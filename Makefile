@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4
+.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4 dashboard
 
 help:  ## show the verbs
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## /  make \1\t/'
@@ -45,6 +45,9 @@ table1 table2 table3 table4: setup  ## train the runs of a table of the paper, t
 	$(BIN)/python -m amir_lightning.tabulate experiment=$@ $(OPTIONS)
 
 all-tables: table1 table2 table3 table4  ## all four; runs that tables share are trained once
+
+dashboard: setup  ## all runs, tables and figures as one HTML page, runs/dashboard.html
+	$(BIN)/python -m amir_lightning.dashboard
 
 clean:  ## remove .venv and caches; data/ and runs/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,8 @@
 import csv
 import netrc
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,25 @@ def build_loggers(
     config: Mapping[str, Any],
     step: int,
     wandb_id: str = "",
+    group: str | None = None,
 ) -> list[Logger]:
     """The loggers of a run.
 
     Args:
         options: The logger node: its name and that logger's options.
-        folder: Run folder; its name is the run's name in W&B.
+        folder: Run folder.
         config: Resolved configuration, shown on the dashboard.
         step: Optimiser step that the run starts from; metrics of later steps are from a part that
             is now trained again, and are dropped.
         wandb_id: Identity of the run in W&B, the same when it is resumed.
+        group: The experiment that the run is part of, for W&B.
 
     Raises:
         InputError: The logger is unknown or its package is not installed.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
     if options["name"] == "wandb":
-        loggers.append(_wandb_logger(options, folder, config, wandb_id))
+        loggers.append(_wandb_logger(options, folder, config, wandb_id, group))
     elif options["name"] == "tensorboard":
         try:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
@@ -56,6 +59,29 @@ def is_offline(options: Mapping[str, Any]) -> bool:
     if mode := os.environ.get("WANDB_MODE"):
         return mode != "online"
     return not (os.environ.get("WANDB_API_KEY") or _key_in_netrc())
+
+
+def log_cases(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]], step: int) -> None:
+    """Show the test scores of each slice as a table, where a logger has tables.
+
+    Args:
+        loggers: The loggers of a run.
+        rows: One mapping per slice, all with the same keys.
+        step: Optimiser step at the end of the run.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rows:
+            import wandb
+
+            wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # none is cut off
+            data = [list(row.values()) for row in rows]
+            logger.log_table("test/cases", columns=list(rows[0]), data=data, step=step)
+
+
+def close_wandb(succeeded: bool) -> None:
+    """End the run in W&B; otherwise the next job of a sweep would continue it."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=0 if succeeded else 1)
 
 
 def _key_in_netrc() -> bool:
@@ -84,7 +110,11 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
 
 
 def _wandb_logger(
-    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], wandb_id: str
+    options: Mapping[str, Any],
+    folder: Path,
+    config: Mapping[str, Any],
+    wandb_id: str,
+    group: str | None,
 ) -> WandbLogger:
     os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
@@ -92,13 +122,13 @@ def _wandb_logger(
     logger = WandbLogger(
         project=options["project"],
         entity=options["entity"],
-        name=folder.name,
+        name=f"{config['task']}-{config['network_name']}-s{config['seed']}",
         id=wandb_id.replace("+", "_"),
         save_dir=folder.resolve(),  # read by another process
         offline=is_offline(options),
-        group=f"{config['task']}-{config['scale']}",
+        group=group,
         job_type="train",
-        tags=[*config["tasks"], config["network_name"]],
+        tags=[*config["tasks"], config["scale"]],  # a demo run never passes for the paper's
         config={**config, "run_dir": str(folder)},
         resume="allow",
         settings=wandb.Settings(console="off", silent=True),

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import shutil
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from amir_lightning.assemble import (
 )
 from amir_lightning.data.datamodule import MultiTaskDataModule
 from amir_lightning.errors import InputError
-from amir_lightning.loggers import build_loggers
+from amir_lightning.loggers import build_loggers, close_wandb, log_cases
 from amir_lightning.metrics import summarise
 from amir_lightning.modules import RestorationModule
 from amir_lightning.scores import print_scores, read_rows, write_scores
@@ -103,6 +103,8 @@ def train(run: Run) -> float | None:
         Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose: the
         test patients are no part of any choice. None if it does not exist.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     if run.result.exists():
         _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
         _show_result(run)
@@ -123,10 +125,12 @@ def train(run: Run) -> float | None:
     before = runs.read_json(path) if path.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     config = _config(run)
-    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id)
+    experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))
+    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id, experiment)
     trainer = build_trainer(cfg, run.folder, loggers)
     data = build_data(cfg, run.stores)
-    record = {**before, **_record(run, trainer, module), "wandb_id": wandb_id}
+    record = {**before, **_record(run, trainer, module), "experiment": experiment}
+    record["wandb_id"] = wandb_id
     session = {"started": runs.now(), "from_step": step, **runs.environment()}
     record["sessions"] = [*before.get("sessions", []), session]
     if trainer.is_global_zero:
@@ -140,22 +144,28 @@ def train(run: Run) -> float | None:
             trainer.max_steps,
             run.folder,
         )
-    status = "failed"
+    status, clock = "failed", time.monotonic()
     try:
         _fit(run, trainer, module, data, resume=step > 0)
         best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
+        log_cases(loggers, module.rows, trainer.global_step)
         status = "finished"
     except Interrupted:
         status = "interrupted"
         raise
     finally:
-        _close_wandb()
+        close_wandb(status == "finished")
         begun = trainer.global_step > 0 or run.last.exists()
         if trainer.is_global_zero and status == "failed" and not begun:
             shutil.rmtree(run.folder)  # a mistake that stopped the run before its first step
         elif trainer.is_global_zero:
-            ended = {"status": status, "finished": runs.now(), "step": trainer.global_step}
+            ended = {
+                "status": status,
+                "finished": runs.now(),
+                "seconds": before.get("seconds", 0) + round(time.monotonic() - clock, 1),
+                "step": trainer.global_step,
+            }
             runs.write_json(path, {**runs.read_json(path), **ended})
     if not trainer.is_global_zero or module.summary is None:
         return None  # rank zero writes
@@ -243,11 +253,6 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
         },
         **runs.environment(),
     }
-
-
-def _close_wandb() -> None:
-    if "wandb" in sys.modules:  # otherwise the next job of a sweep would continue this run
-        sys.modules["wandb"].finish()
 
 
 def _show_result(run: Run) -> None:
