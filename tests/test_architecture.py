@@ -27,7 +27,8 @@ ALLOWED = {
     "pictures": {"tasks"},
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "tasks", "errors"},
-    "callbacks": {"modules", "data", "pictures"},
+    "checkpoints": {"atomic", "errors"},
+    "callbacks": {"checkpoints", "modules", "data", "pictures", "errors"},
     "restoring": {
         "io",
         "data",

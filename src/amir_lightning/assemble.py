@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.callbacks import Progress
+from amir_lightning.callbacks import KeepLast, Progress
+from amir_lightning.checkpoints import WholeCheckpoints
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
 from amir_lightning.data.embedded import Cohort, embedded_store
 from amir_lightning.data.splits import Split
@@ -195,7 +196,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         mode="max",
         enable_version_counter=False,
     )
-    last = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
+    last = KeepLast(checkpoints, cfg.checkpoint.every, every)
     try:
         return pl.Trainer(
             default_root_dir=folder,
@@ -206,6 +207,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             val_check_interval=every * options["accumulate_grad_batches"],
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
+            plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module deals out the slices itself
             enable_model_summary=False,
             **options,

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from amir_lightning.atomic import complete_file
 from amir_lightning.errors import InputError
 
 
@@ -68,19 +69,34 @@ def _key_in_netrc() -> bool:
 
 def _csv_logger(folder: Path, step: int) -> CSVLogger:
     """A CSV logger that goes on with the file of an earlier part of the run."""
-    path = folder / "metrics.csv"
-    rows: list[dict[str, Any]] = []
+    # A row goes to disk when it is logged, so that a killed run keeps its curve.
+    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
+    path, kept = folder / "metrics.csv", folder / ".metrics.csv.kept"
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return CSVLogger(folder, name="", version="")
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
-    path.unlink(missing_ok=True)
-    logger = CSVLogger(folder, name="", version="")
+        return logger
+    if path.exists() and not kept.exists():
+        path.rename(kept)
+    experiment = logger.experiment  # it would remove the file
+    if not kept.exists():
+        return logger
+    with kept.open(newline="", errors="replace") as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or [])
+        rows = [row for row in reader if _is_before(row, step)]
     if rows:
-        logger.experiment.metrics = rows
-        logger.experiment.save()
+        with complete_file(path) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        experiment.metrics_keys = columns
+    kept.unlink()
     return logger
+
+
+def _is_before(row: Mapping[str, str | None], step: int) -> bool:
+    """Whether a row is of an earlier step, and whole: a crash may cut the last one."""
+    number = row.get("step") or ""
+    return None not in row.values() and number.isdigit() and int(number) < step
 
 
 def _wandb_logger(

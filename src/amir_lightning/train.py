@@ -11,14 +11,15 @@ from omegaconf import DictConfig
 from amir_lightning.cli import command
 
 if TYPE_CHECKING:
-    from amir_lightning.training import Run
+    from amir_lightning.opening import Run
 
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
     """Train what the configuration says; returns the mean test PSNR for a sweeper."""
     # Deferred: `--cfg job`, `--help` and mistakes in the options answer before torch is loaded.
-    from amir_lightning.training import open_run, train
+    from amir_lightning.opening import open_run
+    from amir_lightning.training import train
 
     run: Run = open_run(cfg)
     return train(run)

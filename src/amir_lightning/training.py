@@ -1,99 +1,31 @@
 """One run from its configuration to its result: new, resumed, or already there."""
 
+import contextlib
 import logging
 import os
 import secrets
 import shutil
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.assemble import (
-    active_tasks,
-    build_data,
-    build_module,
-    build_trainer,
-    fingerprints,
-    load_weights,
-    locate_data,
-    plain,
-    same_data,
-)
-from amir_lightning.data.datamodule import MultiTaskDataModule
+from amir_lightning.assemble import build_data, build_module, build_trainer, load_weights, plain
+from amir_lightning.callbacks import Stopped
+from amir_lightning.checkpoints import LAST, PREVIOUS, newest_whole
 from amir_lightning.errors import InputError
+from amir_lightning.failures import Unlucky, explain
 from amir_lightning.loggers import build_loggers
 from amir_lightning.metrics import summarise
 from amir_lightning.modules import RestorationModule
+from amir_lightning.opening import Run
 from amir_lightning.scores import print_scores, read_rows, write_scores
-from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
-
-# What may change when a run is resumed: the machine, not the experiment.
-_MACHINE = ("paths.", "logger", "callbacks", "trainer.accelerator", "trainer.strategy", "trusted")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that is ready to start or to go on.
-
-    Attributes:
-        cfg: Its configuration.
-        folder: Its run folder.
-        tasks: The tasks it trains.
-        stores: The file that each task reads.
-        data: Content hash of each file.
-    """
-
-    cfg: DictConfig
-    folder: Path
-    tasks: list[Task]
-    stores: dict[Task, Path]
-    data: dict[str, str]
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that a stopped run goes on from."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    @property
-    def result(self) -> Path:
-        """The scores of a finished run."""
-        return self.folder / "result.json"
-
-
-def open_run(cfg: DictConfig) -> Run:
-    """The run that a configuration means: ``run=<folder or last>``, or its content.
-
-    Raises:
-        InputError: The run does not exist, its data changed, or an option cannot be used here.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.devices != 1:
-        raise InputError(
-            "-m with several devices would start the whole sweep once per process; start one "
-            "command per run, or type trainer.devices=1"
-        )
-    if cfg.run is not None:
-        return _resumed(cfg, list(hydra.overrides.task))
-    tasks = active_tasks(cfg)
-    cfg.task = "+".join(task.name for task in tasks)
-    stores = locate_data(cfg, tasks)
-    data = fingerprints(stores)
-    devices = cfg.trainer.devices
-    processes = torch.cuda.device_count() if devices in (-1, "auto") else devices
-    content = runs.content(plain(cfg), [task.name for task in tasks], data, processes)
-    folder = Path(cfg.paths.runs_dir) / runs.run_name(content)
-    return Run(cfg, folder, tasks, stores, data)
 
 
 def train(run: Run) -> float | None:
@@ -101,16 +33,20 @@ def train(run: Run) -> float | None:
 
     Returns:
         Mean PSNR over the tasks on the test split; None if it does not exist.
+
+    Raises:
+        InputError: An option cannot be used, or the run was stopped and can go on.
     """
     if run.result.exists():
         _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
         _show_result(run)
         return runs.read_json(run.result).get("test/avg/psnr")
     cfg = run.cfg
-    module = build_module(cfg, run.tasks, start=not run.last.exists())
+    last = newest_whole(run.checkpoints)
+    module = build_module(cfg, run.tasks, start=last is None)
     step = 0
-    if run.last.exists():
-        step = load_weights(module, run.last)
+    if last is not None:
+        step = load_weights(module, last)
         _log.info("resuming %s at step %d", run.folder, step)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -118,44 +54,39 @@ def train(run: Run) -> float | None:
         raise InputError(
             f"{run.folder} cannot be made ({error.strerror}); type paths.runs_dir=<folder>"
         ) from error
-    path = run.folder / "run.json"
-    before = runs.read_json(path) if path.exists() else {}
+    before = runs.read_json(run.record) if run.record.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
-    config = _config(run)
-    loggers = build_loggers(plain(cfg.logger), run.folder, config, step, wandb_id)
+    loggers = build_loggers(plain(cfg.logger), run.folder, run.config, step, wandb_id)
     trainer = build_trainer(cfg, run.folder, loggers)
     data = build_data(cfg, run.stores)
     record = {**before, **_record(run, trainer, module), "wandb_id": wandb_id}
     session = {"started": runs.now(), "from_step": step, **runs.environment()}
     record["sessions"] = [*before.get("sessions", []), session]
     if trainer.is_global_zero:
-        OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
-        runs.write_json(path, {**record, "started": session["started"], "status": "running"})
-        _log.info(
-            "training %s with %s parameters on %s for %d steps into %s",
-            cfg.network_name,
-            f"{record['parameters']:,}",
-            record["device"],
-            trainer.max_steps,
-            run.folder,
-        )
+        OmegaConf.save(OmegaConf.create(run.config), run.folder / "config.yaml")
+        runs.write_json(run.record, {**record, "started": session["started"], "status": "running"})
+        _log.info("training %s", _plan(run, record))
     status = "failed"
     try:
-        _fit(run, trainer, module, data, resume=step > 0)
-        best = load_weights(module, run.folder / "checkpoints" / "best.ckpt")
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        best = load_weights(module, run.checkpoints / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
         status = "finished"
-    except Interrupted:
-        status = "interrupted"
-        raise
+    except (Exception, SystemExit) as error:
+        told = explain(error, _again(run, trainer))
+        status = "interrupted" if isinstance(told, Stopped | Unlucky) else "failed"
+        if told is None:
+            raise
+        raise told from error
     finally:
         _close_wandb()
-        begun = trainer.global_step > 0 or run.last.exists()
+        begun = trainer.global_step > 0 or last is not None
         if trainer.is_global_zero and status == "failed" and not begun:
             shutil.rmtree(run.folder)  # a mistake that stopped the run before its first step
         elif trainer.is_global_zero:
             ended = {"status": status, "finished": runs.now(), "step": trainer.global_step}
-            runs.write_json(path, {**runs.read_json(path), **ended})
+            with contextlib.suppress(OSError):  # of a full disk, which has been told
+                runs.write_json(run.record, {**runs.read_json(run.record), **ended})
     if not trainer.is_global_zero or module.summary is None:
         return None  # rank zero writes
     scores = module.summary.flat("test")
@@ -165,52 +96,25 @@ def train(run: Run) -> float | None:
     return scores.get("test/avg/psnr")
 
 
-class Interrupted(InputError):
-    """The user stopped the run; it can go on."""
+def _again(run: Run, trainer: pl.Trainer) -> str:
+    """The command that goes on with a run, and what it repeats."""
+    kept = any((run.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+    where = "goes on from the last checkpoint" if kept else "starts again"
+    return (
+        f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
+        f"run={run.folder.name} {where}"
+    )
 
 
-def _fit(
-    run: Run,
-    trainer: pl.Trainer,
-    module: RestorationModule,
-    data: MultiTaskDataModule,
-    resume: bool,
-) -> None:
-    checkpoint = run.last if resume else None
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        again = f"python -m amir_lightning.train run={run.folder.name}"
-        kept = "goes on from the last validation" if run.last.exists() else "starts again"
-        raise Interrupted(
-            f"interrupted at step {trainer.global_step} of {trainer.max_steps}; {again} {kept}"
-        ) from error
-
-
-def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
-    for override in overrides:
-        if not override.startswith(("run=", *_MACHINE)):
-            raise InputError(
-                f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
-                "that option, or leave out run= to start another run"
-            )
-    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    saved = runs.saved_config(folder, cfg.trusted)
-    saved.paths = cfg.paths
-    for override in overrides:
-        key = override.split("=")[0]
-        if not key.startswith(("run", "paths")):
-            node = key.split(".")[0] if key.startswith(("logger", "callbacks")) else key
-            OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
-    tasks = active_tasks(saved)
-    stores = locate_data(saved, tasks)
-    return Run(saved, folder, tasks, stores, same_data(stores, folder))
-
-
-def _config(run: Run) -> dict[str, Any]:
-    config = plain(run.cfg)
-    config["tasks"] = {task.name: config["tasks"][task.name] for task in run.tasks}
-    return config | {"run": None}
+def _plan(run: Run, record: Mapping[str, Any]) -> str:
+    cfg = run.cfg
+    accumulated = cfg.trainer.accumulate_grad_batches
+    return (
+        f"{cfg.network_name} with {record['parameters']:,} parameters on {record['device']} for "
+        f"{record['max_steps']} steps of {record['effective_batch']} patches "
+        f"({record['processes']} processes x {cfg.data.batch_size} x {accumulated} accumulated); "
+        f"learning rate {cfg.optimizer.learning_rate:g} whatever the batch; into {run.folder}"
+    )
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
