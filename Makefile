@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-faults lint bench clean
 
 help:  ## show the verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; type make PYTHON=python3.11 ...")'
@@ -21,6 +21,9 @@ demo: setup  ## train AMIR on the embedded MRI, CT and PET patients and print it
 
 test: setup  ## run all tests, two at a time
 	$(BIN)/python -m pytest -n 2
+
+test-faults: setup  ## kill, fill, cut and unplug real runs, and compare with undisturbed ones
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

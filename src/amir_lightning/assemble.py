@@ -8,13 +8,13 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.callbacks import KeepLast, Progress
+from amir_lightning.callbacks import KeepBest, KeepLast, Progress
 from amir_lightning.checkpoints import WholeCheckpoints
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
 from amir_lightning.data.embedded import Cohort, embedded_store
@@ -189,13 +189,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
     callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename="best",
-        monitor="val/avg/psnr",
-        mode="max",
-        enable_version_counter=False,
-    )
+    best = KeepBest(checkpoints)
     last = KeepLast(checkpoints, cfg.checkpoint.every, every)
     try:
         return pl.Trainer(

@@ -1,5 +1,6 @@
 """Checkpoint files that are whole or not there: written aside, synced, renamed, checked by CRC."""
 
+import contextlib
 import io
 import logging
 import os
@@ -57,6 +58,8 @@ def newest_whole(folder: Path) -> Path | None:
         if is_whole(path):
             return path
         _log.warning("%s is damaged and is skipped", path)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            path.replace(path.with_suffix(".damaged"))  # never in the place of a whole one
     if written:
         raise InputError(
             f"all checkpoints in {folder} are damaged; remove that folder to train again from the "

@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from, and stopping without losing a step."""
+"""The best checkpoint, the one that a run goes on from, and stopping without losing a step."""
 
 import signal
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from amir_lightning.checkpoints import LAST
 from amir_lightning.errors import InputError
@@ -25,6 +25,37 @@ class Stopped(InputError):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
         self.status = 128 + signum  # as a shell says it
+
+
+class KeepBest(ModelCheckpoint):
+    """Writes ``best.ckpt`` after each validation that beats all before.
+
+    Args:
+        folder: Where the checkpoint goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor="val/avg/psnr",
+            mode="max",
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the score to beat, also where the run folder was moved."""
+        if state_dict["best_model_path"]:
+            here = str(Path(str(self.dirpath)) / "best.ckpt")
+            scores = state_dict["best_k_models"].values()
+            state_dict = {
+                **state_dict,
+                "dirpath": self.dirpath,
+                "best_model_path": here,
+                "kth_best_model_path": here,
+                "best_k_models": dict.fromkeys([here], *scores),
+            }
+        super().load_state_dict(state_dict)
 
 
 class KeepLast(Checkpoint):
