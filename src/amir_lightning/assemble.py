@@ -10,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -122,6 +123,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         optimizer=plain(cfg.optimizer),
         metrics=cfg.metrics,
         seed=cfg.seed,
+        on_nan=cfg.on_nan,
     )
     if not module.automatic_optimization:
         _refuse_for_two_optimisers(plain(cfg))
@@ -187,6 +189,17 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         )
     if "spawn" in options["strategy"]:
         raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
+    if options["strategy"] == "fsdp":
+        if cfg.loss.objective != "plain":
+            raise InputError(
+                f"trainer=fsdp splits one network, and loss.objective={cfg.loss.objective} trains "
+                "two; type trainer=ddp, or loss=l1_balance"
+            )
+        # Gradients and optimiser are split. Weights are whole while a step runs: the network is
+        # called by more than its forward, which is all that finer splitting would see.
+        options["strategy"] = FSDPStrategy(
+            sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
+        )
     callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
     checkpoints = folder / "checkpoints"
     best = KeepBest(checkpoints)

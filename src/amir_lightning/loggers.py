@@ -1,6 +1,7 @@
 """Where metrics go: metrics.csv always, and W&B or TensorBoard beside it."""
 
 import csv
+import logging
 import netrc
 import os
 from collections.abc import Mapping
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from amir_lightning.atomic import complete_file
 from amir_lightning.errors import InputError
+from amir_lightning.processes import is_first_process
+
+_log = logging.getLogger(__name__)
 
 
 def build_loggers(
@@ -36,7 +39,7 @@ def build_loggers(
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
     if options["name"] == "wandb":
-        loggers.append(_wandb_logger(options, folder, config, wandb_id))
+        loggers.append(_wandb_logger(options, folder, config, wandb_id, is_offline(options)))
     elif options["name"] == "tensorboard":
         try:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
@@ -72,7 +75,7 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
     # A row goes to disk when it is logged, so that a killed run keeps its curve.
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     path, kept = folder / "metrics.csv", folder / ".metrics.csv.kept"
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+    if not is_first_process():
         return logger
     if path.exists() and not kept.exists():
         path.rename(kept)
@@ -100,7 +103,11 @@ def _is_before(row: Mapping[str, str | None], step: int) -> bool:
 
 
 def _wandb_logger(
-    options: Mapping[str, Any], folder: Path, config: Mapping[str, Any], wandb_id: str
+    options: Mapping[str, Any],
+    folder: Path,
+    config: Mapping[str, Any],
+    wandb_id: str,
+    offline: bool,
 ) -> WandbLogger:
     os.environ.setdefault("WANDB_SILENT", "true")  # read by the import
     import wandb
@@ -111,14 +118,27 @@ def _wandb_logger(
         name=folder.name,
         id=wandb_id.replace("+", "_"),
         save_dir=folder.resolve(),  # read by another process
-        offline=is_offline(options),
+        offline=offline,
         group=f"{config['task']}-{config['scale']}",
         job_type="train",
         tags=[*config["tasks"], config["network_name"]],
         config={**config, "run_dir": str(folder)},
         resume="allow",
-        settings=wandb.Settings(console="off", silent=True),
+        settings=wandb.Settings(
+            console="off",
+            silent=True,
+            init_timeout=options["timeout"],
+            finish_timeout=options["timeout"],
+        ),
     )
     # Lightning 2.6 passes an option on that wandb 0.31 warns about, whatever its value.
     logger._wandb_init.pop("anonymous", None)
+    if offline or not is_first_process():
+        return logger
+    try:
+        _ = logger.experiment  # connects
+    except (wandb.errors.Error, OSError) as error:
+        first = str(error).splitlines()[0]
+        _log.warning("W&B cannot be reached (%s); this run is kept offline", first)
+        return _wandb_logger(options, folder, config, wandb_id, offline=True)
     return logger

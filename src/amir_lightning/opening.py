@@ -1,5 +1,6 @@
 """Which run a configuration means: its folder, its tasks and its data."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,20 @@ from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
 
 # What may change when a run is resumed: the machine, not the experiment.
-_MACHINE = ("paths.", "logger", "callbacks", "trainer.accelerator", "trainer.strategy", "trusted")
+_MACHINE = (
+    "paths.",
+    "logger",
+    "callbacks",
+    "checkpoint.",
+    "on_nan",
+    "data.batch_size",  # of a process: the batch of all must stay
+    "data.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trusted",
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,14 @@ def open_run(cfg: DictConfig) -> Run:
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.devices != 1:
+    own_group = "submitit" in str(
+        hydra.launcher.get("_target_")
+    )  # srun starts each job's processes
+    if hydra.mode is RunMode.MULTIRUN and cfg.trainer.devices != 1 and not own_group:
         raise InputError(
             "-m with several devices would start the whole sweep once per process; start one "
-            "command per run, or type trainer.devices=1"
+            "command per run, send them to a cluster with hydra/launcher=slurm, or type "
+            "trainer.devices=1"
         )
     if cfg.run is not None:
         return _resumed(cfg, list(hydra.overrides.task))
@@ -78,11 +96,24 @@ def open_run(cfg: DictConfig) -> Run:
     cfg.task = "+".join(task.name for task in tasks)
     stores = locate_data(cfg, tasks)
     data = fingerprints(stores)
-    devices = cfg.trainer.devices
-    processes = torch.cuda.device_count() if devices in (-1, "auto") else devices
-    content = runs.content(plain(cfg), [task.name for task in tasks], data, processes)
+    names = [task.name for task in tasks]
+    content = runs.content(plain(cfg), names, data, _processes(cfg))
     folder = Path(cfg.paths.runs_dir) / runs.run_name(content)
     return Run(cfg, folder, tasks, stores, data)
+
+
+def _processes(cfg: DictConfig) -> int:
+    """Number of processes of a run on all its nodes."""
+    devices = cfg.trainer.devices
+    if devices == "auto" and cfg.trainer.accelerator == "cpu":
+        count = 1
+    elif devices in (-1, "-1", "auto"):
+        count = max(torch.cuda.device_count(), 1)
+    elif isinstance(devices, int):
+        count = devices
+    else:  # numbers of devices, as a list or joined with commas
+        count = len(devices) if not isinstance(devices, str) else len(devices.split(","))
+    return count * int(cfg.trainer.num_nodes)
 
 
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
@@ -94,12 +125,20 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
             )
     folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
     saved = runs.saved_config(folder, cfg.trusted)
+    before = copy.deepcopy(saved)
     saved.paths = cfg.paths
     for override in overrides:
         key = override.split("=")[0]
         if not key.startswith(("run", "paths")):
             node = key.split(".")[0] if key.startswith(("logger", "callbacks")) else key
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
+    batches = [one.data.batch_size * _processes(one) for one in (before, saved)]
+    if batches[0] != batches[1]:
+        raise InputError(
+            f"{folder.name} is trained on batches of {batches[0]} patches and these options make "
+            f"{batches[1]}; type data.batch_size={max(batches[0] // _processes(saved), 1)} with "
+            f"{_processes(saved)} processes, or a number of processes that divides {batches[0]}"
+        )
     tasks = active_tasks(saved)
     stores = locate_data(saved, tasks)
     return Run(saved, folder, tasks, stores, same_data(stores, folder))

@@ -15,14 +15,23 @@ from omegaconf import OmegaConf
 
 from amir_lightning import runs
 from amir_lightning.assemble import build_data, build_module, build_trainer, load_weights, plain
+from amir_lightning.atomic import complete_file
 from amir_lightning.callbacks import Stopped
 from amir_lightning.checkpoints import LAST, PREVIOUS, newest_whole
 from amir_lightning.errors import InputError
 from amir_lightning.failures import Unlucky, explain
+from amir_lightning.locks import locked
 from amir_lightning.loggers import build_loggers
 from amir_lightning.metrics import summarise
 from amir_lightning.modules import RestorationModule
 from amir_lightning.opening import Run
+from amir_lightning.processes import (
+    end_others,
+    end_with_launcher,
+    is_first_process,
+    requeue,
+    say_which_process_ended,
+)
 from amir_lightning.scores import print_scores, read_rows, write_scores
 
 _log = logging.getLogger(__name__)
@@ -36,11 +45,27 @@ def train(run: Run) -> float | None:
 
     Raises:
         InputError: An option cannot be used, or the run was stopped and can go on.
+        Taken: Another process trains this run.
     """
-    if run.result.exists():
-        _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
-        _show_result(run)
-        return runs.read_json(run.result).get("test/avg/psnr")
+    if run.result.exists() or not is_first_process():
+        return _known(run) if run.result.exists() else _train(run)
+    purpose = f"training {run.folder.name}"
+    try:
+        with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
+            # Somebody may have finished it while we looked.
+            return _known(run) if run.result.exists() else _train(run)
+    except Stopped as stopped:
+        requeue(stopped.signum)
+        raise
+
+
+def _known(run: Run) -> float | None:
+    _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
+    _show_result(run)
+    return runs.read_json(run.result).get("test/avg/psnr")
+
+
+def _train(run: Run) -> float | None:
     cfg = run.cfg
     last = newest_whole(run.checkpoints)
     module = build_module(cfg, run.tasks, start=last is None)
@@ -48,31 +73,27 @@ def train(run: Run) -> float | None:
     if last is not None:
         step = load_weights(module, last)
         _log.info("resuming %s at step %d", run.folder, step)
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{run.folder} cannot be made ({error.strerror}); type paths.runs_dir=<folder>"
-        ) from error
     before = runs.read_json(run.record) if run.record.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
+    data = build_data(cfg, run.stores)
     loggers = build_loggers(plain(cfg.logger), run.folder, run.config, step, wandb_id)
     trainer = build_trainer(cfg, run.folder, loggers)
-    data = build_data(cfg, run.stores)
-    record = {**before, **_record(run, trainer, module), "wandb_id": wandb_id}
-    session = {"started": runs.now(), "from_step": step, **runs.environment()}
-    record["sessions"] = [*before.get("sessions", []), session]
-    if trainer.is_global_zero:
-        OmegaConf.save(OmegaConf.create(run.config), run.folder / "config.yaml")
-        runs.write_json(run.record, {**record, "started": session["started"], "status": "running"})
-        _log.info("training %s", _plan(run, record))
+    end_with_launcher(trainer)
+    say_which_process_ended()
     status = "failed"
     try:
+        if trainer.is_global_zero:
+            _begin(run, {**before, **_record(run, trainer, module), "wandb_id": wandb_id}, step)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         best = load_weights(module, run.checkpoints / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
+        if trainer.is_global_zero and module.summary is not None:
+            write_scores(run.folder / "evaluation" / "test", module.rows, module.summary)
+            scores = module.summary.flat("test")
+            runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
         status = "finished"
     except (Exception, SystemExit) as error:
+        end_others(trainer)
         told = explain(error, _again(run, trainer))
         status = "interrupted" if isinstance(told, Stopped | Unlucky) else "failed"
         if told is None:
@@ -80,20 +101,47 @@ def train(run: Run) -> float | None:
         raise told from error
     finally:
         _close_wandb()
-        begun = trainer.global_step > 0 or last is not None
-        if trainer.is_global_zero and status == "failed" and not begun:
-            shutil.rmtree(run.folder)  # a mistake that stopped the run before its first step
-        elif trainer.is_global_zero:
-            ended = {"status": status, "finished": runs.now(), "step": trainer.global_step}
-            with contextlib.suppress(OSError):  # of a full disk, which has been told
-                runs.write_json(run.record, {**runs.read_json(run.record), **ended})
-    if not trainer.is_global_zero or module.summary is None:
-        return None  # rank zero writes
-    scores = module.summary.flat("test")
-    write_scores(run.folder / "evaluation" / "test", module.rows, module.summary)
-    runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
+        if trainer.is_global_zero:
+            _end(run, status, trainer.global_step, begun=trainer.global_step > 0 or step > 0)
+    if not trainer.is_global_zero:
+        return None
     _show_result(run)
-    return scores.get("test/avg/psnr")
+    return runs.read_json(run.result).get("test/avg/psnr")
+
+
+def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
+    """Write what the run is, and say it."""
+    with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
+        OmegaConf.save(OmegaConf.create(run.config), partial)
+    session = {"started": runs.now(), "from_step": step, **runs.environment()}
+    sessions = [*record.get("sessions", []), session]
+    now = {"sessions": sessions, "started": session["started"], "status": "running"}
+    runs.write_json(run.record, {**record, **now})
+    cfg = run.cfg
+    _log.info(
+        "training %s with %s parameters on %s for %d steps of %d patches (%d processes x %d x %d "
+        "accumulated), learning rate %g whatever the batch, into %s",
+        cfg.network_name,
+        f"{record['parameters']:,}",
+        record["device"],
+        record["max_steps"],
+        record["effective_batch"],
+        record["processes"],
+        cfg.data.batch_size,
+        cfg.trainer.accumulate_grad_batches,
+        cfg.optimizer.learning_rate,
+        run.folder,
+    )
+
+
+def _end(run: Run, status: str, step: int, begun: bool) -> None:
+    """Write how the session ended; a mistake before the first step leaves nothing."""
+    if status == "failed" and not begun:
+        shutil.rmtree(run.folder)
+        return
+    ended = {"status": status, "finished": runs.now(), "step": step}
+    with contextlib.suppress(InputError):  # of a full disk, which has been told
+        runs.write_json(run.record, {**runs.read_json(run.record), **ended})
 
 
 def _again(run: Run, trainer: pl.Trainer) -> str:
@@ -103,17 +151,6 @@ def _again(run: Run, trainer: pl.Trainer) -> str:
     return (
         f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
         f"run={run.folder.name} {where}"
-    )
-
-
-def _plan(run: Run, record: Mapping[str, Any]) -> str:
-    cfg = run.cfg
-    accumulated = cfg.trainer.accumulate_grad_batches
-    return (
-        f"{cfg.network_name} with {record['parameters']:,} parameters on {record['device']} for "
-        f"{record['max_steps']} steps of {record['effective_batch']} patches "
-        f"({record['processes']} processes x {cfg.data.batch_size} x {accumulated} accumulated); "
-        f"learning rate {cfg.optimizer.learning_rate:g} whatever the batch; into {run.folder}"
     )
 
 

@@ -1,11 +1,12 @@
 """The train command in processes of its own, that tests may kill; and how runs are compared."""
 
-import csv
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,57 +24,61 @@ class Launched:
     """A command in a process group of its own."""
 
     def __init__(self, folder: Path, *command: str, **environment: str) -> None:
-        self.folder = folder
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # read when the command ended
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            stdout=subprocess.PIPE,
+            stdout=self.output,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
 
     def wait(self, seconds: float = 240) -> tuple[int, str]:
         """Exit status, negative for a signal, and all that was printed."""
-        try:
-            said, _ = self.process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
-        return self.process.returncode, said
+        if not _in_time(lambda: self.process.poll() is not None, seconds):
+            raise AssertionError(f"still running after {seconds} s: {self.kill()[-3000:]}")
+        return self.process.returncode, self.said()
 
-    def kill(self) -> None:
-        """End the whole group at once, as a power cut would."""
-        if not self.is_gone():
+    def said(self) -> str:
+        """All that was printed so far."""
+        self.output.seek(0)
+        return self.output.read()
+
+    def kill(self) -> str:
+        """End the whole group at once, as a power cut would; returns what was printed."""
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
+        return self.said()
 
-    def until(self, happened: Callable[[], Any], seconds: float = 120) -> None:
+    def until(self, happened: Callable[[], Any], seconds: float = 240) -> None:
         """Wait for something to happen while the command runs."""
-        end = time.monotonic() + seconds
-        while not happened():
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.kill_and_tell()
-            time.sleep(0.005)
-
-    def kill_and_tell(self) -> None:
-        status = self.process.poll()
-        if status is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        said, _ = self.process.communicate()
-        raise AssertionError(f"waited in vain (status {status}): {said[-3000:]}")
+        _in_time(lambda: happened() or self.process.poll() is not None, seconds)
+        if not happened():
+            status = self.process.poll()
+            raise AssertionError(f"in vain (status {status}): {self.kill()[-3000:]}")
 
     def is_gone(self, seconds: float = 10) -> bool:
         """Whether no process of the group is left, in so many seconds."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is not None:
-            try:
-                os.killpg(self.process.pid, 0)
-            except ProcessLookupError:
-                return True
-            time.sleep(0.1)
+        return _in_time(self._nobody, seconds)
+
+    def _nobody(self) -> bool:
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
         return False
+
+
+def _in_time(happened: Callable[[], Any], seconds: float) -> bool:
+    """Whether something happens in so many seconds of this process; pauses of both do not count."""
+    for _ in range(round(seconds / 0.005)):
+        if happened():
+            return True
+        time.sleep(0.005)
+    return False
 
 
 def run_folder(runs: Path) -> Path:
@@ -128,9 +133,3 @@ def _assert_equal(one: Any, other: Any) -> None:
             _assert_equal(a, b)
     else:
         assert one == other
-
-
-def rows(runs: Path, column: str) -> list[tuple[int, str]]:
-    """A curve as logged: steps and values."""
-    with (run_folder(runs) / "metrics.csv").open() as file:
-        return [(int(row["step"]), row[column]) for row in csv.DictReader(file) if row[column]]

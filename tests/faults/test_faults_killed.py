@@ -54,7 +54,7 @@ def test_a_run_killed_while_it_saves_ends_as_the_undisturbed_one(
 
 @pytest.mark.faults
 def test_twenty_kills_at_random_and_a_dozen_while_saving(tmp_path: Path, data_dir: Path) -> None:
-    options = (*SHORT, "trainer.max_steps=400", "validation.every=100", "checkpoint.every=3")
+    options = (*SHORT, "trainer.max_steps=600", "validation.every=200", "checkpoint.every=3")
     finish(tmp_path, data_dir, *options, "paths.runs_dir=whole")
     runs = tmp_path / "killed"
     killed = (*options, f"paths.runs_dir={runs}")
