@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4 dashboard
+.PHONY: help setup demo test test-faults lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4 dashboard
 
 help:  ## show the verbs
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## /  make \1\t/'
@@ -25,6 +25,9 @@ figure1 figure3 figure4: setup  ## train what a figure of the paper shows, and d
 
 test: setup  ## run all tests, two at a time
 	$(BIN)/python -m pytest -n 2
+
+test-faults: setup  ## kill, fill, cut and unplug real runs, and compare with undisturbed ones
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults"
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

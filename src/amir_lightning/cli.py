@@ -59,7 +59,7 @@ def command(
                     job = " ".join(HydraConfig.get().overrides.task)
                     print(f"error: {sentence} (job {job})", file=sys.stderr)
                     raise InputError("a job of the sweep failed, see above") from error
-                _stop(sentence)
+                _stop(sentence, getattr(error, "status", 2))
 
         def entry() -> None:
             import hydra

@@ -139,6 +139,6 @@ def _job(overrides: tuple[str, ...]) -> Job:
 
 def _content(config: Mapping[str, Any], tasks: Sequence[str]) -> str:
     """What `runs.content` says without data and processes, in a form that can be compared."""
-    content = runs.content(config, tasks, {}, None)
-    content["data"] = {key: content["data"][key] for key in ("patch_size", "batch_size")}
+    content = runs.content(config, tasks, {}, processes=1)
+    content["data"] = {key: content["data"][key] for key in ("patch_size", "global_batch")}
     return json.dumps(content, sort_keys=True, default=str)
