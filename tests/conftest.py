@@ -2,13 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+
+from amir_lightning.cli import register_tasks
+from amir_lightning.config import CONF_DIR
 
 os.environ.setdefault("WANDB_MODE", "offline")
 # Tiny tensors: threads would wait for each other longer than they compute.
@@ -94,3 +98,12 @@ def train(command: Command) -> Command:
         return command("train", *TINY, *options)
 
     return run
+
+
+@pytest.fixture
+def composing() -> Iterator[None]:
+    """As inside a command."""
+    GlobalHydra.instance().clear()
+    register_tasks()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from run_folders import jobs, plain_scores, write_run
+from written_runs import jobs, plain_scores, write_run
 
 from amir_lightning.errors import InputError
 from amir_lightning.sweeps import Job, experiment_of, locate

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import PATIENTS, jobs, plain_scores, write_run
 from scipy import stats
+from written_runs import PATIENTS, jobs, plain_scores, write_run
 
 from amir_lightning.tables import collect
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
