@@ -60,6 +60,7 @@ ALLOWED = {
     "checkpoints": {"atomic", "errors"},
     "callbacks": {"checkpoints", "modules", "metrics", "data", "pictures", "errors"},
     "restoring": {
+        "allocator",
         "io",
         "data",
         "degradation",

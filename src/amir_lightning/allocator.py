@@ -11,6 +11,7 @@ import os
 import platform
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of malloc.h
+_LARGE = 256 * 256
 
 
 def keep_memory() -> bool:
@@ -24,17 +25,23 @@ def keep_memory() -> bool:
     return _tell((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 << 20))
 
 
-def return_memory() -> bool:
+def return_memory(pixels: int) -> bool:
     """Return large buffers to the system when they are freed; call it before the first slice.
 
-    Called before torch is loaded, it also asks for huge pages, which are few page faults.
-    AMIR_LIGHTNING_ALLOCATOR=0 in the environment leaves the allocator as it is.
+    Their page faults cost more than they save where slices are small, so that nothing is done then.
+
+    Args:
+        pixels: Pixels of a slice.
 
     Returns:
         Whether the allocator was told so.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # of torch, read when it is loaded
-    return _tell((_MMAP_THRESHOLD, 4 << 20))
+    return pixels >= _LARGE and _tell((_MMAP_THRESHOLD, 4 << 20))
+
+
+def ask_for_huge_pages() -> None:
+    """Let torch ask for huge pages, which are few page faults; call it before torch is loaded."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _tell(*settings: tuple[int, int]) -> bool:

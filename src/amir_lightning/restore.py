@@ -11,9 +11,9 @@ from amir_lightning.errors import InputError
 @command("restore")
 def main(cfg: DictConfig) -> None:
     """Restore every NIfTI file and DICOM series of the input with trained weights."""
-    from amir_lightning.allocator import return_memory
+    from amir_lightning.allocator import ask_for_huge_pages
 
-    return_memory()
+    ask_for_huge_pages()
     from amir_lightning.assemble import plain
     from amir_lightning.data.layouts import summarise as summarise_skipped
     from amir_lightning.io.scan import find_scans

@@ -101,7 +101,7 @@ def cost(open_network: Callable[[], Build], case: Case, recipe: Recipe, tuned: b
     if tuned and case.what == "training":
         keep_memory()
     elif tuned:
-        return_memory()
+        return_memory(case.batch * case.height * case.width)
     build = open_network()
     torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # libraries are loaded
     before = resident_mib() if device == "cpu" else 0.0

@@ -129,7 +129,7 @@ def measure(
     for turn in range(rounds):
         reached.append(apart(peaks, recipe.device, recipe.seconds, matrix_side))
         for one, found in zip(variants, costs, strict=True):
-            # Read when torch is loaded, so that the parent sets it: see `return_memory`.
+            # Read when torch is loaded, so that the parent sets it: see `ask_for_huge_pages`.
             returns = one.tuned and one.case.what == "inference"
             os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if returns else "0"
             found.append(apart(cost, one.open_network, one.case, recipe, one.tuned))

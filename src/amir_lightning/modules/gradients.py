@@ -1,8 +1,9 @@
 """Gradients of each task alone with respect to some layers, for Fig. 1 (b)."""
 
+import contextlib
 import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.losses import total
 from amir_lightning.modules.restoration import RestorationModule
 from amir_lightning.networks.layers.blocks import TransformerBlock
+from amir_lightning.networks.layers.gating import TopKGate
 
 Layers = Mapping[str, Sequence[nn.Parameter]]
 
@@ -87,7 +89,7 @@ def task_gradients(
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in layers}
     buffers = [(one, one.clone()) for one in module.network.buffers()]
     devices = [every[0].device] if every[0].is_cuda else []
-    with torch.random.fork_rng(devices), torch.enable_grad():
+    with torch.random.fork_rng(devices), torch.enable_grad(), _alone(module.network):
         for index, one in enumerate(data.modules):
             part = one.slices("train", None, index)
             for own in rows.values():
@@ -101,6 +103,20 @@ def task_gradients(
         for buffer, before in buffers:
             buffer.copy_(before)
     return {name: torch.stack([torch.stack(own) for own in rows[name]]) for name in layers}
+
+
+@contextlib.contextmanager
+def _alone(network: nn.Module) -> Iterator[None]:
+    """Gates draw from the process's generator and wait for no other process."""
+    gates = [one for one in network.modules() if isinstance(one, TopKGate)]
+    before = [(gate.noise, gate.over_processes) for gate in gates]
+    for gate in gates:
+        gate.noise, gate.over_processes = None, False
+    try:
+        yield
+    finally:
+        for gate, (noise, over_processes) in zip(gates, before, strict=True):
+            gate.noise, gate.over_processes = noise, over_processes
 
 
 def _gradients(

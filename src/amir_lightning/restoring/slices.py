@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from amir_lightning.allocator import return_memory
 from amir_lightning.data.pairs import AXES
 from amir_lightning.io.orientation import Where
 from amir_lightning.restoring.scratch import ScratchVolume
@@ -80,6 +81,10 @@ class SliceRestorer(pl.LightningModule):
         super().__init__()
         self.network, self.task, self.slices = network, task, slices
         self.output, self.tiling = output, tiling
+
+    def on_predict_start(self) -> None:
+        """Tell the C allocator how large the slices are."""
+        return_memory(self.slices[0].lq.numel())
 
     def predict_step(self, batch: SliceBatch, batch_idx: int) -> None:
         """Restore a batch of slices and write them."""
