@@ -65,6 +65,7 @@ def command(
 ) -> Command:
     """Run ``python -m amir_lightning.<name> <options>`` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))  # of tables, else in $HOME
 
     def run(name: str, *options: str) -> Finished:
         argv = [name, *options]

@@ -1,4 +1,4 @@
-"""The commands beside train and evaluate: prepare, bench and contact_sheet."""
+"""The commands beside train and evaluate: prepare and contact_sheet."""
 
 from pathlib import Path
 
@@ -49,13 +49,6 @@ def test_mistakes_in_prepare(command: Command, tmp_path: Path) -> None:
         assert text in done.err
         assert "Traceback" not in done.err
     assert not list((tmp_path / "own").rglob("*.h5"))
-
-
-def test_bench_prints_rates(command: Command) -> None:
-    done = command("bench", *TINY, "task=mri", "steps=2", "slices=2")
-    assert done.status == 0, done.err
-    assert "train (steps)" in done.out
-    assert "restore mri" in done.out
 
 
 def test_contact_sheet_shows_pairs(command: Command) -> None:

@@ -48,7 +48,7 @@ def test_demo_is_the_default_and_small() -> None:
 def test_every_file_composes(group: str) -> None:
     for path in sorted((CONF_DIR / group).glob("*.yaml")):
         if group not in ("local", "tasks", "paths"):
-            composed(f"+{group}={path.stem}" if group == "experiment" else f"{group}={path.stem}")
+            composed(f"{group}={path.stem}")
 
 
 @pytest.mark.parametrize("name", known_tasks())

@@ -122,6 +122,6 @@ def test_a_run_folder_cannot_name_foreign_code(train: Command, command: Command)
 
 
 def test_a_sweep_with_ddp_is_refused(command: Command) -> None:
-    done = command("train", "-m", *TINY, "task=mri,ct", "trainer=ddp_cpu")
+    done = command("train", "-m", *TINY, "task=mri,ct", "trainer=ddp_sim")
     assert done.status != 0
     assert "start one command per run" in done.err

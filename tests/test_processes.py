@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def in_two_processes(folder: Path, data_dir: Path, *options: str) -> None:
     usual = [option for option in TINY_DATA if not option.startswith("trainer.accelerator")]
-    command = [sys.executable, "-m", "amir_lightning.train", *usual, "trainer=ddp_cpu", *options]
+    command = [sys.executable, "-m", "amir_lightning.train", *usual, "trainer=ddp_sim", *options]
     done = subprocess.run(
         [*command, f"paths.data_dir={data_dir}"],
         cwd=folder,

@@ -8,13 +8,15 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.callbacks import Progress
+from amir_lightning.callbacks import KeepBest, KeepLast, Progress
+from amir_lightning.checkpoints import WholeCheckpoints
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
 from amir_lightning.data.embedded import Cohort, embedded_store
 from amir_lightning.data.splits import Split
@@ -121,6 +123,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         optimizer=plain(cfg.optimizer),
         metrics=cfg.metrics,
         seed=cfg.seed,
+        on_nan=cfg.on_nan,
     )
     if not module.automatic_optimization:
         _refuse_for_two_optimisers(plain(cfg))
@@ -128,6 +131,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         raise InputError(
             "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type one of them"
         )
+    module.network.recompute(cfg.recompute)
     if cfg.compile:
         module.network.compile()
     return module
@@ -186,16 +190,21 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         )
     if "spawn" in options["strategy"]:
         raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
+    if options["strategy"] == "fsdp":
+        if cfg.loss.objective != "plain":
+            raise InputError(
+                f"trainer=fsdp splits one network, and loss.objective={cfg.loss.objective} trains "
+                "two; type trainer=ddp, or loss=l1_balance"
+            )
+        # Gradients and optimiser are split. Weights are whole while a step runs: the network is
+        # called by more than its forward, which is all that finer splitting would see.
+        options["strategy"] = FSDPStrategy(
+            sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
+        )
     callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename="best",
-        monitor="val/avg/psnr",
-        mode="max",
-        enable_version_counter=False,
-    )
-    last = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
+    best = KeepBest(checkpoints)
+    last = KeepLast(checkpoints, cfg.checkpoint.every, every)
     try:
         return pl.Trainer(
             default_root_dir=folder,
@@ -206,6 +215,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             val_check_interval=every * options["accumulate_grad_batches"],
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
+            plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module deals out the slices itself
             enable_model_summary=False,
             **options,

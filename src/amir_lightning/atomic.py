@@ -13,12 +13,14 @@ from types import FrameType
 
 from amir_lightning.errors import InputError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TERMINATED = 128 + signal.SIGTERM
 
 
 @contextlib.contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
+def complete_file(
+    path: Path, advice: str = "choose another place with output=<file>"
+) -> Iterator[Path]:
     """Yield a sibling to write to, and rename it to ``path`` if the block succeeds.
 
     On any exception, Ctrl-C and SIGTERM included, the sibling is removed and what was at ``path``
@@ -26,6 +28,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: The final place; its folder is made.
+        advice: What to do if that place cannot be written, beside making room.
 
     Raises:
         InputError: The folder cannot be written, or its disk is full.
@@ -39,8 +42,7 @@ def complete_file(path: Path) -> Iterator[Path]:
         partial.touch()
     except OSError as error:
         raise InputError(
-            f"cannot write {path} ({error.strerror}); choose a file in a folder of yours with "
-            "output=<file>"
+            f"cannot write {path} ({error.strerror}); make its folder writable, or {advice}"
         ) from error
     try:
         with _sigterm_as_exit():
@@ -48,10 +50,11 @@ def complete_file(path: Path) -> Iterator[Path]:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
+            _sync_folder(path.parent)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
-        raise _disk_full(path, shutil.disk_usage(path.parent).free) from error
+        raise _disk_full(path, shutil.disk_usage(path.parent).free, advice=advice) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -109,16 +112,31 @@ def reserve(partial: Path, num_bytes: int) -> None:
             if free < num_bytes:
                 raise _disk_full(partial, free, num_bytes) from None
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise _disk_full(partial, free, num_bytes) from error
 
 
-def _disk_full(path: Path, free: int, num_bytes: int | None = None) -> InputError:
+def _sync_folder(folder: Path) -> None:
+    """Make a renamed file survive a power cut."""
+    with contextlib.suppress(OSError):  # not every file system syncs folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _disk_full(
+    path: Path,
+    free: int,
+    num_bytes: int | None = None,
+    advice: str = "choose another place with output=<file>",
+) -> InputError:
     needed = "" if num_bytes is None else f" and {num_bytes / 1e6:.1f} MB more are needed"
     return InputError(
         f"the disk of {path.parent} is full: {free / 1e6:.1f} MB are free{needed}; "
-        "free some space or choose another place with output=<file>"
+        f"free some space, or {advice}"
     )
 
 
@@ -145,8 +163,11 @@ def _alive(pid: int) -> bool:
 @contextlib.contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
     """Let SIGTERM unwind the stack; by default it ends the process without cleaning up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
+    if (
+        threading.current_thread() is not threading.main_thread()  # only it may set handlers
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # somebody sees to it
+    ):
+        yield
         return
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

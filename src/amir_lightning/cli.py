@@ -15,10 +15,19 @@ from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import known_tasks
 
+# The extra that brings what a file of conf/hydra is built on.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def command(
+    config_name: str, options_of: str | None = None
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
 
     A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
@@ -26,6 +35,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
+        options_of: Another command whose options may be typed, too. What the root file does not
+            have reaches `main` as text, in a list of the other command's name.
     """
 
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -33,19 +44,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             from hydra.core.hydra_config import HydraConfig
             from hydra.types import RunMode
 
+            if logging.getLogger("amir_lightning").level != logging.INFO:
+                _quieten()  # in a process of a launcher
             try:
                 _check_types(cfg, config_name)
                 return main(cfg)
             except Exception as error:
-                sentence = _explain(error, config_name)
+                sentence = explain(error, config_name)
                 if sentence is None:
                     raise
-                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+                if sweep and not isinstance(error.__cause__, SystemExit):  # that was Ctrl-C
                     # Said at once, as the sweep goes on with the next job and ends with the first.
                     job = " ".join(HydraConfig.get().overrides.task)
                     print(f"error: {sentence} (job {job})", file=sys.stderr)
                     raise InputError("a job of the sweep failed, see above") from error
-                _stop(sentence)
+                _stop(sentence, getattr(error, "status", 2))
 
         def entry() -> None:
             import hydra
@@ -54,6 +68,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes
             # may want; read when torch is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "300000")
+            if options_of is not None:
+                sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of)
             _quieten()
             register_tasks()
             try:
@@ -63,7 +79,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             except KeyboardInterrupt:
                 _stop("interrupted", status=130)
             except Exception as error:
-                sentence = _explain(error, config_name)
+                sentence = explain(error, config_name)
                 if sentence is None:
                     raise
                 _stop(sentence)
@@ -71,6 +87,18 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         return entry
 
     return decorate
+
+
+def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
+    """Put the options of another command into one list option, each as quoted text."""
+    own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    kept: list[str] = []
+    gathered: list[str] = []
+    for text in arguments:
+        name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
+        (kept if text.startswith("-") or name in own else gathered).append(text)
+    quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
+    return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
 
 
 def _quieten() -> None:
@@ -166,12 +194,13 @@ def _is_choice(override: str) -> bool:
     return (CONF_DIR / key).is_dir()
 
 
-def compose(config_name: str, overrides: list[str]) -> DictConfig:
+def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
     """Compose another configuration inside a command.
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
         overrides: What a user would type after the command.
+        keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
@@ -179,12 +208,18 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
     cfg = loader.load_configuration(config_name, overrides=overrides, run_mode=RunMode.RUN)
     OmegaConf.set_struct(cfg, False)
-    cfg.pop("hydra", None)
+    if not keep_hydra:
+        cfg.pop("hydra", None)
     return cfg
 
 
-def _explain(error: Exception, config_name: str) -> str | None:
-    """One sentence for a mistake of the user's; None for an error of the program's."""
+def explain(error: Exception, config_name: str) -> str | None:
+    """One sentence for a mistake of the user's; None for an error of the program's.
+
+    Args:
+        error: What was raised.
+        config_name: The command whose options were typed.
+    """
     from hydra.errors import HydraException, InstantiationException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -199,6 +234,9 @@ def _explain(error: Exception, config_name: str) -> str | None:
         return _unknown_option(found.group(1), config_name)
     if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
         group, name = found.groups()
+        if group.startswith("hydra/") and name in _EXTRAS:
+            extra = _EXTRAS[name]
+            return f"this needs the extra {extra}; type pip install 'amir-lightning[{extra}]'"
         folder = CONF_DIR / group
         choices = sorted(path.stem for path in folder.glob("*.yaml"))
         return f"unknown {group} '{name}'; choose from {', '.join(choices)} ({group}=<name>)"

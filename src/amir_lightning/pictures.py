@@ -13,6 +13,11 @@ Pixels = NDArray[np.uint8]
 
 _GAP = 4
 _CAPTION = 18
+# Okabe and Ito's colours, told apart with any colour vision.
+_EXPERTS = np.array(
+    [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0)],
+    dtype=np.uint8,
+)
 
 
 def grey(image: NDArray[np.floating], window: tuple[float, float]) -> Pixels:
@@ -34,6 +39,31 @@ def heat(error: NDArray[np.floating], largest: float) -> Pixels:
     """Absolute error as black-red-yellow-white pixels, (H, W, 3); white at `largest`."""
     level = 3 * (np.abs(error) / largest).clip(0, 1)[..., None]
     return (255 * (level - np.arange(3)).clip(0, 1)).round().astype(np.uint8)
+
+
+def expert_map(gates: NDArray[np.floating], height: int, width: int, factor: int = 1) -> Pixels:
+    """The expert of the largest weight at each pixel, one colour an expert, (H, W, 3).
+
+    Args:
+        gates: Weight of each expert, (H', W', M).
+        height: Rows of the picture.
+        width: Columns of the picture.
+        factor: Pixels of the picture along a side of one of `gates`.
+    """
+    colours = _EXPERTS[gates.argmax(axis=-1) % len(_EXPERTS)]
+    return colours.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+
+
+def expert_legend(count: int) -> Pixels:
+    """The colours of `expert_map` below each other, each with its expert's number."""
+    canvas = Image.new("RGB", (44, 18 * count))
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=11)
+    for expert in range(count):
+        colour = tuple(int(part) for part in _EXPERTS[expert % len(_EXPERTS)])
+        draw.rectangle((4, 18 * expert + 3, 16, 18 * expert + 15), fill=colour)
+        draw.text((22, 18 * expert + 3), str(expert), fill="white", font=font)
+    return np.asarray(canvas)
 
 
 def comparison(

@@ -11,6 +11,9 @@ from amir_lightning.errors import InputError
 @command("restore")
 def main(cfg: DictConfig) -> None:
     """Restore every NIfTI file and DICOM series of the input with trained weights."""
+    from amir_lightning.allocator import return_memory
+
+    return_memory()
     from amir_lightning.assemble import plain
     from amir_lightning.data.layouts import summarise as summarise_skipped
     from amir_lightning.io.scan import find_scans

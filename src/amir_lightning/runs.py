@@ -6,7 +6,6 @@ A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it 
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from amir_lightning.atomic import complete_file
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.trust import refuse_foreign_classes
@@ -44,7 +44,7 @@ _TASK = ("value_range", "score_range", "plane")
 
 
 def content(
-    config: Mapping[str, Any], tasks: Sequence[str], data: Mapping[str, str], processes: object
+    config: Mapping[str, Any], tasks: Sequence[str], data: Mapping[str, str], processes: int
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a run, and nothing else.
 
@@ -52,7 +52,8 @@ def content(
         config: Resolved configuration, plain types.
         tasks: Names of the tasks that are trained.
         data: Fingerprint of each task's file.
-        processes: Number of processes per node.
+        processes: Number of processes; what counts is the batch of all of them together, which
+            they split without changing a number but in its last digits.
 
     Raises:
         InputError: The file of ``network.pretrained`` cannot be read.
@@ -69,8 +70,7 @@ def content(
         "data": {
             "fingerprints": dict(data),
             "patch_size": config["data"]["patch_size"],
-            "batch_size": config["data"]["batch_size"],
-            "processes": [processes, trainer["num_nodes"]],
+            "global_batch": config["data"]["batch_size"] * processes,
         },
     }
 
@@ -153,10 +153,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    aside.replace(path)
+    with complete_file(path, "type paths.runs_dir=<folder>") as partial:
+        partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def environment() -> dict[str, Any]:

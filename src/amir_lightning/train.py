@@ -11,17 +11,31 @@ from omegaconf import DictConfig
 from amir_lightning.cli import command
 
 if TYPE_CHECKING:
-    from amir_lightning.training import Run
+    from amir_lightning.opening import Run
 
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    """Train what the configuration says; returns the mean test PSNR for a sweeper."""
+    """Train what the configuration says; returns the mean validation PSNR for a sweeper."""
+    from amir_lightning.allocator import keep_memory
+
+    keep_memory()
     # Deferred: `--cfg job`, `--help` and mistakes in the options answer before torch is loaded.
-    from amir_lightning.training import open_run, train
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from amir_lightning.locks import Taken
+    from amir_lightning.opening import open_run
+    from amir_lightning.training import train
 
     run: Run = open_run(cfg)
-    return train(run)
+    try:
+        return train(run)
+    except Taken as taken:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            raise
+        print(f"left to another: {taken}")  # several machines may work on one sweep
+        return None
 
 
 if __name__ == "__main__":

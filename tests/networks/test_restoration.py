@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks import RestorationNetwork
+from amir_lightning.networks import SRCNN, RestorationNetwork, Restormer
+from amir_lightning.networks.layers.blocks import Stage
 
 
 class Recorder(RestorationNetwork):
@@ -56,3 +57,22 @@ def test_too_small_an_image_is_refused_with_its_size(shape: tuple[int, ...]) -> 
 def test_a_missing_batch_dimension_is_named() -> None:
     with pytest.raises(InputError, match=r"\(16, 16\), expected \(B, C, H, W\)"):
         Recorder(8)(torch.rand(16, 16))
+
+
+def test_recomputing_levels_leaves_gradients_as_they_are() -> None:
+    torch.manual_seed(0)
+    network = Restormer(width=8, depths=(1, 1, 1, 1), refinement_depth=1)
+    lq = torch.rand(1, 1, 16, 16)
+    expected = torch.autograd.grad(network(lq).sum(), network.parameters())
+    network.recompute(2)
+    stages = [module for module in network.modules() if isinstance(module, Stage)]
+    assert [stage.recomputed for stage in stages] == [stage.level <= 2 for stage in stages]
+    found = torch.autograd.grad(network(lq).sum(), network.parameters())
+    assert all(map(torch.equal, found, expected))
+
+
+def test_recomputing_what_has_no_levels_is_refused() -> None:
+    with pytest.raises(InputError, match="recompute=1 is unknown to SRCNN"):
+        SRCNN().recompute(1)
+    with pytest.raises(InputError, match="recompute is -1"):
+        SRCNN().recompute(-1)

@@ -1,4 +1,4 @@
-"""Which experts each task uses: shares per spatial routing module, as in Fig. 4 (b)."""
+"""Which experts each task uses: shares per spatial routing module, as in Fig. 4 (b), and maps."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from amir_lightning import pictures
+from amir_lightning.callbacks.show import chosen_batches, show
 from amir_lightning.data.dataset import Batch
 
 
@@ -16,16 +18,19 @@ class RoutingMonitor(pl.Callback):
 
     ``router/srm{l}/{task}/expert{e}`` is the gate mass of expert e in module l over all tokens of
     the task, as a share of 1; ``router/balance/{task}`` is the mean balance loss of its slices.
+    ``routing/{task}`` is a picture: which expert has the largest gate at each pixel of a slice.
     """
 
     def __init__(self) -> None:
         self._mass: dict[tuple[str, int], Tensor] = {}
         self._balance: dict[str, list[Tensor]] = defaultdict(list)
+        self._maps: dict[str, pictures.Pixels] = {}
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the shares of the last validation."""
         self._mass.clear()
         self._balance.clear()
+        self._maps.clear()
 
     def on_validation_batch_end(
         self,
@@ -45,6 +50,8 @@ class RoutingMonitor(pl.Callback):
             key = (task, level)
             self._mass[key] = self._mass[key] + mass if key in self._mass else mass
         self._balance[task].append(outputs["report"].balance)
+        if trainer.is_global_zero and batch_idx in chosen_batches(trainer, dataloader_idx, 1):
+            self._maps[task] = _maps(outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the shares; with several processes, those of the first one's slices."""
@@ -57,3 +64,26 @@ class RoutingMonitor(pl.Callback):
         for task, balances in self._balance.items():
             mean = torch.stack(balances).mean()
             pl_module.log(f"router/balance/{task}", mean, rank_zero_only=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write one picture per task and hand it to the loggers."""
+        for task, picture in self._maps.items():
+            show(trainer, f"routing/{task}", picture)
+
+
+def _maps(outputs: Mapping[str, Any]) -> pictures.Pixels:
+    """The first slice of a batch, restored, and the experts of each routing module on it."""
+    image = outputs["restored"][0, 0].cpu().numpy()
+    height, width = image.shape
+    gates = [level[0].float().cpu().numpy() for level in outputs["report"].gates]
+    maps = [
+        pictures.expert_map(level, height, width, len(gates[0]) // len(level)) for level in gates
+    ]
+    return pictures.row(
+        [
+            pictures.grey(image, outputs["task"].display_window),
+            *maps,
+            pictures.expert_legend(gates[0].shape[-1]),
+        ],
+        ["restored", *(f"SRM {level}, top expert" for level in range(1, len(maps) + 1)), "expert"],
+    )

@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from amir_lightning import pictures
+from amir_lightning.callbacks.show import chosen_batches, show
 from amir_lightning.data.dataset import Batch
 from amir_lightning.modules import RestorationModule
 
@@ -41,10 +40,9 @@ class SampleGrids(pl.Callback):
         """Keep the picture of a chosen slice."""
         if not trainer.is_global_zero or not isinstance(outputs, Mapping):
             return
-        counts = trainer.num_val_batches
-        count = int(counts[dataloader_idx] if isinstance(counts, list) else counts)
-        chosen = {(2 * i + 1) * count // (2 * self.per_task) for i in range(self.per_task)}
-        if batch_idx not in chosen or not isinstance(pl_module, RestorationModule):
+        if batch_idx not in chosen_batches(trainer, dataloader_idx, self.per_task):
+            return
+        if not isinstance(pl_module, RestorationModule):
             return
         lq, restored, hq = (outputs[key][0, 0].cpu().numpy() for key in ("lq", "restored", "hq"))
         row = pl_module.rows[-len(batch.patient)]
@@ -54,14 +52,5 @@ class SampleGrids(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write one picture per task and hand it to the loggers."""
-        folder = Path(trainer.default_root_dir) / "samples"
         for task, rows in self._rows.items():
-            picture = pictures.column(rows)
-            pictures.save(picture, folder / f"{task}-step{trainer.global_step:06d}.png")
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_image(f"samples/{task}", [picture], step=trainer.global_step)
-                elif isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(
-                        f"samples/{task}", picture, trainer.global_step, dataformats="HWC"
-                    )
+            show(trainer, f"samples/{task}", pictures.column(rows))

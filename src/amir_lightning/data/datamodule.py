@@ -5,9 +5,11 @@ resumed run continues in mid-epoch where it stopped. Validation and test slices 
 processes in turn, without repetition, so that no slice is scored twice.
 """
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Subset
@@ -99,6 +101,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
             persistent_workers=options.num_workers > 0,
             pin_memory=self._on_gpu(),
             collate_fn=collate,
+            worker_init_fn=_leave_signals_to_the_run,
         )
 
     def val_dataloader(self) -> list[Loader]:
@@ -119,10 +122,22 @@ class MultiTaskDataModule(pl.LightningDataModule):
             num_workers=self.options.num_workers,
             pin_memory=self._on_gpu(),
             collate_fn=collate,
+            worker_init_fn=_leave_signals_to_the_run,
         )
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def _leave_signals_to_the_run(_worker: int) -> None:
+    """Let a loader process live until the step ends in which a signal reached the whole group."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+    def once(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one comes from the run
+
+    signal.signal(signal.SIGTERM, once)
 
 
 class TaskDataModule(MultiTaskDataModule):

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     task: Tensor  # (B,) index into the module's tasks
     patient: list[str]
     slice_index: list[int]
-    counter: int  # of the first sample: seeds the randomness of this step
+    counters: list[int]  # number of each draw, which seeds its randomness
     positive: Tensor | None = None  # (B, 1, H, W), second crops of the LQ slices
 
 
@@ -49,7 +49,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         task=torch.tensor(task),
         patient=list(patient),
         slice_index=list(slice_index),
-        counter=counter[0],
+        counters=list(counter),
         positive=None if positive[0] is None else torch.stack(positive),
     )
 

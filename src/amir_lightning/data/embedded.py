@@ -14,6 +14,7 @@ import torch
 from amir_lightning.data.pairs import cut, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
+from amir_lightning.locks import locked
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -57,16 +58,22 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     path = folder / f"{task.name}-{digest}.h5"
     if not path.exists():
-        _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
-        write_store(
-            path,
-            task,
-            _patients(task, cohort),
-            degradation=task.degradation,
-            source="phantoms",
-            split_kind="patients",
-        )
+        with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
+            if not path.exists():  # nobody did it while we waited
+                _draw(path, task, cohort)
     return path
+
+
+def _draw(path: Path, task: Task, cohort: Cohort) -> None:
+    _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
+    write_store(
+        path,
+        task,
+        _patients(task, cohort),
+        degradation=task.degradation,
+        source="phantoms",
+        split_kind="patients",
+    )
 
 
 def _count(cohort: Cohort) -> int:

@@ -1,8 +1,12 @@
 """Scores in physical units: two definitions, one slice pair or a batch, and their means."""
 
-from amir_lightning.metrics.definitions import METRICS, Definition
-from amir_lightning.metrics.slices import paper_scores, standard_scores
+from typing import TYPE_CHECKING, Any
+
 from amir_lightning.metrics.summary import SCORES, Group, Summary, TaskSummary, summarise
+
+if TYPE_CHECKING:
+    from amir_lightning.metrics.definitions import METRICS, Definition
+    from amir_lightning.metrics.slices import paper_scores, standard_scores
 
 __all__ = [
     "METRICS",
@@ -15,3 +19,12 @@ __all__ = [
     "standard_scores",
     "summarise",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Deferred: who only reads scores needs no torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from amir_lightning.metrics import definitions, slices
+
+    return getattr(slices if name.endswith("_scores") else definitions, name)

@@ -71,4 +71,6 @@ class AdversarialModule(RestorationModule):
         """Only a LightningOptimizer counts as a step of the trainer: the network's."""
         optimizer.zero_grad()
         self.manual_backward(loss)
+        if not isinstance(optimizer, LightningOptimizer):
+            self.guard(self.critic)
         optimizer.step()

@@ -85,6 +85,7 @@ class ContrastiveModule(RestorationModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Leave the parameters that the warm-up does not train out of the step."""
+        super().on_before_optimizer_step(optimizer)
         if self.warming_up:
             for parameter in self._idle():
                 parameter.grad = None

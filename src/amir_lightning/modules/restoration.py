@@ -1,14 +1,16 @@
 """`RestorationModule`: a network, its objective and its scores as a LightningModule."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from amir_lightning.data.dataset import Batch
@@ -16,7 +18,12 @@ from amir_lightning.errors import InputError
 from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
 from amir_lightning.networks import Report, RestorationNetwork
+from amir_lightning.networks.layers.gating import TopKGate
+from amir_lightning.optimizers import adam
 from amir_lightning.tasks import Task
+
+_log = logging.getLogger(__name__)
+_MOST_SKIPPED = 10  # steps in a row without a finite gradient: the weights themselves are lost
 
 
 class RestorationModule(pl.LightningModule):
@@ -25,9 +32,8 @@ class RestorationModule(pl.LightningModule):
     All arguments but the network are plain dictionaries, lists, numbers and strings, so that every
     checkpoint loads with ``weights_only=True``.
 
-    The balance loss is computed over the patches of each process: a squared coefficient of
-    variation of one process's tokens, averaged by DDP with the gradients, not that of the global
-    batch.
+    What is random about a patch, its place and its routing noise, is a function of the seed and of
+    the patch's number in the run, so that a step is the same whatever the number of processes.
 
     Args:
         network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].
@@ -38,6 +44,7 @@ class RestorationModule(pl.LightningModule):
             ``adjustable_clip``.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
+        on_nan: What to do where a gradient is not finite: "stop" the run, or "skip" that step.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class RestorationModule(pl.LightningModule):
         optimizer: Mapping[str, Any],
         metrics: str = "paper",
         seed: int = 0,
+        on_nan: str = "stop",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["network"], logger=False)
@@ -67,9 +75,17 @@ class RestorationModule(pl.LightningModule):
         self.loss_config = loss
         self.optimizer_config = optimizer
         self.score = METRICS[metrics]
+        if on_nan not in ("stop", "skip"):
+            raise InputError(f"on_nan is '{on_nan}'; choose from stop, skip")
         self.seed = seed
+        self.on_nan = on_nan
+        self.skipped = 0  # steps in a row
+        self._batches: list[Batch] = []  # of the step in progress
         self.rows: list[dict[str, Any]] = []
         self.summary: Summary | None = None
+        self._gates = [one for one in network.modules() if isinstance(one, TopKGate)]
+        for gate in self._gates:
+            gate.over_processes = loss["global_balance"]
         self.add_partners(int(network_config["in_channels"]))
 
     def add_partners(self, in_channels: int) -> None:
@@ -80,9 +96,13 @@ class RestorationModule(pl.LightningModule):
         return self.network(lq)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed this step by its first draw: a resumed run repeats the routing noise exactly."""
-        digest = hashlib.sha256(f"{self.seed}/{batch.counter}".encode()).digest()
-        torch.manual_seed(int.from_bytes(digest[:8]) % 2**63)
+        """Seed the routing noise of each patch by its draw, and the rest by the first one."""
+        seeds = [_seed(self.seed, counter) for counter in batch.counters]
+        torch.manual_seed(seeds[0])
+        noise = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        for gate in self._gates:
+            gate.noise = noise
+        self._batches.append(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One batch of mixed tasks under the objective."""
@@ -100,10 +120,14 @@ class RestorationModule(pl.LightningModule):
             if chosen.any():
                 value = error[chosen].mean()
                 self.log(f"train/{task.name}/l1", value, batch_size=len(batch.lq))
+        return self.pair_terms(report, batch.hq)
+
+    def pair_terms(self, report: Report, hq: Tensor) -> dict[str, Term]:
+        """The same terms, with nothing logged: for observers of the training."""
         options = ("image_weight", "estimate_weight", "balance_weight", "edge_weight")
         return restoration_terms(
             report.image,
-            batch.hq,
+            hq,
             report.estimates,
             report.balance,
             distance=self.loss_config["distance"],
@@ -120,10 +144,10 @@ class RestorationModule(pl.LightningModule):
     def touch(self, network: nn.Module) -> Tensor:
         """Zero that depends on every parameter, for several processes.
 
-        They wait for the gradient of each parameter, and a search for those without would cost
+        DDP waits for the gradient of each parameter, and a search for those without would cost
         time in every step.
         """
-        if self.trainer.world_size == 1:
+        if not isinstance(self.trainer.strategy, DDPStrategy):
             return torch.zeros((), device=self.device)
         return 0.0 * torch.stack([one.sum() for one in network.parameters()]).sum()
 
@@ -140,12 +164,64 @@ class RestorationModule(pl.LightningModule):
                 f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
                 "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
             )
-        optimizer = Adam(network.parameters(), lr=rates[0], betas=tuple(betas))
+        # Lightning cannot clip gradients of float16 that a fused optimiser unscales itself.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = adam(network.parameters(), rates[0], betas, fused)
         schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Take no step with a gradient that is not finite."""
+        self.guard(self.network)
+        self._batches = []
+
+    def guard(self, network: nn.Module) -> None:
+        """Drop the gradients of a network if one of them is not finite, or end the run.
+
+        All processes have the same gradients here, so that they decide alike.
+
+        Raises:
+            InputError: `on_nan` is "stop", or too many steps in a row had to be skipped.
+        """
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return  # float16 overflows now and then, and its scaler skips those steps
+        gradients = [one.grad for one in network.parameters() if one.grad is not None]
+        finite = bool(nn.utils.get_total_norm(gradients).isfinite()) if gradients else True
+        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has its part
+            finite = self.trainer.strategy.reduce_boolean_decision(finite)
+        if finite:
+            self.skipped = 0 if network is self.network else self.skipped
+            return
+        self.skipped += 1
+        where = (
+            f"a gradient of step {self.trainer.global_step + 1} is not finite ({self._suspects()})"
+        )
+        if self.on_nan == "stop" or self.skipped > _MOST_SKIPPED:
+            raise InputError(
+                f"{where}; look at that data, lower optimizer.learning_rate, or leave such steps "
+                "out with on_nan=skip (more than a few in a row end the run in any case)"
+            )
+        _log.warning("%s; the step is skipped", where)
+        for parameter in network.parameters():
+            parameter.grad = None
+
+    def _suspects(self) -> str:
+        """The slices of this step that are not finite, or all of it."""
+        named, bad = [], []
+        for batch in self._batches:
+            finite = torch.stack([batch.lq, batch.hq]).isfinite().all(dim=0).flatten(1).all(dim=1)
+            for i, whole in enumerate(finite.tolist()):
+                task = self.tasks[int(batch.task[i])].name
+                name = f"{task} patient {batch.patient[i]} slice {batch.slice_index[i]}"
+                named.append(name)
+                bad += [] if whole else [name]
+        if bad:
+            return "NaN in the data of " + ", ".join(bad)
+        several = self.trainer.world_size > 1
+        return f"in process {self.global_rank} one of " * several + ", ".join(named)
 
     def configure_gradient_clipping(
         self,
@@ -216,3 +292,7 @@ class RestorationModule(pl.LightningModule):
         for key, value in self.summary.flat(stage).items():
             if stage == "test" or "/input_" not in key:  # the input's scores never change
                 self.log(key, value, prog_bar=stage == "val" and key.endswith("/psnr"))
+
+
+def _seed(seed: int, counter: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{counter}".encode()).digest()[:8]) % 2**63

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import at_least, divides, whole, whole_numbers
-from amir_lightning.networks.layers.blocks import Downsample, TransformerBlock, Upsample
+from amir_lightning.networks.layers.blocks import Downsample, Stage, TransformerBlock, Upsample
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration import RestorationNetwork
 
@@ -77,12 +77,13 @@ class PromptIR(RestorationNetwork):
         prompted = [width * 2**level + prompt_channels[level - 1] for level in (1, 2, 3)]
         divides("prompt_heads", prompt_heads, *prompted, of="features and prompt")
 
-        def stage(channels: int, level: int, depth: int) -> nn.Sequential:
-            return nn.Sequential(
+        def stage(channels: int, level: int, depth: int) -> Stage:
+            return Stage(
+                level + 1,
                 *(
                     TransformerBlock(channels, heads[level], ffn_expansion_factor)
                     for _ in range(depth)
-                )
+                ),
             )
 
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.arguments import whole
+from amir_lightning.networks.layers.blocks import Stage
 
 
 class Report(NamedTuple):
@@ -105,6 +107,27 @@ class RestorationNetwork(nn.Module):
         name = "trace" if traces else "restore"
         compiled = torch.compile(getattr(self, name), *args, **kwargs)  # type: ignore[call-overload]
         setattr(self, name, compiled)
+
+    def recompute(self, levels: int) -> None:
+        """Trade time for memory in training: activation checkpointing of the finest levels.
+
+        Their activations are computed again in the backward pass; results are the same.
+
+        Args:
+            levels: Levels of resolution, from the finest; 0 for none.
+
+        Raises:
+            InputError: The number is none, or the network has no such levels.
+        """
+        whole(0, recompute=levels)
+        stages = [module for module in self.modules() if isinstance(module, Stage)]
+        if levels and not stages:
+            raise InputError(
+                f"recompute={levels} is unknown to {type(self).__name__}, which has no levels of "
+                "blocks as Restormer; leave that option out"
+            )
+        for stage in stages:
+            stage.recomputed = stage.level <= levels
 
     def pad(self, lq: Tensor) -> Tensor:
         """Extend an image at the bottom and right to the next multiple; one that fits is returned.

@@ -17,6 +17,7 @@ from amir_lightning.networks.layers.blocks import (
     BiasFreeLayerNorm,
     Downsample,
     LayerNorm,
+    Stage,
     TransformerBlock,
     Upsample,
 )
@@ -71,13 +72,14 @@ class Restormer(RestorationNetwork):
         heads = whole_numbers("heads", heads, 4)
         self.stage_channels = stage_channels(width)
 
-        def stage(name: str, depth: int, level: int) -> nn.Sequential:
+        def stage(name: str, depth: int, level: int) -> Stage:
             channels = self.stage_channels[name]
-            return nn.Sequential(
+            return Stage(
+                level + 1,
                 *(
                     TransformerBlock(channels, heads[level], ffn_expansion_factor, norm)
                     for _ in range(depth)
-                )
+                ),
             )
 
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)

@@ -17,7 +17,7 @@ from monai.networks.nets.swin_unetr import PatchMerging
 from torch import Tensor, nn
 
 from amir_lightning.networks.arguments import at_least, whole, whole_numbers
-from amir_lightning.networks.layers.blocks import TransformerBlock
+from amir_lightning.networks.layers.blocks import Stage, TransformerBlock
 from amir_lightning.networks.layers.windows import SwinStage, drop_path_rates
 from amir_lightning.networks.restoration import RestorationNetwork
 
@@ -74,12 +74,13 @@ class SpachTransformer(RestorationNetwork):
         swin_depths = whole_numbers("swin_depths", swin_depths, 2)
         swin_heads = whole_numbers("swin_heads", swin_heads, 2)
 
-        def stage(depth: int, channels: int, level: int) -> nn.Sequential:
-            return nn.Sequential(
+        def stage(depth: int, channels: int, level: int) -> Stage:
+            return Stage(
+                level + 1,
                 *(
                     TransformerBlock(channels, heads[level], ffn_expansion_factor)
                     for _ in range(depth)
-                )
+                ),
             )
 
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)

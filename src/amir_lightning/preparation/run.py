@@ -18,6 +18,7 @@ from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
+from amir_lightning.locks import locked
 from amir_lightning.preparation.assignment import assign
 from amir_lightning.preparation.look import Looked, duplicates, look
 from amir_lightning.preparation.manifest import write_manifest
@@ -56,6 +57,24 @@ def prepare(
         InputError: A scan, an option or the disk does not allow it.
     """
     _check_output(output)
+    if check:
+        return _prepare(task, degradation, found, output, options, check=True)
+    lock = output.absolute().with_name(f".{output.name}.lock")
+    with locked(lock, f"preparing {output}", wait=True, advice="type output=<file>") as waited:
+        if waited and output.exists():
+            print(f"written:  {output}, by the process that was waited for; again makes it anew")
+            return output
+        return _prepare(task, degradation, found, output, options, check=False)
+
+
+def _prepare(
+    task: Task,
+    degradation: Degradation,
+    found: Found,
+    output: Path,
+    options: Options,
+    check: bool,
+) -> Path:
     skipped = list(found.skipped)
     damaged = [one.reason for one in skipped if one.reason.startswith("unreadable")]
     looked, patients, problems = _look_at_all(task, found.patients, options)

@@ -9,10 +9,10 @@ from amir_lightning.networks.layers.blocks import (
     Downsample,
     GatedFeedForward,
     LayerNorm,
+    Stage,
     TransformerBlock,
     TransposedAttention,
     Upsample,
-    gated_gelu,
 )
 
 
@@ -126,15 +126,6 @@ def test_attention_to_a_black_image_has_finite_gradients() -> None:
     assert torch.isfinite(attention.project_in.weight.grad).all()
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gated_gelu_has_the_gradient_of_its_formula(layout: torch.memory_format) -> None:
-    hidden = torch.randn(2, 6, 3, 4, dtype=torch.float64).contiguous(memory_format=layout)
-    hidden.requires_grad_()
-    gate, value = hidden.detach().chunk(2, dim=1)
-    torch.testing.assert_close(gated_gelu(hidden).detach(), F.gelu(gate) * value)
-    assert torch.autograd.gradcheck(gated_gelu, (hidden,))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_fused_convolutions_compute_the_plain_formula(
@@ -169,3 +160,27 @@ def test_inference_runs_under_autocast_of_either_half(dtype: torch.dtype) -> Non
         with torch.autocast("cpu", dtype=dtype):
             found = block(features)
     torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.05)
+
+
+def test_a_recomputed_stage_has_the_same_gradients_and_keeps_less() -> None:
+    torch.manual_seed(0)
+    stage = Stage(1, *(TransformerBlock(6, 2, 2.66) for _ in range(3)))
+    features = torch.randn(2, 6, 8, 8, requires_grad=True)
+
+    def run() -> tuple[list[torch.Tensor], int]:
+        kept = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            output = stage(features)
+        return list(torch.autograd.grad(output.sum(), [features, *stage.parameters()])), kept
+
+    whole, all_kept = run()
+    stage.recomputed = True
+    again, few_kept = run()
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+    assert few_kept < all_kept / 4

@@ -8,6 +8,11 @@ from amir_lightning.networks.layers.experts import Experts, fuse
 T, C, M = 40, 6, 4
 
 
+def pixels(tokens: torch.Tensor) -> torch.Tensor:
+    """(T, C) as an image of 5x8 pixels."""
+    return tokens.T.reshape(1, -1, 5, 8)
+
+
 def sparse_log_weights(top_k: int = 2) -> torch.Tensor:
     logits = torch.randn(T, M, generator=torch.Generator().manual_seed(2))
     threshold = logits.topk(top_k).values[:, -1:]
@@ -17,7 +22,8 @@ def sparse_log_weights(top_k: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("fusion", ["sum", "logsumexp"])
 def test_dense_evaluation_equals_a_loop_over_chosen_experts(fusion: str) -> None:
     experts, tokens, log_weights = Experts(C, M, 2.66), torch.randn(T, C), sparse_log_weights()
-    fused = fuse(experts(tokens), log_weights, fusion)  # type: ignore[arg-type]
+    fused = fuse(experts(pixels(tokens)), pixels(log_weights), fusion)  # type: ignore[arg-type]
+    fused = fused.flatten(2)[0].T
     for token, weights, ours in zip(tokens, log_weights.exp(), fused, strict=True):
         expected = torch.zeros(C)
         for e in weights.nonzero().flatten():
@@ -31,9 +37,9 @@ def test_dense_evaluation_equals_a_loop_over_chosen_experts(fusion: str) -> None
 
 @pytest.mark.parametrize("magnitude", [1e4, -1e4])
 def test_fusion_of_large_activations_neither_overflows_nor_underflows(magnitude: float) -> None:
-    outputs = torch.full((M, T, C), magnitude, requires_grad=True)
-    fused = fuse(outputs, sparse_log_weights(), "logsumexp")
-    torch.testing.assert_close(fused, torch.full((T, C), magnitude))
+    outputs = torch.full((M, 1, C, 5, 8), magnitude, requires_grad=True)
+    fused = fuse(outputs.unbind(), pixels(sparse_log_weights()), "logsumexp")
+    torch.testing.assert_close(fused, torch.full((1, C, 5, 8), magnitude))
     fused.sum().backward()
     assert outputs.grad is not None
     assert outputs.grad.isfinite().all()
@@ -44,15 +50,33 @@ def test_an_expert_without_tokens_is_no_special_case(fusion: str) -> None:
     log_weights = torch.full((T, M), -torch.inf)
     log_weights[:, 1] = 0
     experts = Experts(C, M, 2.66)
-    tokens = torch.randn(T, C)
-    outputs = experts(tokens)
-    fused = fuse(outputs, log_weights, fusion)  # type: ignore[arg-type]
+    outputs = experts(pixels(torch.randn(T, C)))
+    fused = fuse(outputs, pixels(log_weights), fusion)  # type: ignore[arg-type]
     torch.testing.assert_close(fused, outputs[1])
     fused.sum().backward()
     assert experts.hidden_weight.grad is not None
     assert not experts.hidden_weight.grad[0].any()
     assert experts.hidden_weight.grad[1].any()
     assert experts.hidden_weight.grad.isfinite().all()
+
+
+def test_fusion_is_the_logarithm_of_a_sum_and_so_are_its_gradients() -> None:
+    outputs = torch.randn(M, 1, C, 5, 8, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(1, M, 5, 8, dtype=torch.float64, requires_grad=True)
+    fused = fuse(outputs.unbind(), logits, "logsumexp")
+    expected = torch.logsumexp(outputs + logits.movedim(1, 0).unsqueeze(2), dim=0)
+    torch.testing.assert_close(fused, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(fused.square().sum(), [outputs, logits]),
+        torch.autograd.grad(expected.square().sum(), [outputs, logits]),
+    )
+
+
+def test_experts_in_inference_equal_those_in_training() -> None:
+    experts, features = Experts(C, M, 2.66), pixels(torch.randn(T, C))
+    expected = [one.detach() for one in experts(features)]
+    with torch.inference_mode():
+        torch.testing.assert_close(experts(features), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_start_is_that_of_linear_layers() -> None:

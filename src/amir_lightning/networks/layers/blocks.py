@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
+from torch.utils.checkpoint import checkpoint
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.layers import onednn
+from amir_lightning.networks.layers.gated import gated_feed_forward
 from amir_lightning.networks.precision import widen, without_autocast
 
 
@@ -70,11 +70,23 @@ class TransposedAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix the channels of (B, C, H, W)."""
-        height = features.shape[-2]
-        pixels = rearrange(self.depthwise(self.project_in(features)), "b c h w -> b (h w) c")
-        query, key, value = pixels.chunk(3, dim=-1)
-        mixture = self.mixture(query, key).to(value.dtype)
-        return rearrange(value @ mixture, "b (h w) c -> b c h w", h=height)
+        channels, height = features.shape[1], features.shape[-2]
+        if torch.is_grad_enabled():
+            query, key, value = self._expand(features, slice(None)).chunk(3, dim=-1)
+            mixture = self.mixture(query, key)
+        else:  # the value after query and key are gone, which is less memory at the peak
+            query, key = self._expand(features, slice(2 * channels)).chunk(2, dim=-1)
+            mixture = self.mixture(query, key)
+            del query, key
+            value = self._expand(features, slice(2 * channels, None))
+        return rearrange(value @ mixture.to(value.dtype), "b (h w) c -> b c h w", h=height)
+
+    def _expand(self, features: Tensor, part: slice) -> Tensor:
+        """A part of query, key and value, (B, H W, 3C)."""
+        expanded = F.conv2d(features, self.project_in.weight[part])
+        filters = self.depthwise.weight[part]
+        convolved = F.conv2d(expanded, filters, padding=1, groups=len(filters))
+        return rearrange(convolved, "b c h w -> b (h w) c")
 
     def mixture(self, query: Tensor, key: Tensor) -> Tensor:
         """What each output channel takes of each value channel.
@@ -86,11 +98,12 @@ class TransposedAttention(nn.Module):
         Returns:
             (B, C, C), value channels first, float32 at least.
         """
-        with without_autocast(query):  # a sum over all pixels overflows float16
-            query, key = widen(query), widen(key)
+        with without_autocast(query):
+            if query.dtype == torch.float16:  # a sum over all pixels overflows it
+                query, key = query.float(), key.float()
             # All heads in one product without a copy of the pixels; those between heads are few.
             products = rearrange(
-                query.mT @ key,
+                widen(query.mT @ key),
                 "b (head c) (other d) -> b head c other d",
                 head=self.heads,
                 other=self.heads,
@@ -107,7 +120,8 @@ class TransposedAttention(nn.Module):
 
 def _norm(vectors: Tensor) -> Tensor:
     """Norms over the pixels, (B, C) from (B, H W, C)."""
-    return vectors.square().sum(dim=1).clamp_min(1e-24).sqrt()
+    wide = torch.promote_types(vectors.dtype, torch.float32)
+    return vectors.square().sum(dim=1, dtype=wide).clamp_min(1e-24).sqrt()
 
 
 class GatedFeedForward(nn.Module):
@@ -124,45 +138,9 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Transform (B, C, H, W)."""
-        if onednn.fuses(features):
-            return self.fused(features)
-        return self.project_out(gated_gelu(self.depthwise(self.project_in(features))))
-
-    def fused(self, features: Tensor) -> Tensor:
-        """Compute `forward` by the convolutions of `onednn`; a third of the passes over memory."""
-        hidden = [F.conv2d(features, filters) for filters in self.project_in.weight.chunk(2)]
-        filters = self.depthwise.weight.to(hidden[0].dtype).chunk(2)
-        gate = onednn.conv_gelu(hidden[0], filters[0], self.depthwise)
-        return self.project_out(onednn.conv_times(hidden[1], filters[1], self.depthwise, gate))
-
-
-def gated_gelu(hidden: Tensor) -> Tensor:
-    """`GELU(a) * b` of the two halves of the channels, (B, 2C, H, W) to (B, C, H, W)."""
-    if torch.is_grad_enabled() and hidden.requires_grad:
-        product: Tensor = _GatedGELU.apply(hidden)
-        return product
-    gate, value = hidden.chunk(2, dim=1)
-    return F.gelu(gate) * value
-
-
-class _GatedGELU(torch.autograd.Function):
-    """The same, keeping its input alone for the backward pass and writing one gradient."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, hidden: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden)
-        gate, value = hidden.chunk(2, dim=1)
-        return F.gelu(gate).mul_(value)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        (hidden,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        gate, value = hidden.chunk(2, dim=1)
-        result = torch.empty_like(hidden)
-        to_gate, to_value = result.chunk(2, dim=1)
-        torch.mul(F.gelu(gate), gradient, out=to_value)
-        torch.ops.aten.gelu_backward(gradient * value, gate, grad_input=to_gate)
-        return result
+        return gated_feed_forward(
+            features, self.project_in.weight, self.depthwise.weight, self.project_out.weight
+        )
 
 
 class TransformerBlock(nn.Module):
@@ -185,6 +163,32 @@ class TransformerBlock(nn.Module):
         """Transform (B, C, H, W)."""
         features = features + self.attention(self.norm1(features))
         return features + self.feed_forward(self.norm2(features))
+
+
+class Stage(nn.Sequential):
+    """Blocks on one level of resolution, in training kept whole or computed twice.
+
+    Args:
+        level: 1 for the finest.
+        blocks: Each maps (B, C, H, W) to the same shape, without randomness.
+
+    Attributes:
+        recomputed: Whether the inputs of the blocks alone are kept for the backward pass, which
+            computes the rest again: activation checkpointing.
+    """
+
+    def __init__(self, level: int, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.level = level
+        self.recomputed = False
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Run all blocks on (B, C, H, W)."""
+        if not (self.recomputed and torch.is_grad_enabled()):
+            return super().forward(features)
+        for block in self:
+            features = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
+        return features
 
 
 class Downsample(nn.Sequential):

@@ -4,11 +4,13 @@ The gate is that of N. Shazeer et al., "Outrageously Large Neural Networks: The 
 Mixture-of-Experts Layer", ICLR 2017, with the routing instruction as second input.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import one_of, whole
@@ -45,6 +47,13 @@ class TopKGate(nn.Module):
     count, so that its balance loss is the importance alone; in evaluation the noisy gate takes the
     plain count.
 
+    Attributes:
+        over_processes: Whether importance and load of a training step are summed over the patches
+            of all processes; otherwise each process balances its own patches, which is another
+            loss, as variation is no mean.
+        noise: Generator of each image's training noise, in the order of the batch. None draws from
+            torch's process-wide generator.
+
     Args:
         channels: Channels C of a token.
         num_experts: Experts M.
@@ -69,6 +78,8 @@ class TopKGate(nn.Module):
                 f"type top_k= with a number from 1 to {num_experts}"
             )
         one_of("gate_map", gate_map, get_args(GateMap))
+        self.over_processes = True
+        self.noise: Sequence[torch.Generator] | None = None
         one_of("gate_order", gate_order, get_args(GateOrder))
         self.top_k, self.gate_order = top_k, gate_order
         if gate_map == "noisy":
@@ -86,8 +97,7 @@ class TopKGate(nn.Module):
     def forward(self, tokens: Tensor, context: Tensor) -> Gating:
         """Choose and weigh experts.
 
-        Training noise comes from torch's process-wide generator, which the training loop seeds at
-        each step; evaluation has no noise.
+        Evaluation has no noise.
 
         Args:
             tokens: Features of each pixel, (B, T, C).
@@ -99,7 +109,7 @@ class TopKGate(nn.Module):
         logits, deviation = clean, None
         if self.noise_weight is not None and self.training:
             deviation = F.softplus(_joint_map(tokens, context, self.noise_weight)) + _NOISE_FLOOR
-            logits = clean + deviation * torch.randn_like(clean)
+            logits = clean + deviation * self._draw(clean)
 
         # A choice by index stays K experts when logits tie.
         chosen = torch.zeros_like(logits, dtype=torch.bool)
@@ -109,13 +119,35 @@ class TopKGate(nn.Module):
         else:
             log_weights = logits.log_softmax(dim=-1).masked_fill(~chosen, -torch.inf)
 
-        balance = squared_variation(log_weights.exp().sum(dim=(0, 1)))
+        used = [log_weights.exp().sum(dim=(0, 1))]
         if deviation is not None and self.top_k < clean.shape[-1]:
-            load = expected_load(clean, logits, deviation, self.top_k).sum(dim=(0, 1))
-            balance = balance + squared_variation(load)
+            used.append(expected_load(clean, logits, deviation, self.top_k).sum(dim=(0, 1)))
         elif self.noise_weight is not None:
-            balance = balance + squared_variation(chosen.sum(dim=(0, 1)).to(balance.dtype))
-        return Gating(log_weights, balance)
+            used.append(chosen.sum(dim=(0, 1)).to(used[0].dtype))
+        amounts = torch.stack(used)
+        if self.training and self.over_processes:
+            amounts = sum_over_processes(amounts)
+        return Gating(log_weights, torch.stack([squared_variation(one) for one in amounts]).sum())
+
+    @torch.compiler.disable
+    def _draw(self, like: Tensor) -> Tensor:
+        if self.noise is None:
+            return torch.randn_like(like)
+        noise = torch.empty_like(like)
+        for image, generator in zip(noise, self.noise, strict=True):
+            image.normal_(generator=generator)
+        return noise
+
+
+@torch.compiler.disable
+def sum_over_processes(amounts: Tensor) -> Tensor:
+    """Sum of what all processes hold, with gradients; a process alone gets back its own.
+
+    The gradient that reaches a process's amounts is summed, too, so that the mean that DDP takes
+    over the processes is the gradient of one loss over all patches.
+    """
+    several = distributed.is_available() and distributed.is_initialized()
+    return all_reduce(amounts) if several and distributed.get_world_size() > 1 else amounts
 
 
 def _joint_map(tokens: Tensor, context: Tensor, weight: Tensor) -> Tensor:

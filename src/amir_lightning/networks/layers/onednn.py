@@ -5,10 +5,9 @@ it through the operators that its own compiler uses. Where they do not exist, or
 wanted, callers compute the plain formula that stands beside each call.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 _EXISTS = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_convolution_pointwise"
@@ -35,23 +34,34 @@ def fuses(features: Tensor) -> bool:
     )
 
 
-def conv_gelu(features: Tensor, filters: Tensor, conv: nn.Conv2d) -> Tensor:
-    """`GELU(conv(features))` with some of the filters of a convolution without bias."""
+def conv_gelu(features: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
+    """`GELU(conv(features))`, a 1x1 convolution; filters (D, C, 1, 1), bias (D,)."""
+    if not fuses(features):
+        return F.gelu(F.conv2d(features, filters, bias))
+    filters, bias = filters.to(features.dtype), bias.to(features.dtype)
     return torch.ops.mkldnn._convolution_pointwise(
-        features, filters, None, *_geometry(filters, conv), "gelu", [], "none"
+        features, filters, bias, [0, 0], [1, 1], [1, 1], 1, "gelu", [], "none"
     )
 
 
-def conv_times(features: Tensor, filters: Tensor, conv: nn.Conv2d, factor: Tensor) -> Tensor:
-    """`conv(features) * factor` with some of the filters of a convolution without bias."""
+def add_conv(result: Tensor, features: Tensor, filters: Tensor) -> None:
+    """Add `conv(features)` to a result in place, a 1x1 convolution; filters (D, C, 1, 1)."""
+    torch.ops.mkldnn._convolution_pointwise_.binary(
+        result, features, filters.to(features.dtype).contiguous(), None,
+        [0, 0], [1, 1], [1, 1], 1, "add", 1.0, None, [], None,
+    )  # fmt: skip
+
+
+def depthwise_gelu(features: Tensor, filters: Tensor) -> Tensor:
+    """`GELU(dw(features))`, a 3x3 depthwise convolution without bias; filters (C, 1, 3, 3)."""
+    return torch.ops.mkldnn._convolution_pointwise(
+        features, filters, None, [1, 1], [1, 1], [1, 1], len(filters), "gelu", [], "none"
+    )
+
+
+def depthwise_times(features: Tensor, filters: Tensor, factor: Tensor) -> Tensor:
+    """`dw(features) * factor`, a 3x3 depthwise convolution without bias; filters (C, 1, 3, 3)."""
     return torch.ops.mkldnn._convolution_pointwise.binary(
-        features, factor, filters, None, *_geometry(filters, conv), "mul", None, None, [], None
-    )
-
-
-def _geometry(
-    filters: Tensor, conv: nn.Conv2d
-) -> tuple[Sequence[int], Sequence[int], Sequence[int], int]:
-    padding = [side for side in conv.padding if isinstance(side, int)]
-    depthwise = conv.groups == conv.in_channels > 1
-    return padding, conv.stride, conv.dilation, len(filters) if depthwise else 1
+        features, factor, filters, None, [1, 1], [1, 1], [1, 1], len(filters),
+        "mul", None, None, [], None,
+    )  # fmt: skip

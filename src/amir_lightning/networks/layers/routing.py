@@ -71,18 +71,19 @@ class SpatialRouting(nn.Module):
 
     def forward(self, features: Tensor, instruction: Tensor) -> SpatiallyRouted:
         """Route (B, C, H, W) under the instruction (B, instruction_size)."""
-        batch, _, height, width = features.shape
-        tokens = rearrange(features, "b c h w -> b (h w) c")
-        outputs = self.experts(tokens.flatten(0, 1))
+        height, width = features.shape[-2:]
+        outputs = self.experts(features)
         with without_autocast(features):
             context = self.project(widen(instruction))
+            tokens = rearrange(features, "b c h w -> b (h w) c")
             log_weights, balance = self.gate(widen(tokens), context)
-            fused = fuse(widen(outputs), log_weights.flatten(0, 1), self.fusion)
-        fused = rearrange(fused, "(b h w) c -> b c h w", b=batch, h=height, w=width)
-        fused = fused.to(features.dtype)
+            log_weights = rearrange(log_weights, "b (h w) m -> b h w m", h=height, w=width)
+            fused = fuse(
+                [widen(one) for one in outputs], log_weights.movedim(-1, 1), self.fusion
+            ).to(features.dtype)
         return SpatiallyRouted(
             features=features + fused if self.residual else fused,
-            gates=rearrange(log_weights.exp(), "b (h w) m -> b h w m", h=height, w=width),
+            gates=log_weights.exp(),
             balance=balance,
         )
 

@@ -1,0 +1,51 @@
+"""Measured passes as rows, ratios and Markdown."""
+
+from collections.abc import Mapping, Sequence
+
+Row = dict[str, str | int | float]
+
+_TITLES = {
+    "slices_per_second": "slices/s",
+    "share_of_peak": "share of GEMM peak",
+    "peak_memory_mib": "peak memory, MiB",
+    "memory": "memory, ours : released",
+    "faster": "times as fast",
+}
+_HIDDEN = ("passes", "gmacs")
+
+
+def ratios(rows: Sequence[Row]) -> list[Row]:
+    """Each row of ours against the released network, which runs in float32, in the same case."""
+    found: list[Row] = []
+    for theirs in rows:
+        if theirs["scale"] != "released":
+            continue
+        same = ("what", "size", "batch")
+        for ours in rows:
+            if ours["scale"] == "released" or any(ours[key] != theirs[key] for key in same):
+                continue
+            found.append(
+                {
+                    **{key: ours[key] for key in (*same, "precision")},
+                    "faster": float(theirs["seconds"]) / float(ours["seconds"]),
+                    "memory": float(ours["peak_memory_mib"]) / float(theirs["peak_memory_mib"]),
+                }
+            )
+    return found
+
+
+def markdown(rows: Sequence[Mapping[str, str | int | float]]) -> str:
+    """A table with the keys of the first row as titles; numbers to three digits."""
+    keys = [key for key in rows[0] if key not in _HIDDEN]
+    titles = [_TITLES.get(key, key.replace("_", " ")) for key in keys]
+    marks = ["---" if isinstance(rows[0][key], str) else "---:" for key in keys]
+    lines = [titles, marks, *([_cell(key, row[key]) for key in keys] for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(key: str, value: str | int | float) -> str:
+    if isinstance(value, float):
+        if key.startswith("share"):
+            return f"{100 * value:.1f} %"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)

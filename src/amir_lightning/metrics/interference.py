@@ -1,0 +1,110 @@
+"""Interference between tasks, Fig. 1 (b), and conflict of their gradients.
+
+The interference metric is that of J. Zhu et al., "Uni-Perceiver-MoE: Learning Sparse Generalist
+Models with Conditional MoEs", NeurIPS 2022, to first order in the step: how much a step along the
+normalised gradient of task j lowers the loss of task i, relative to a step along i's own.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Matrix = NDArray[np.float64]
+
+
+class Interference(NamedTuple):
+    """Interference of the acting task (column j) on the affected task (row i), both definitions.
+
+    Positive where task j helps task i, negative where it hurts; 1 on the diagonal. The bounds are
+    the 95 % percentile interval of a bootstrap over the mini-batches.
+
+    Attributes:
+        mean_of_ratios: As defined: the mean over the mini-batches of i of each one's ratio, (T, T);
+            unstable where a mini-batch hardly gains by a step of its own task.
+        ratio_of_means: The ratio of the mean effects, (T, T), which such a mini-batch hardly moves.
+        mean_of_ratios_bounds: Lower and upper bound, (2, T, T).
+        ratio_of_means_bounds: Lower and upper bound, (2, T, T).
+    """
+
+    mean_of_ratios: Matrix
+    ratio_of_means: Matrix
+    mean_of_ratios_bounds: NDArray[np.float64]
+    ratio_of_means_bounds: NDArray[np.float64]
+
+
+def interference(gradients: Tensor, bootstrap: int = 0, seed: int = 0) -> Interference:
+    """The interference metric of every pair of tasks.
+
+    With gradients g_t^n of mini-batch n of task t, the effect of task j on mini-batch n of task i
+    is `D_ji(n) = mean over m != n of <g_j^m / |g_j^m|, g_i^n>`, and the metric is the mean over n
+    of `D_ji(n) / D_ii(n)`, or the ratio of the two means.
+
+    Args:
+        gradients: Of T tasks with S mini-batches each, with respect to P weights, (T, S, P), S at
+            least 2.
+        bootstrap: Resamples of the mini-batches for the bounds; with 0 they are NaN.
+        seed: Of the resamples.
+    """
+    tasks, samples, _ = gradients.shape
+    inner = _inner_products(gradients)
+    every = np.ones((1, tasks, samples))
+    ratios, means = (values[0] for values in _metrics(inner, every))
+    if not bootstrap:
+        unknown = np.full((2, tasks, tasks), np.nan)
+        return Interference(ratios, means, unknown, unknown)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(samples, np.full(samples, 1 / samples), size=(bootstrap, tasks))
+    bounds = [np.nanpercentile(one, (2.5, 97.5), axis=0) for one in _metrics(inner, counts)]
+    return Interference(ratios, means, *bounds)
+
+
+def gradient_conflict(gradients: Tensor) -> Matrix:
+    """Cosine between the mean gradients of every pair of tasks, (T, T).
+
+    Args:
+        gradients: Of T tasks with S mini-batches each, with respect to P weights, (T, S, P).
+    """
+    mean = gradients.mean(dim=1, dtype=torch.float64).numpy()
+    length = np.linalg.norm(mean, axis=-1, keepdims=True)
+    unit = mean / np.where(length > 0, length, 1)
+    return unit @ unit.T
+
+
+def _inner_products(gradients: Tensor) -> NDArray[np.float64]:
+    """`<g_j^m / |g_j^m|, g_i^n>` as (j, i, m, n)."""
+    tasks, samples, _ = gradients.shape
+    inner = np.empty((tasks, tasks, samples, samples))
+    for i, affected in enumerate(gradients.double()):
+        for j, acting in enumerate(gradients.double()):
+            length = acting.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+            inner[j, i] = ((acting / length) @ affected.T).numpy()
+    return inner
+
+
+def _metrics(inner: NDArray[np.float64], counts: NDArray[np.number]) -> tuple[Matrix, Matrix]:
+    """Both definitions for mini-batches that count several times or not at all.
+
+    Args:
+        inner: What `_inner_products` returns, (T, T, S, S).
+        counts: How often each mini-batch of each task is there, (R, T, S).
+
+    Returns:
+        Two arrays (R, affected task, acting task).
+    """
+    tasks, samples = counts.shape[1:]
+    # A mini-batch never acts on itself, nor on its copies in a resample.
+    others = inner * (1 - np.eye(samples))
+    left = counts.sum(axis=-1, keepdims=True) - counts
+    weights = counts.transpose(1, 0, 2) / samples
+    # Without other mini-batches, or with an effect of zero, there is no value: NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effect = np.stack(
+            [[counts[:, j] @ others[j, i] / left[:, j] for j in range(tasks)] for i in range(tasks)]
+        )  # (i, j, R, n)
+        own = effect[range(tasks), range(tasks)]  # (i, R, n)
+        ratios = (weights[:, None] * effect / own[:, None]).sum(axis=-1)
+        means = (weights[:, None] * effect).sum(axis=-1) / (weights * own).sum(axis=-1)[:, None]
+    return ratios.transpose(2, 0, 1), means.transpose(2, 0, 1)

@@ -1,0 +1,153 @@
+"""Gradients of each task alone with respect to some layers, for Fig. 1 (b)."""
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from amir_lightning.data.datamodule import MultiTaskDataModule
+from amir_lightning.data.dataset import PairedSlices, collate
+from amir_lightning.data.sampler import MultiTaskSampler
+from amir_lightning.errors import InputError
+from amir_lightning.losses import total
+from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.networks.layers.blocks import TransformerBlock
+
+Layers = Mapping[str, Sequence[nn.Parameter]]
+
+_LARGEST = 8 * 2**30  # bytes of gradients that are kept at once
+
+
+def find_layers(network: nn.Module, names: Sequence[str]) -> dict[str, list[nn.Parameter]]:
+    """The weights that some names mean.
+
+    A name is that of a parameter or of a module, then all its weights together; ``network`` is all
+    of them. ``second`` and ``last`` are the blocks of Fig. 1 (b): the last linear map of the second
+    and of the last transformer block's feed-forward network, to which the metric was first applied.
+
+    Args:
+        network: Where they are looked up.
+        names: Of the layers.
+
+    Returns:
+        The weights under their full names.
+
+    Raises:
+        InputError: There is no such layer, or nothing in it is trained.
+    """
+    modules = dict(network.named_modules())
+    modules["network"] = modules.pop("")
+    blocks = [name for name, one in modules.items() if isinstance(one, TransformerBlock)]
+    meant = {}
+    if len(blocks) > 1:
+        outputs = [f"{name}.feed_forward.project_out" for name in blocks]
+        meant = {"second": outputs[1], "last": outputs[-1]}
+    parameters = dict(network.named_parameters())
+    found = {}
+    for name in (meant.get(one, one) for one in names):
+        if name in parameters:
+            weights = [parameters[name]]
+        elif name in modules:
+            weights = list(modules[name].parameters())
+        else:
+            raise InputError(_unknown(name, [*meant, *modules, *parameters]))
+        found[name] = [one for one in weights if one.requires_grad]
+        if not found[name]:
+            raise InputError(f"layer '{name}' has no weights that are trained; name another layer")
+    return found
+
+
+def task_gradients(
+    module: RestorationModule, data: MultiTaskDataModule, layers: Layers, batches: int
+) -> dict[str, Tensor]:
+    """Gradients of the loss of each task alone over training mini-batches of that task.
+
+    Each task's mini-batches are drawn as in a training of the task alone with the run's patch and
+    batch size, and are the same in every call. The loss is that of the restored images and the
+    routing; a critic or a contrast takes no part. Weights, their gradients, running statistics
+    and the state of the random generators are left as they were.
+
+    Args:
+        module: In training mode, so that routing noise takes part.
+        data: Its tasks.
+        layers: What `find_layers` returns.
+        batches: Mini-batches S per task.
+
+    Returns:
+        For each layer (T, S, P), P its number of weights; float32 on the CPU.
+
+    Raises:
+        InputError: There are fewer than two tasks or mini-batches, or too many gradients.
+    """
+    check(len(data.modules), layers, batches)
+    every = list(itertools.chain.from_iterable(layers.values()))
+    ends = list(itertools.accumulate(len(weights) for weights in layers.values()))
+    rows: dict[str, list[list[Tensor]]] = {name: [] for name in layers}
+    buffers = [(one, one.clone()) for one in module.network.buffers()]
+    devices = [every[0].device] if every[0].is_cuda else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        for index, one in enumerate(data.modules):
+            part = one.slices("train", None, index)
+            for own in rows.values():
+                own.append([])
+            for number in range(batches):
+                torch.manual_seed(number)
+                flat = _gradients(module, part, data, number, every)
+                for end, (name, weights) in zip(ends, layers.items(), strict=True):
+                    rows[name][-1].append(torch.cat(flat[end - len(weights) : end]))
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return {name: torch.stack([torch.stack(own) for own in rows[name]]) for name in layers}
+
+
+def _gradients(
+    module: RestorationModule,
+    part: PairedSlices,
+    data: MultiTaskDataModule,
+    number: int,
+    weights: Sequence[nn.Parameter],
+) -> list[Tensor]:
+    """Of one mini-batch, each flat."""
+    seed, size, count = data.options.seed, data.options.patch_size, data.options.batch_size
+    sampler = MultiTaskSampler([len(part)], seed=seed)
+    draws = [sampler.item(k) for k in range(number * count, (number + 1) * count)]
+    batch = collate([part.patch(draw.index, seed, draw.counter, size) for draw in draws])
+    lq, hq = (image.to(weights[0]) for image in (batch.lq, batch.hq))
+    loss = total(module.pair_terms(module.network.report(lq), hq))
+    # Unlike backward, this leaves .grad alone.
+    found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+    return [one.detach().float().cpu().flatten() for one in found]
+
+
+def check(tasks: int, layers: Layers, batches: int) -> None:
+    """Refuse what `task_gradients` cannot do.
+
+    Raises:
+        InputError: There are fewer than two tasks or mini-batches, or too many gradients.
+    """
+    if tasks < 2:
+        raise InputError(
+            "this run trains one task, and interference is between two; type task=mri+ct+pet to "
+            "train several, or run=<a run of several tasks>"
+        )
+    if batches < 2:
+        raise InputError(f"batches is {batches}, expected at least 2; type batches=100")
+    size = sum(one.numel() for weights in layers.values() for one in weights)
+    if 4 * size * batches * tasks > _LARGEST:
+        fitting = _LARGEST // (4 * size * tasks)
+        raise InputError(
+            f"the layers have {size:,} weights, and {batches} gradients of each for {tasks} tasks "
+            f"do not fit into 8 GiB; type batches={fitting}, or name smaller layers"
+        )
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    listed = ", ".join(one for one in known if one.count(".") < 2)
+    if name in ("second", "last"):
+        hint = "it has no two transformer blocks; "
+    return f"this network has no layer '{name}'; {hint}choose for instance from {listed}"

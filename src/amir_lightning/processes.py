@@ -1,0 +1,93 @@
+"""When one of several processes ends, the others do, with a message; nobody is left behind."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+
+_log = logging.getLogger(__name__)
+_OBSERVER = "child-process-observer"  # Lightning's thread in the process that started the others
+
+
+def end_with_launcher(trainer: pl.Trainer) -> None:
+    """End this process if the one that started it is killed; it would wait for it for ever.
+
+    torchrun and Slurm see to their processes themselves.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if not isinstance(environment, LightningEnvironment) or trainer.local_rank == 0:
+        return
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        print(f"error: process {trainer.global_rank} ends as process 0 did", file=sys.stderr)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="launcher-watch").start()
+
+
+def say_which_process_ended() -> None:
+    """Let Lightning's word on a lost process through, in ours.
+
+    It kills all others, this one included, so that nobody else could say it.
+    """
+    logger = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
+    logger.setLevel(logging.INFO)
+
+    def reworded(record: logging.LogRecord) -> bool:
+        if "terminated with code" in record.getMessage():
+            record.msg, record.args = (
+                (
+                    "error: another process of this run ended, so all do; the same command goes on "
+                    "from the last checkpoint"
+                ),
+                (),
+            )
+            return True
+        return record.levelno >= logging.WARNING
+
+    logger.addFilter(reworded)
+
+
+def end_others(trainer: pl.Trainer, seconds: float = 10) -> None:
+    """Wait for the processes that this one started, and end those that hang."""
+    for thread in threading.enumerate():
+        if thread.name == _OBSERVER:
+            thread._child_processes = []  # type: ignore[attr-defined]  # it would kill us meanwhile
+    end = time.monotonic() + seconds
+    for process in getattr(trainer.strategy.launcher, "procs", []):
+        try:
+            process.wait(max(end - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def is_first_process() -> bool:
+    """Whether this is process 0 of the run, also before there is a trainer."""
+    node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return rank_zero_only.rank == 0 and node == "0"  # type: ignore[attr-defined]
+
+
+def requeue(signum: int) -> None:
+    """Send this Slurm job back to the queue if SIGUSR1 said that its time is nearly over."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if signum != signal.SIGUSR1 or job is None:
+        return
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("scontrol requeue %s failed (%s); send the job again", job, error)
+    else:
+        _log.info("job %s is queued again and will go on from here", job)

@@ -1,0 +1,108 @@
+"""A table as text: GitHub Markdown and LaTeX with booktabs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+_ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\^{}", "~": r"\~{}"}
+_SYMBOLS = {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "✓": r"\checkmark",
+    "—": "---",
+    "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "≤": r"$\le$",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: What it says.
+        rank: Whether it is the best or the second-best number of its column.
+        beside: Small print beside it.
+    """
+
+    text: str
+    rank: Literal["", "best", "second"] = ""
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table without its caption.
+
+    Attributes:
+        spans: Upper header: texts and the number of columns that each covers.
+        heads: Lower header, one text per column.
+        body: Rows of cells.
+        text_columns: Columns that are aligned left.
+    """
+
+    spans: Sequence[tuple[str, int]]
+    heads: Sequence[str]
+    body: Sequence[Sequence[Cell]]
+    text_columns: frozenset[int]
+
+
+def markdown(grid: Grid) -> str:
+    """A GitHub table; the two headers become one, as Markdown spans no columns."""
+    above = [text for text, width in grid.spans for _ in range(width)]
+    heads = [f"{one} {two}".strip() for one, two in zip(above, grid.heads, strict=True)]
+    marks = ["---" if at in grid.text_columns else "---:" for at in range(len(heads))]
+    rows = [[_markdown_cell(cell) for cell in row] for row in grid.body]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [heads, marks, *rows])
+
+
+def latex(grid: Grid, caption: str, label: str) -> str:
+    """A ``table*`` as wide as the text; needs booktabs, graphicx and amssymb.
+
+    Args:
+        grid: The table.
+        caption: Plain text.
+        label: What ``ref`` refers to.
+    """
+    columns = "".join("l" if at in grid.text_columns else "c" for at in range(len(grid.heads)))
+    upper, rules, first = [], [], 1
+    for text, width in grid.spans:
+        upper.append(
+            f"\\multicolumn{{{width}}}{{c}}{{{_escape(text)}}}" if width > 1 else _escape(text)
+        )
+        if width > 1:
+            rules.append(f"\\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    lines = [
+        "\\begin{table*}",
+        "\\centering",
+        f"\\caption{{{_escape(caption)}}}",
+        f"\\label{{{label}}}",
+        "\\resizebox{\\textwidth}{!}{%",
+        f"\\begin{{tabular}}{{{columns}}}",
+        "\\toprule",
+        *([" & ".join(upper) + r" \\", "".join(rules)] if rules else []),
+        " & ".join(_escape(text) for text in grid.heads) + r" \\",
+        "\\midrule",
+        *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in grid.body),
+        "\\bottomrule",
+        "\\end{tabular}}",
+        "\\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = {"best": f"**{cell.text}**", "second": f"<u>{cell.text}</u>"}.get(cell.rank, cell.text)
+    return f"{text} ({cell.beside})" if cell.beside else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _escape(cell.text)
+    text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.rank, text)
+    return f"{text} {{\\scriptsize({_escape(cell.beside)})}}" if cell.beside else text
+
+
+def _escape(text: str) -> str:
+    return "".join({**_ESCAPES, **_SYMBOLS}.get(letter, letter) for letter in text)

@@ -1,0 +1,212 @@
+"""What a table is made of: the finished runs of each method, read from their folders."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from amir_lightning import runs
+from amir_lightning.errors import InputError
+from amir_lightning.metrics import SCORES, Summary, summarise
+from amir_lightning.scores import read_rows
+from amir_lightning.sweeps import Job, finished
+
+PAPER_SCORES = ("psnr", "ssim", "rmse")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        folder: Its run folder.
+        record: Its ``run.json``.
+        metrics: The definition it was scored by.
+        phantoms: Whether each task was trained and tested on embedded patients.
+        rows: Scores of the test slices, by (task, patient, slice).
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    metrics: str
+    phantoms: dict[str, bool]
+    rows: dict[tuple[str, str, str], dict[str, float]]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Content hash of each task's data."""
+        return {task: data["fingerprint"] for task, data in self.record["data"].items()}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a table: runs that differ in their seed alone.
+
+    Attributes:
+        label: Name in the table.
+        network: Its file in ``conf/network``.
+        trained: Tasks that it was trained on.
+        scale: ``demo`` or ``paper``.
+        wanted: Number of seeds that were asked for.
+        runs: The finished ones; empty is a dash.
+        summary: Scores averaged over the seeds slice by slice; None without a run.
+        paper: What the paper prints, by (task, score); the task may be "average".
+        paper_parameters: Millions of parameters as the paper prints them.
+    """
+
+    label: str
+    network: str
+    trained: tuple[str, ...]
+    scale: str
+    wanted: int
+    runs: tuple[Run, ...]
+    summary: Summary | None
+    paper: Mapping[tuple[str, str], float]
+    paper_parameters: float | None
+
+    def value(self, task: str, score: str) -> float | None:
+        """Mean over test slices and seeds; the task "average" is the mean over the tasks."""
+        return None if self.summary is None else _value(self.summary, task, score)
+
+    def per_seed(self, task: str, score: str) -> list[float]:
+        """The same for each seed alone."""
+        values = (_value(summarise(_flat(run.rows)), task, score) for run in self.runs)
+        return [value for value in values if value is not None]
+
+    @property
+    def parameters(self) -> int | None:
+        """Trainable parameters of its network."""
+        return int(self.runs[0].record["parameters"]) if self.runs else None
+
+
+def collect(
+    jobs: Sequence[Job], folders: Sequence[Path | None], paper: Path, bootstrap: int
+) -> list[Method]:
+    """Group the jobs of a sweep into the rows of its table, in the order of the sweep.
+
+    Args:
+        jobs: The jobs.
+        folders: The run folder of each; unfinished ones count as missing.
+        paper: The paper's numbers, ``paper.csv``; it need not exist.
+        bootstrap: Resamples of the patients for the confidence intervals.
+    """
+    groups: dict[tuple[str, ...], list[tuple[Job, Path | None]]] = {}
+    for job, folder in zip(jobs, folders, strict=True):
+        key = tuple(text for text in job.overrides if not text.startswith(("seed=", "repeat=")))
+        groups.setdefault(key, []).append((job, folder))
+    printed = _read_paper(paper)
+    methods = []
+    for key, members in groups.items():
+        job = members[0][0]
+        found = tuple(_read(path) for _, path in members if path is not None and finished(path))
+        lines = printed.get((job.network, job.tasks), [])
+        label = lines[0]["method"] if lines else job.network
+        extra = [text for text in key if any(text not in other for other in groups)]
+        if (
+            sum(
+                other[0][0].network == job.network and other[0][0].tasks == job.tasks
+                for other in groups.values()
+            )
+            > 1
+        ):
+            label += f" ({' '.join(extra)})"
+        million = lines[0]["parameters"] if lines else ""
+        methods.append(
+            Method(
+                label,
+                job.network,
+                job.tasks,
+                job.cfg.scale,
+                len(members),
+                found,
+                summarise(_mean_rows(found), bootstrap) if found else None,
+                {
+                    (one["task"], score): float(one[score])
+                    for one in lines
+                    for score in PAPER_SCORES
+                },
+                float(million) if million else None,
+            )
+        )
+    return methods
+
+
+def refuse_mixtures(methods: Iterable[Method]) -> None:
+    """Let one table hold one scale, one definition of the scores and one data set of each task.
+
+    Raises:
+        InputError: It would not.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for method in methods:
+        for run in method.runs:
+            facts = {"scale": method.scale, "metric definition": run.metrics}
+            facts |= {f"data of {task}": text[:12] for task, text in run.fingerprints.items()}
+            for fact, value in facts.items():
+                found.setdefault(fact, {}).setdefault(value, run.folder.name)
+    for fact, values in found.items():
+        if len(values) > 1:
+            listed = ", ".join(f"{value} ({folder})" for value, folder in values.items())
+            raise InputError(
+                f"the runs of this table differ in their {fact}: {listed}; train the others again, "
+                "or type mixed=true to put them into one table all the same"
+            )
+
+
+def _read(folder: Path) -> Run:
+    record = runs.read_json(folder / "run.json")
+    result = runs.read_json(folder / "result.json")
+    config = OmegaConf.load(folder / "config.yaml")
+    phantom_dir = Path(str(OmegaConf.select(config, "paths.phantom_dir")))
+    try:
+        rows = {
+            (row["task"], row["patient"], row["slice"]): {key: float(row[key]) for key in SCORES}
+            for row in read_rows(folder / "evaluation" / "test")
+        }
+        files = {task: Path(data["file"]) for task, data in record["data"].items()}
+        metrics = str(result["metrics"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the scores of {folder} cannot be read ({error}); write them again with python -m "
+            f"amir_lightning.evaluate run={folder.name}, or remove the folder and train again"
+        ) from error
+    phantoms = {task: file.parent == phantom_dir for task, file in files.items()}
+    return Run(folder, record, metrics, phantoms, rows)
+
+
+def _mean_rows(found: Sequence[Run]) -> list[dict[str, object]]:
+    """Mean of the seeds' scores of each slice that all of them have."""
+    common = [key for key in found[0].rows if all(key in run.rows for run in found)]
+    mean = {
+        key: {score: sum(run.rows[key][score] for run in found) / len(found) for score in SCORES}
+        for key in common
+    }
+    return _flat(mean)
+
+
+def _flat(rows: Mapping[tuple[str, str, str], Mapping[str, float]]) -> list[dict[str, object]]:
+    return [
+        {"task": task, "patient": patient, "slice": number, **scores}
+        for (task, patient, number), scores in rows.items()
+    ]
+
+
+def _value(summary: Summary, task: str, score: str) -> float | None:
+    if task == "average":
+        return summary.average[score]
+    group = summary.tasks.get(task)
+    return None if group is None else group.means[score]
+
+
+def _read_paper(path: Path) -> dict[tuple[str, tuple[str, ...]], list[dict[str, str]]]:
+    if not path.exists():
+        return {}
+    lines: dict[tuple[str, tuple[str, ...]], list[dict[str, str]]] = {}
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            key = (line["network"], tuple(line["trained"].split("+")))
+            lines.setdefault(key, []).append(line)
+    return lines

@@ -1,0 +1,201 @@
+"""Tables: the layouts, the numbers in them, and what is refused."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folders import PATIENTS, jobs, plain_scores, write_run
+from scipy import stats
+
+from amir_lightning.tables import collect
+from amir_lightning.tables.statistics import compare, spread, wilcoxon
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TABLES = ["table1", "table2", "table3", "table4"]
+
+
+def written(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tabulate(command, *options: str):
+    return command("tabulate", f"paper_dir={EXPERIMENTS}", "output=out", "bootstrap=20", *options)
+
+
+@pytest.mark.parametrize("experiment", TABLES)
+def test_layouts(command, composing, tmp_path: Path, experiment: str) -> None:
+    for job in jobs(experiment)[1:]:  # the first method is a dash
+        write_run(job, tmp_path / "runs", plain_scores)
+    done = tabulate(command, f"experiment={experiment}")
+    assert done.status == 0, done.err
+    for name in ("table.md", "table.tex"):
+        golden = GOLDEN / f"{experiment}{Path(name).suffix}"
+        assert (tmp_path / "out" / name).read_text() == golden.read_text()
+
+
+@pytest.mark.parametrize("experiment", TABLES)
+def test_the_papers_numbers_agree_with_each_other(experiment: str) -> None:
+    rows = written(EXPERIMENTS / experiment / "paper.csv")
+    known: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for table in TABLES:
+        for row in written(EXPERIMENTS / table / "paper.csv"):
+            known.setdefault((row["network"], row["trained"], row["task"]), []).append(row)
+    for row in rows:
+        for score in ("psnr", "ssim", "rmse"):
+            same = known[row["network"], row["trained"], row["task"]]
+            assert {other[score] for other in same} == {row[score]}
+            if row["task"] == "average":
+                tasks = [
+                    known[row["network"], row["trained"], task][0] for task in ("mri", "ct", "pet")
+                ]
+                mean = sum(float(one[score]) for one in tasks) / 3
+                assert float(row[score]) == pytest.approx(mean, abs=1.01e-4)
+
+
+@pytest.mark.usefixtures("composing")
+def test_rows_of_the_papers_tables_are_the_jobs_of_the_sweeps() -> None:
+    for table in TABLES:
+        rows = written(EXPERIMENTS / table / "paper.csv")
+        printed = dict.fromkeys((row["network"], row["trained"]) for row in rows)
+        assert list(printed) == [(job.network, "+".join(job.tasks)) for job in jobs(table)]
+
+
+def test_means_spread_and_differences(command, composing, tmp_path: Path) -> None:
+    options = ("network=restormer,amir", "seed=0,1,2")
+    for job in jobs("table2", *options):
+        write_run(job, tmp_path / "runs", plain_scores)
+    assert tabulate(command, "experiment=table2", *options).status == 0
+    rows = written(tmp_path / "out" / "results.csv")
+    (row,) = [r for r in rows if (r["network"], r["task"], r["score"]) == ("amir", "ct", "psnr")]
+    mean = 20 + 4 + 0.3 + 0.01 - 0.5 * 2.5
+    assert float(row["value"]) == pytest.approx(mean, abs=1e-4)
+    assert float(row["spread"]) == pytest.approx(0.01)
+    assert float(row["difference"]) == pytest.approx(mean - 33.7011, abs=1e-4)
+    assert row["scale"] == "demo"
+    assert row["seeds"] == "0+1+2"
+    assert (row["patients"], row["slices"]) == ("6", "12")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "± 0.0100" in text
+    assert text.startswith("# table2, scale demo")
+
+
+@pytest.mark.usefixtures("composing")
+def test_statistics_against_other_computations(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    drawn = {}
+
+    def scores(job, task, patient):
+        values = drawn.setdefault((job.network, task, patient), rng.normal(30, 2, size=3))
+        return dict(zip(("psnr", "ssim", "rmse"), values, strict=True))
+
+    wanted = jobs("table2", "network=restormer,amir")
+    folders = [write_run(job, tmp_path, scores) for job in wanted]
+    restormer, amir = collect(wanted, folders, tmp_path / "none.csv", bootstrap=2000)
+    found = compare([restormer, amir], restormer, "ct")
+    assert found is not None
+    for at, score in enumerate(("psnr", "ssim", "rmse")):
+        ours, theirs = (
+            np.array([drawn[name, "ct", patient][at] for patient in PATIENTS])
+            for name in ("restormer", "amir")
+        )
+        assert found.p_values[score] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+        other = stats.bootstrap((ours,), np.mean, n_resamples=2000, method="percentile", rng=1)
+        low, high = other.confidence_interval
+        assert found.intervals[score] == pytest.approx((low, high), abs=0.15)
+    assert found.pairs == 6
+    alone = compare([restormer, amir], amir, "ct")
+    assert alone is not None
+    assert set(alone.p_values.values()) == {None}
+
+
+@pytest.mark.usefixtures("composing")
+def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
+    wanted = jobs("figure4")
+    folder = write_run(wanted[0], tmp_path, lambda *_: {"psnr": 7.0})
+    (method,) = collect(wanted, [folder], tmp_path / "none.csv", bootstrap=50)
+    found = compare([method], method, "pet")
+    assert found is not None
+    assert found.intervals["psnr"] == (7.0, 7.0)
+
+
+def test_wilcoxon_by_hand() -> None:
+    # Six differences of one sign: 2 of the 2^6 sign patterns are as extreme.
+    assert wilcoxon([2, 3, 4, 5, 6, 7], [1, 1, 1, 1, 1, 1]) == pytest.approx(2 / 64)
+    assert wilcoxon([1, 2], [1, 2]) == 1
+    assert wilcoxon([float("inf")], [float("inf")]) is None
+    assert spread([1.0]) is None
+    assert spread([1.0, 3.0]) == pytest.approx(2**0.5)
+
+
+def test_without_a_finished_run_the_command_that_starts_one(command, composing, tmp_path) -> None:
+    write_run(jobs("table3")[0], tmp_path / "runs", plain_scores, finished=False)
+    done = tabulate(command, "experiment=table3", "task=mri,ct")
+    assert done.status == 2
+    assert "python -m amir_lightning.train -m experiment=table3 task=mri,ct" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"), [([], "data of mri"), (["metrics=paper,standard"], "metric definition")]
+)
+def test_mixtures_are_refused_unless_asked_for(
+    command, composing, tmp_path: Path, options: list[str], fact: str
+) -> None:
+    options = ["task=mri,mri+ct", *options]
+    for number, job in enumerate(jobs("table3", *options)):
+        other = "0" * 64 if number == 1 and len(options) == 1 else "f" * 64
+        write_run(job, tmp_path / "runs", plain_scores, fingerprint=other, name=str(number))
+    done = tabulate(command, "experiment=table3", *options)
+    assert done.status == 2
+    assert f"differ in their {fact}" in done.err
+    assert "mixed=true" in done.err
+    assert tabulate(command, "experiment=table3", *options, "mixed=true").status == 0
+
+
+def test_mixed_scales_are_refused_and_no_table_takes_the_place_of_another_scales(
+    command, composing, tmp_path: Path
+) -> None:
+    for job in jobs("figure4", "scale=demo,paper"):
+        write_run(job, tmp_path / "runs", plain_scores, name=job.cfg.scale)
+    done = tabulate(command, "experiment=figure4", "scale=demo,paper")
+    assert "differ in their scale: demo (demo), paper (paper)" in done.err
+    assert tabulate(command, "experiment=figure4", "scale=paper").status == 0
+    before = (tmp_path / "out" / "table.md").read_text()
+    assert before.startswith("# figure4, scale paper")
+    done = tabulate(command, "experiment=figure4")
+    assert done.status == 2
+    assert "holds a table of scale paper" in done.err
+    assert (tmp_path / "out" / "table.md").read_text() == before
+
+
+def test_plan_tells_states_and_hours(command, composing, tmp_path: Path) -> None:
+    options = ("task=mri,mri+ct", "seed=0,1")
+    first, second, *_ = jobs("table3", *options)
+    write_run(first, tmp_path / "runs", plain_scores)
+    write_run(second, tmp_path / "runs", plain_scores, finished=False)
+    done = command("plan", "experiment=table3", *options)
+    assert done.status == 0, done.err
+    assert "4: 1 finished, 1 started, 2 new" in done.out
+    # 600 steps took 10 minutes; the started run has recorded that it took all of its steps.
+    assert "0.3 hours" in done.out
+    assert "unknown" in command("plan", "experiment=figure1").out
+    assert (
+        "python -m amir_lightning.train -m experiment=table3 task=mri,mri+ct seed=0,1" in done.out
+    )
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "mri-amir-s0",
+        "mri-amir-s1",
+    ]
+
+
+def test_tables_need_no_torch() -> None:
+    code = (
+        "import sys, amir_lightning.tabulate, amir_lightning.plan, amir_lightning.tables;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

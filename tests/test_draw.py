@@ -1,0 +1,256 @@
+"""The draw command: every figure from tiny finished runs, its numbers, and mistakes."""
+
+import csv
+import json
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, Command
+from omegaconf import OmegaConf
+from PIL import Image
+from torch.nn import functional as F
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+
+AMIR = ["task=mri+ct", "callbacks=interference", "callbacks.interference.every=2"]
+AMIR += ["callbacks.interference.batches=2", "data.phantoms.test=2"]
+RESTORMER = ["network=restormer", "experiment=figure1", "data.phantoms.test=2"]
+
+
+@pytest.fixture
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the whole session: a run that has finished is not trained again."""
+    return tmp_path_factory.getbasetemp() / "drawn_runs"
+
+
+def trained(train: Command, runs_dir: Path, *options: str) -> Path:
+    done = train(*options, f"paths.runs_dir={runs_dir}")
+    assert done.status == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if "run folder" in line]
+    return Path(line.split()[-1])
+
+
+@pytest.fixture
+def amir(train: Command, runs_dir: Path) -> Path:
+    return trained(train, runs_dir, *AMIR)
+
+
+@pytest.fixture
+def restormer(train: Command, runs_dir: Path) -> Path:
+    return trained(train, runs_dir, *RESTORMER)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def drawn(command: Command, kind: str, run: Path, *options: str) -> list[dict[str, str]]:
+    """Draw into ``out/`` and return the numbers."""
+    done = command("draw", f"draw={kind}", f"run={run}", "output=out", *options)
+    assert done.status == 0, done.err
+    picture = Image.open(f"out/{kind}.png")
+    assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+    assert Path(f"out/{kind}.pdf").read_bytes().startswith(b"%PDF")
+    found = rows(Path(f"out/{kind}.csv"))
+    assert {row["scale"] for row in found} == {"demo"}
+    return found
+
+
+def test_interference_of_named_layers(amir: Path, command: Command) -> None:
+    layers = "layers=[last,stem.weight,network]"
+    found = drawn(command, "interference", amir, layers, "batches=3", "bootstrap=20")
+    names = {row["layer"] for row in found}
+    assert names == {"refinement.0.feed_forward.project_out", "stem.weight", "network"}
+    assert len(found) == 3 * 2 * 4
+    for row in found:
+        if row["affected"] == row["acting"]:
+            assert float(row["value"]) == pytest.approx(1)
+        else:
+            assert float(row["low"]) < float(row["high"])
+
+
+def test_gradients_are_slopes_of_the_loss_of_one_task(amir: Path, data_dir: Path) -> None:
+    """A finite difference of the loss of training patches, in double precision."""
+    from amir_lightning.figures.finished import open_finished
+    from amir_lightning.modules.gradients import find_layers, task_gradients
+
+    paths = {"data_dir": str(data_dir), "runs_dir": str(amir.parent)}
+    paths |= {"prepared_dir": "none", "phantom_dir": str(data_dir / "phantoms")}
+    trusted = ["amir_lightning", "lightning.pytorch.callbacks"]
+    cfg = {"paths": paths, "checkpoint": "best", "split": "test", "trusted": trusted}
+    run = open_finished(str(amir), OmegaConf.create(cfg))
+    module = run.module.double().train()
+    layers = find_layers(module.network, ["encoders.1.0"])
+    found = task_gradients(module, run.data, layers, 2)["encoders.1.0"]
+    assert found.shape == (2, 2, sum(one.numel() for one in layers["encoders.1.0"]))
+
+    from amir_lightning.data.sampler import MultiTaskSampler
+
+    ct = run.data.modules[1].slices("train", None, 1)
+    sampler = MultiTaskSampler([len(ct)], seed=0)  # as a training of CT alone draws
+    draws = [sampler.item(k) for k in range(4, 8)]  # its second mini-batch
+    patches = [ct.patch(draw.index, 0, draw.counter, 32) for draw in draws]
+    lq, hq = (torch.stack(images).double() for images in list(zip(*patches, strict=True))[:2])
+
+    def loss() -> float:
+        torch.manual_seed(1)  # the routing noise of the second mini-batch
+        report = module.network.report(lq)
+        return float(F.l1_loss(report.image, hq) + 0.001 * report.balance)
+
+    direction = found[1, 1].double() / found[1, 1].double().norm()
+    with torch.no_grad():
+        values = []
+        for step in (1e-6, -2e-6):
+            start = 0
+            for weight in layers["encoders.1.0"]:
+                part = direction[start : start + weight.numel()]
+                weight += step * part.view_as(weight)
+                start += weight.numel()
+            values.append(loss())
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(float(found[1, 1].norm()), rel=1e-3)
+
+
+def test_instructions_paths_and_maps(amir: Path, command: Command) -> None:
+    tested = rows(amir / "evaluation" / "test" / "slices.csv")
+    points = drawn(command, "instructions", amir)
+    assert [(p["task"], p["patient"], p["slice"]) for p in points] == [
+        (row["task"], row["patient"], row["slice"]) for row in tested
+    ]
+    (clusters,) = rows(Path("out/instructions_clusters.csv"))
+    assert clusters["by_patient"] == "True"
+    assert clusters["folds"] == "2"
+    assert -1 <= float(clusters["silhouette"]) <= 1
+
+    shares: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in drawn(command, "paths", amir):
+        shares[row["task"], row["srm"]].append(row)
+    assert len(shares) == 2 * 3
+    for own in shares.values():
+        for key in ("share", "top1_pixels"):
+            assert sum(float(row[key]) for row in own) == pytest.approx(1)
+        (chosen,) = [row for row in own if row["on_path"] == "True"]
+        assert float(chosen["share"]) == max(float(row["share"]) for row in own)
+
+    one = tested[-1]
+    maps = drawn(command, "routing", amir, f"patient='{one['patient']}'", f"slice={one['slice']}")
+    assert {(row["task"], row["patient"], row["slice"]) for row in maps} == {
+        ("ct", one["patient"], one["slice"])
+    }
+    assert sum(float(row["top1_pixels"]) for row in maps) == pytest.approx(3)
+
+
+def test_curves_and_conflict_are_what_was_logged(amir: Path, command: Command) -> None:
+    logged = rows(amir / "metrics.csv")
+    psnr = [row for row in drawn(command, "curves", amir) if row["key"] == "val/ct/psnr"]
+    assert [float(row["value"]) for row in psnr] == [
+        float(row["val/ct/psnr"]) for row in logged if row["val/ct/psnr"]
+    ]
+    assert [row["step"] for row in psnr] == ["2", "4"]
+    conflict = [row for row in drawn(command, "conflict", amir) if row["kind"] == "conflict"]
+    assert {row["pair"] for row in conflict} == {"mri_ct"}
+    assert sorted({row["step"] for row in conflict}) == ["2", "4"]
+
+
+def test_comparison_shows_the_median_slice_of_the_first_method(
+    amir: Path, restormer: Path, command: Command
+) -> None:
+    runs = f"runs=[{amir},{restormer}]"
+    found = drawn(command, "comparison", amir, runs)
+    by_task = defaultdict(list)
+    for row in found:
+        by_task[row["task"]].append(row)
+    assert [row["method"] for row in by_task["ct"]] == ["amir", "restormer"]
+    assert [row["method"] for row in by_task["pet"]] == ["restormer"]
+    for task, run in (("mri", amir), ("ct", amir), ("pet", restormer)):
+        own = [row for row in rows(run / "evaluation/test/slices.csv") if row["task"] == task]
+        own.sort(key=lambda row: float(row["psnr"]))
+        median = own[len(own) // 2]
+        for row in by_task[task]:
+            assert (row["patient"], row["slice"]) == (median["patient"], median["slice"])
+        assert by_task[task][0]["psnr"] == median["psnr"]
+
+    other = amir.with_name("other-data")
+    shutil.copytree(amir, other, dirs_exist_ok=True)
+    record = json.loads((other / "run.json").read_text())
+    record["data"]["ct"]["fingerprint"] = "0" * 64
+    (other / "run.json").write_text(json.dumps(record))
+    refused = command("draw", "draw=comparison", f"runs=[{restormer},{other}]")
+    shutil.rmtree(other)
+    assert refused.status == 2
+    assert "trained on other data of ct" in refused.err
+    nobody = command("draw", "draw=comparison", f"run={amir}", "patient=zz")
+    assert nobody.status == 2
+    assert "no slice has patient=zz" in nobody.err
+
+
+def test_an_experiment_finds_its_runs(restormer: Path, runs_dir: Path, command: Command) -> None:
+    options = ["experiment=figure1", f"paths.runs_dir={runs_dir}", "batches=2", "bootstrap=0"]
+    # Of the options of train only those that decide the numbers of a run tell runs apart.
+    done = command("draw", *options, *TINY)
+    assert done.status == 0, done.err
+    assert (restormer / "figures" / "interference.png").exists()
+    none = command("draw", "experiment=figure1", f"paths.runs_dir={runs_dir}")
+    assert none.status == 2
+    assert "train them with python -m amir_lightning.train -m experiment=figure1" in none.err
+
+
+def test_mistakes_are_one_sentence(
+    amir: Path, restormer: Path, train: Command, runs_dir: Path, command: Command
+) -> None:
+    single = trained(train, runs_dir, "task=ct", "data.phantoms.test=2")
+    stopped = amir.with_name("stopped")
+    shutil.copytree(amir, stopped, dirs_exist_ok=True)
+    (stopped / "result.json").unlink()
+    for options, sentence in (
+        (["draw=paths", f"run={restormer}"], "restormer has no gates; draw a run of"),
+        (["draw=instructions", f"run={restormer}"], "restormer makes no instruction"),
+        (["draw=conflict", f"run={restormer}"], "train with callbacks=interference"),
+        (["draw=interference", f"run={single}"], "trains one task"),
+        (["draw=instructions", f"run={single}"], "trains one task"),
+        (["draw=interference", f"run={amir}", "layers=[stemm]"], "did you mean stem"),
+        (["draw=interference", f"run={amir}", "batches=1"], "batches is 1, expected at least 2"),
+        (["draw=paths", f"run={stopped}"], "has not finished"),
+        (["draw=interfrence", f"run={amir}"], "type draw= with one of curves, interference"),
+        (["draw=paths", f"run={amir}", "slices=3"], "unknown option 'slices=3'"),
+        (["draw=routing", f"run={amir}", "slice=x"], "slice is 'x', expected an integer"),
+    ):
+        done = command("draw", *options, "output=nothing")
+        assert done.status == 2, options
+        assert sentence in done.err
+    shutil.rmtree(stopped)
+    assert not Path("nothing").exists()
+
+
+def test_the_inset_is_where_lq_is_farthest() -> None:
+    from amir_lightning.figures.comparison import farthest
+
+    hq = torch.zeros(20, 30)
+    lq = hq.clone()
+    lq[7:11, 19:23] = -3.0
+    lq[0, 0] = 5.0
+    assert farthest(lq, hq, 4) == (7, 19)
+
+
+def test_the_probe_holds_out_patients() -> None:
+    """Vectors that tell patients apart, not tasks: a probe over slices would be fooled."""
+    from amir_lightning.figures.instructions import measure
+
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(8), 10)
+    vectors = rng.normal(size=(8, 16))[patients] + 0.01 * rng.normal(size=(80, 16))
+    tasks = np.where(patients < 4, "mri", "ct")
+    named = patients.astype(str)
+    random = measure(vectors, tasks, named, 0)
+    assert (random.folds, random.by_patient, random.chance) == (4, True, 0.5)
+    assert random.probe < 0.9
+    told = measure(vectors + 10 * (patients < 4)[:, None], tasks, named, 0)
+    assert told.probe == 1
+    assert told.silhouette > 0.8
+    alone = measure(vectors, tasks, tasks, 0)
+    assert not alone.by_patient
