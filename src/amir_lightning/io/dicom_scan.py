@@ -116,11 +116,11 @@ class DicomScan:
         for index, path in enumerate(self.files):
             dataset = load_image(path, self.frames[index], whole=False)
             pixels = rescaled_pixels(dataset, path) * self.scale
-            if not np.isfinite(pixels).all():
+            image = np.ascontiguousarray(self.orient(pixels), np.float32)
+            if not np.isfinite(image).all():  # or beyond what float32 holds
                 raise InputError(
                     f"{path} has NaN or infinite voxels; check its Rescale Slope or leave it out"
                 )
-            image = np.ascontiguousarray(self.orient(pixels), np.float32)
             yield self.placement.where(index), image
 
     def read(self) -> Volume:
