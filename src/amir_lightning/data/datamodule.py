@@ -2,7 +2,7 @@
 
 Training draws come from one counter-based sampler that starts at the trainer's global step, so a
 resumed run continues in mid-epoch where it stopped. Validation and test slices are dealt out to the
-processes in turn, without repetition, so that no slice is scored twice.
+processes in turn, and each counts once in the scores.
 """
 
 import signal
@@ -71,9 +71,6 @@ class MultiTaskDataModule(pl.LightningDataModule):
         options: How slices become batches.
     """
 
-    # A process may get no slice of a small validation set.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, modules: Sequence["TaskDataModule"], options: LoadingOptions) -> None:
         super().__init__()
         self.modules = modules
@@ -117,7 +114,9 @@ class MultiTaskDataModule(pl.LightningDataModule):
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         return DataLoader(
-            Subset(part, range(rank, len(part), world_size)),
+            # A process without a slice would not meet the others when they gather their scores; one
+            # that is scored twice counts once.
+            Subset(part, range(rank, len(part), world_size) or [rank % len(part)]),
             batch_size=1,  # slices of different patients may differ in size
             num_workers=self.options.num_workers,
             pin_memory=self._on_gpu(),

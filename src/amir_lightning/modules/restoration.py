@@ -285,7 +285,9 @@ class RestorationModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             gathered: list[list[dict[str, Any]]] = [[] for _ in range(self.trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self.rows)
-            self.rows = [row for rows in gathered for row in rows]
+            every = [row for rows in gathered for row in rows]
+            once = {(row["task"], row["patient"], row["slice"]): row for row in every}
+            self.rows = list(once.values())
         order = {task.name: index for index, task in enumerate(self.tasks)}
         self.rows.sort(key=lambda row: (order[row["task"]], row["patient"], row["slice"]))
         self.summary = summarise(self.rows)

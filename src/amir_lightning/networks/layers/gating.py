@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import one_of, whole
@@ -139,6 +138,22 @@ class TopKGate(nn.Module):
         return noise
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over the processes of values, and of their gradients."""
+
+    @staticmethod
+    def forward(_ctx: object, amounts: Tensor) -> Tensor:
+        total = amounts.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_ctx: object, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
+
+
 @torch.compiler.disable
 def sum_over_processes(amounts: Tensor) -> Tensor:
     """Sum of what all processes hold, with gradients; a process alone gets back its own.
@@ -147,7 +162,7 @@ def sum_over_processes(amounts: Tensor) -> Tensor:
     over the processes is the gradient of one loss over all patches.
     """
     several = distributed.is_available() and distributed.is_initialized()
-    return all_reduce(amounts) if several and distributed.get_world_size() > 1 else amounts
+    return _Sum.apply(amounts) if several and distributed.get_world_size() > 1 else amounts
 
 
 def _joint_map(tokens: Tensor, context: Tensor, weight: Tensor) -> Tensor:
