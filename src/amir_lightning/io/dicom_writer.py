@@ -94,9 +94,9 @@ def write_dicom_series(
             dataset.SOPInstanceUID = generate_uid()
             _set_pixels(dataset, stored)
             dataset.save_as(path, enforce_file_format=True)
-        except (OSError, MemoryError):
-            raise
         except Exception as error:  # what is copied from the source is as damaged as there
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+                raise  # the disk's, not the parser's
             raise InputError(
                 f"{source} has a header that cannot be written again ({type(error).__name__}); "
                 "type format=nifti"
