@@ -40,7 +40,7 @@ ALLOWED = {
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "optimizers", "tasks", "errors"},
     "cli": {"config", "errors", "tasks"},
-    "runs": {"config", "errors"},
+    "runs": {"atomic", "config", "errors", "trust"},
     "sweeps": {"cli", "config", "errors", "runs", "tasks"},
     "tables": {"metrics", "scores", "runs", "sweeps", "tasks", "errors"},
     "figures": {
