@@ -54,12 +54,13 @@ def command(
                 if sentence is None:
                     raise
                 sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-                if sweep and not isinstance(error.__cause__, SystemExit):  # that was Ctrl-C
+                status = getattr(error, "status", 2)
+                if sweep and status < 128:  # a signal ends the sweep
                     # Said at once, as the sweep goes on with the next job and ends with the first.
                     job = " ".join(HydraConfig.get().overrides.task)
                     print(f"error: {sentence} (job {job})", file=sys.stderr)
                     raise InputError("a job of the sweep failed, see above") from error
-                _stop(sentence, getattr(error, "status", 2))
+                _stop(sentence, status)
 
         def entry() -> None:
             import hydra
