@@ -168,5 +168,6 @@ def _wandb_logger(
     except (wandb.errors.Error, OSError) as error:
         first = str(error).splitlines()[0]
         _log.warning("W&B cannot be reached (%s); this run is kept offline", first)
+        wandb.teardown()  # it would still hold the run's name
         return _wandb_logger(options, folder, config, wandb_id, group, offline=True)
     return logger

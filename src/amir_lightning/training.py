@@ -83,11 +83,13 @@ def _train(run: Run) -> float | None:
     trainer = build_trainer(cfg, run.folder, loggers)
     end_with_launcher(trainer)
     say_which_process_ended()
-    status, clock = "failed", time.monotonic()
+    status, failure, clock = "failed", None, time.monotonic()
     try:
         if trainer.is_global_zero:
             names = {"experiment": experiment, "wandb_id": wandb_id}
             _begin(run, {**before, **_record(run, trainer, module), **names}, step)
+        # Here: fit would read a checkpoint of float64 into float32 first.
+        trainer.precision_plugin.convert_module(module)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         best = load_weights(module, run.checkpoints / "best.ckpt")
         trainer.test(module, datamodule=data, verbose=False)
@@ -101,17 +103,18 @@ def _train(run: Run) -> float | None:
         status = "finished"
     except (Exception, SystemExit) as error:
         end_others(trainer)
-        told = explain(error, _again(run, trainer))
-        status = "interrupted" if isinstance(told, Stopped | Unlucky) else "failed"
-        if told is None:
+        failure = explain(error, _again(run, trainer))
+        status = "interrupted" if isinstance(failure, Stopped | Unlucky) else "failed"
+        if failure is None:
             raise
-        raise told from error
     finally:
         close_wandb(status == "finished")
         if trainer.is_global_zero:
             seconds = before.get("seconds", 0) + round(time.monotonic() - clock, 1)
             begun = trainer.global_step > 0 or step > 0
             _end(run, status, trainer.global_step, seconds, begun)
+    if failure is not None:
+        raise failure  # here: the traceback would hold loader processes
     if not trainer.is_global_zero:
         return None
     _show_result(run)

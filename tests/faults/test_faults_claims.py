@@ -32,7 +32,7 @@ def test_a_run_is_trained_by_one_process_and_taken_over_when_that_is_dead(
 def test_two_machines_share_a_sweep_without_training_a_run_twice(
     tmp_path: Path, data_dir: Path
 ) -> None:
-    sweep = [*OPTIONS, "-m", "seed=0,1,2", f"paths.data_dir={data_dir}"]
+    sweep = ["-m", *OPTIONS, "seed=0,1,2", f"paths.data_dir={data_dir}"]
     both = [Launched(tmp_path, *TRAIN, *sweep) for _ in range(2)]
     for one in both:
         status, said = one.wait()

@@ -133,10 +133,10 @@ def _leave_signals_to_the_run(_worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
-    def once(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one comes from the run
+    def later(_number: int, _frame: FrameType | None) -> None:
+        signal.alarm(10)  # kills; the end of a step that needs more slices is near
 
-    signal.signal(signal.SIGTERM, once)
+    signal.signal(signal.SIGTERM, later)
 
 
 class TaskDataModule(MultiTaskDataModule):

@@ -139,7 +139,9 @@ class RestorationModule(pl.LightningModule):
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
-        return loss
+        # The distance of a NaN has gradient zero: let a loss that is not finite spoil them all, in
+        # all processes, for `guard` to see.
+        return loss * (1 + 0 * loss.detach())
 
     def touch(self, network: nn.Module) -> Tensor:
         """Zero that depends on every parameter, for several processes.
