@@ -139,8 +139,7 @@ class RestorationModule(pl.LightningModule):
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
-        # The distance of a NaN has gradient zero: let a loss that is not finite spoil them all, in
-        # all processes, for `guard` to see.
+        # The distance of a NaN has gradient zero: let it spoil all gradients, for `guard` to see.
         return loss * (1 + 0 * loss.detach())
 
     def touch(self, network: nn.Module) -> Tensor:
@@ -279,9 +278,7 @@ class RestorationModule(pl.LightningModule):
         """Forget the rows of the last validation."""
         self.rows = []
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the rows of the last validation."""
-        self.rows = []
+    on_test_epoch_start = on_validation_epoch_start
 
     def _summarise(self, stage: str) -> None:
         if self.trainer.world_size > 1:
