@@ -165,6 +165,10 @@ def test_ratios_pair_equal_cases() -> None:
         {**same, "scale": "ours", "batch": 2, "seconds": 1.0, "peak_memory_mib": 1.0},
     ]
     assert ratios(rows) == [{**same, "faster": 3.0, "memory": 0.25}]
+    rows[0]["peak_memory_mib"] = 0.0  # too small a network to be seen
+    (found,) = ratios(rows)
+    assert found["memory"] is None
+    assert markdown([found]).splitlines()[-1].endswith("| 3 | - |")
 
 
 def test_markdown_shows_three_digits() -> None:

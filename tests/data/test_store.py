@@ -17,6 +17,7 @@ import pytest
 from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import PreparedPatient, SliceRef, Store, patient_id, write_store
+from amir_lightning.data.windows import Windows
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import load_task
 
@@ -82,12 +83,43 @@ def test_round_trip(tmp_path: Path, compression: str | None) -> None:
     assert "numpy" in store.versions
 
 
-def test_a_crop_is_the_same_window_of_both(store_path: Path) -> None:
+@pytest.mark.parametrize("compression", [None, "lzf"])
+def test_a_crop_is_the_same_window_of_both(tmp_path: Path, compression: str | None) -> None:
+    store = Store(write(tmp_path / "ct.h5", cohort(), compression=compression))
+    made = patient("C", "test")
+    for ref in store.slices("test"):
+        for image, window in zip((made.lq, made.hq), store.crop(ref, 3, 7, 8), strict=True):
+            np.testing.assert_array_equal(window, image[ref.row, 3:11, 7:15])
+
+
+def test_only_plain_slices_are_read_past_hdf5(tmp_path: Path) -> None:
+    """By the bytes alone, so that what HDF5 would have to unpack has to go through HDF5."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(3, 20, 30)).astype(np.float32)
+    with h5py.File(tmp_path / "some.h5", "w") as file:
+        plain = file.create_dataset("plain", data=pixels, chunks=(1, 20, 30))
+        windows = Windows.of(plain)
+        assert windows is not None
+        found = windows.read(2, slice(4, 9), slice(5, 30))
+        np.testing.assert_array_equal(found, pixels[2, 4:9, 5:30])
+        others = [
+            file.create_dataset("packed", data=pixels, chunks=(1, 20, 30), compression="lzf"),
+            file.create_dataset("summed", data=pixels, chunks=(1, 20, 30), fletcher32=True),
+            file.create_dataset("turned", data=pixels.astype(">f4"), chunks=(1, 20, 30)),
+            file.create_dataset("small", data=pixels, chunks=(1, 10, 30)),
+            file.create_dataset("whole", data=pixels),
+            file.create_dataset("empty", shape=(3, 20, 30), dtype="<f4", chunks=(1, 20, 30)),
+        ]
+        assert [Windows.of(dataset) for dataset in others] == [None] * len(others)
+
+
+def test_a_store_that_is_cut_while_it_is_open_is_named(store_path: Path) -> None:
     store = Store(store_path)
-    ref = store.slices("test")[1]
-    lq, hq = store.read(ref)
-    for image, window in zip((lq, hq), store.crop(ref, 3, 7, 8), strict=True):
-        np.testing.assert_array_equal(window, image[3:11, 7:15])
+    refs = [ref for split in SPLITS for ref in store.slices(split)]
+    store.crop(refs[0], 0, 0, 8)
+    os.truncate(store_path, 4000)
+    with pytest.raises(InputError, match=r"ct\.h5 is damaged at patient"):
+        [store.crop(ref, 0, 0, 8) for ref in refs]
 
 
 def test_a_patch_lies_in_one_chunk(store_path: Path) -> None:

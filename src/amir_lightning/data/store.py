@@ -29,6 +29,7 @@ from amir_lightning.data.store_writer import (
     patient_id,
     write_store,
 )
+from amir_lightning.data.windows import Windows
 from amir_lightning.errors import InputError
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
@@ -90,6 +91,7 @@ class Store:
         self._expected = task or self.path.stem
         self._file: h5py.File | None = None
         self._pid = -1
+        self._windows: dict[tuple[str, str], Windows | None] = {}
         self._patients: dict[str, _Patient] | None = None
         attributes = self._open().attrs
         if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
@@ -149,10 +151,20 @@ class Store:
         return self._read(ref, slice(top, top + size), slice(left, left + size))
 
     def _read(self, ref: SliceRef, rows: slice, columns: slice) -> Pair:
-        group = self._open()[ref.patient]
+        lq, hq = (self._read_one(ref, array, rows, columns) for array in ("lq", "hq"))
+        return lq, hq
+
+    def _read_one(
+        self, ref: SliceRef, array: str, rows: slice, columns: slice
+    ) -> NDArray[np.float32]:
+        file, key = self._open(), (ref.patient, array)
         try:
-            return group["lq"][ref.row, rows, columns], group["hq"][ref.row, rows, columns]
-        except OSError as error:
+            if key not in self._windows:
+                self._windows[key] = Windows.of(file[ref.patient][array])
+            windows = self._windows[key]
+            window = None if windows is None else windows.read(ref.row, rows, columns)
+            return file[ref.patient][array][ref.row, rows, columns] if window is None else window
+        except (OSError, RuntimeError) as error:
             raise self._unusable(f"is damaged at patient {ref.patient}") from error
 
     def _open(self) -> h5py.File:
@@ -165,7 +177,7 @@ class Store:
                 self._file = h5py.File(self.path, "r", locking=False)
             except OSError as error:
                 raise self._unusable(f"is truncated or not HDF5 ({error})") from error
-            self._pid = os.getpid()
+            self._pid, self._windows = os.getpid(), {}
         return self._file
 
     def _index(self) -> dict[str, _Patient]:
@@ -205,7 +217,7 @@ class Store:
             raise self._unusable(f"refers to other data at {name}, which a store never does")
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_file": None, "_pid": -1}
+        return {**self.__dict__, "_file": None, "_pid": -1, "_windows": {}}
 
     def _unusable(self, problem: str) -> InputError:
         return InputError(

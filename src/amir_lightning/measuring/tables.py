@@ -1,8 +1,10 @@
 """Measured passes as rows, ratios and Markdown."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
-Row = dict[str, str | int | float]
+Value = str | int | float | None
+Row = dict[str, Value]
 
 _TITLES = {
     "slices_per_second": "slices/s",
@@ -16,6 +18,12 @@ _HIDDEN = ("passes", "gmacs")
 
 def ratios(rows: Sequence[Row]) -> list[Row]:
     """Each row of ours against the released network, which runs in float32, in the same case."""
+
+    def ratio(above: Row, below: Row, key: str) -> float | None:
+        """None where a network is too small to be seen in the memory of its process."""
+        part, whole = (cast(float, row[key]) for row in (above, below))
+        return part / whole if whole > 0 else None
+
     found: list[Row] = []
     for theirs in rows:
         if theirs["scale"] != "released":
@@ -27,14 +35,14 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
             found.append(
                 {
                     **{key: ours[key] for key in (*same, "precision")},
-                    "faster": float(theirs["seconds"]) / float(ours["seconds"]),
-                    "memory": float(ours["peak_memory_mib"]) / float(theirs["peak_memory_mib"]),
+                    "faster": ratio(theirs, ours, "seconds"),
+                    "memory": ratio(ours, theirs, "peak_memory_mib"),
                 }
             )
     return found
 
 
-def markdown(rows: Sequence[Mapping[str, str | int | float]]) -> str:
+def markdown(rows: Sequence[Mapping[str, Value]]) -> str:
     """A table with the keys of the first row as titles; numbers to three digits."""
     keys = [key for key in rows[0] if key not in _HIDDEN]
     titles = [_TITLES.get(key, key.replace("_", " ")) for key in keys]
@@ -43,7 +51,9 @@ def markdown(rows: Sequence[Mapping[str, str | int | float]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _cell(key: str, value: str | int | float) -> str:
+def _cell(key: str, value: Value) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         if key.startswith("share"):
             return f"{100 * value:.1f} %"
