@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Command
+from conftest import TINY, Command
 
 from amir_lightning.metrics import paper_scores
 
@@ -54,6 +54,28 @@ def test_splits_checkpoints_and_definitions_have_their_own_folder(
     )
     assert paper[0]["rmse"] == standard[0]["rmse"]
     assert paper[0]["ssim"] != standard[0]["ssim"]
+
+
+def test_bf16_scores_as_float32_does(command: Command) -> None:
+    """To a tenth of what a few steps change; a network of use is in experiments/performance."""
+    learns = [
+        "trainer.max_steps=40",
+        "validation.every=40",
+        "optimizer.learning_rate=0.003",
+        "data.batch_size=4",
+    ]
+    assert command("train", *TINY, "task=ct", *learns).status == 0
+    done = command("evaluate", "trainer.precision=bf16-mixed")
+    assert done.status == 0, done.err
+    (folder,) = Path("runs").glob("ct*")
+    (plain,), (half,) = (
+        rows(folder / "evaluation" / name / "tasks.csv") for name in ("test", "test-bf16-mixed")
+    )
+    restored, given, other = (
+        float(row[name]) for row, name in ((plain, "psnr"), (plain, "input_psnr"), (half, "psnr"))
+    )
+    assert other == pytest.approx(restored, abs=abs(restored - given) / 10)
+    assert other != restored
 
 
 def test_input_scores_are_those_of_the_stored_pair(train: Command, data_dir: Path) -> None:

@@ -21,7 +21,7 @@ def main() -> None:
     add("--network", type=float, default=20.0, help="GB/s into a node")
     add("--latency", type=float, default=15e-6, help="s of one hop of a small all-reduce")
     add("--bucket", type=float, default=25.0, help="MB of gradients that are sent at once")
-    add("--chunk", type=float, default=0.5, help="MB that one patch reads: a slice of LQ and HQ")
+    add("--chunk", type=float, default=0.5, help="MB of a patch: 128 rows of 512 pixels, LQ and HQ")
     add("--storage", type=float, default=2.0, help="GB/s of the shared file system, all nodes")
     add("--slice", type=float, default=0.15, help="s to validate one slice on one GPU")
     add("--slices", type=int, default=32, help="validation slices of each of three tasks")

@@ -66,6 +66,7 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
+    parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
     output = folder / "evaluation" / "-".join(parts)
     write_scores(output, module.rows, summary)
     OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)

@@ -80,3 +80,14 @@ def test_gradient_reaches_every_parameter() -> None:
 def test_wrong_arguments_are_one_sentence(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Restormer(**{**SMALL, **arguments})
+
+
+def test_the_finest_level_adds_in_float32_under_autocast() -> None:
+    network = Restormer(**SMALL)
+    seen = {}
+    for name, stage in (("first", network.encoders[0]), ("second", network.encoders[1])):
+        stage.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        image = network(torch.rand(1, 1, 16, 16))
+    assert seen == {"first": torch.float32, "second": torch.bfloat16}
+    assert image.dtype == torch.float32

@@ -7,8 +7,8 @@ A store holds one group per patient, named by a hash of the patient's key::
               split        (S,) index into `SPLITS`
               affine, spacing_mm, source  (attributes)
 
-With chunks of (1, H, W) a patch at a random place costs one chunk of each image, and a whole slice
-costs no more; smaller chunks would save bytes for patches and multiply the look-ups for slices.
+With chunks of (1, H, W) each slice lies in one piece. Uncompressed, a patch costs the bytes of its
+rows and a whole slice one call, see `windows`; smaller chunks would multiply the look-ups.
 `store_writer` makes the file; its names are available here too.
 """
 

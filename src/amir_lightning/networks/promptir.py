@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import at_least, divides, whole, whole_numbers
 from amir_lightning.networks.layers.blocks import Downsample, Stage, TransformerBlock, Upsample
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration import RestorationNetwork
 
@@ -121,7 +122,7 @@ class PromptIR(RestorationNetwork):
             )
             self.decoders.append(stage(channels, level, depths[level]))
         self.refinement = stage(channels, 0, refinement_depth)
-        self.head = nn.Conv2d(channels, in_channels, 3, padding=1, bias=False)
+        self.head = ImageConv2d(channels, in_channels, 3, padding=1, bias=False)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""

@@ -21,6 +21,7 @@ from amir_lightning.networks.layers.blocks import (
     TransformerBlock,
     Upsample,
 )
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration import RestorationNetwork
 
 LayerNormMode = Literal["with_bias", "bias_free"]
@@ -100,7 +101,7 @@ class Restormer(RestorationNetwork):
             stage(f"decoder{level + 1}", depths[level], level) for level in (2, 1, 0)
         )
         self.refinement = stage("refinement", refinement_depth, 0)
-        self.head = nn.Conv2d(2 * width, in_channels, 3, padding=1, bias=False)
+        self.head = ImageConv2d(2 * width, in_channels, 3, padding=1, bias=False)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""

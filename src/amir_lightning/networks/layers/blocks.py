@@ -168,6 +168,9 @@ class TransformerBlock(nn.Module):
 class Stage(nn.Sequential):
     """Blocks on one level of resolution, in training kept whole or computed twice.
 
+    On the finest level blocks add to float32 under autocast: the residual image is a small
+    difference of features, and bfloat16 would round their sum in every block.
+
     Args:
         level: 1 for the finest.
         blocks: Each maps (B, C, H, W) to the same shape, without randomness.
@@ -184,6 +187,8 @@ class Stage(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """Run all blocks on (B, C, H, W)."""
+        if self.level == 1:
+            features = widen(features)
         if not (self.recomputed and torch.is_grad_enabled()):
             return super().forward(features)
         for block in self:

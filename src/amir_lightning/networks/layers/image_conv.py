@@ -1,4 +1,4 @@
-"""The last convolution of networks that predict the image whole."""
+"""The last convolution of a network, which makes an image."""
 
 from torch import Tensor, nn
 
@@ -6,9 +6,10 @@ from amir_lightning.networks.precision import widen, without_autocast
 
 
 class ImageConv2d(nn.Conv2d):
-    """A convolution outside of autocast, whose output is an image and not a residual.
+    """A convolution outside of autocast.
 
-    bfloat16 would round the image itself to 8 bits: steps of 4 to 8 HU in the soft tissue of a CT.
+    bfloat16 would round an image to 8 bits, steps of 4 to 8 HU in the soft tissue of a CT; of a
+    residual image it would round the features, whose differences are small.
     """
 
     def forward(self, features: Tensor) -> Tensor:
