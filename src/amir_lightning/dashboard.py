@@ -27,6 +27,8 @@ def main(cfg: DictConfig) -> None:
     ):
         if value < least:
             raise InputError(f"{option} is {value}, expected at least {least}")
+    if cfg.pictures.quality > 100:
+        raise InputError(f"pictures.quality is {cfg.pictures.quality}, expected from 1 to 100")
     entries, broken = collect_runs(Path(cfg.paths.runs_dir))
     try:
         from amir_lightning.dashboards.embed import Album
@@ -50,6 +52,8 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     with complete_file(output) as partial:
         partial.write_text(html, encoding="utf-8")
+    if not Path(cfg.experiments_dir).is_dir():
+        print(f"{'left out':>10}  tables and figures: {cfg.experiments_dir} is no folder")
     for name, reason in broken.items():
         print(f"{'broken':>10}  {name}: {reason}")
     if album.left_out:

@@ -37,6 +37,11 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.figures.page import write
 
     names = [str(name) for name in cfg.runs]
+    if experiment is not None and names != ["last"]:
+        raise InputError(
+            f"experiment={experiment} and runs {', '.join(names)} both say what is drawn; type one "
+            "of them"
+        )
     if experiment is not None:
         names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
     runs = [open_finished(name, cfg) for name in names]

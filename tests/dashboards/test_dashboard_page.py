@@ -118,6 +118,7 @@ def test_broken_folders_are_listed_and_stop_nothing(command: Command) -> None:
         ("result", "result.json", '{"test/ct/psnr": 3'),
         ("nothing", "result.json", "{}"),
         ("yaml", "config.yaml", "a: [1, {"),
+        ("rows", "config.yaml", "[]"),
         ("bytes", "run.json", b"\xff\xfe\x00"),
     ):
         path = write_run(runs, name, {"ct": 30.0}) / file
@@ -127,7 +128,7 @@ def test_broken_folders_are_listed_and_stop_nothing(command: Command) -> None:
     (runs / "a-file").write_text("")
     done = command("dashboard")
     assert done.status == 0, done.err
-    for name in ("half", "list", "bare", "result", "nothing", "yaml", "bytes", "empty"):
+    for name in ("half", "list", "bare", "result", "nothing", "yaml", "rows", "bytes", "empty"):
         assert f"broken  {name}: " in done.out
     assert "sweeps" not in done.out
     html = PAGE.read_text()
@@ -197,6 +198,7 @@ def test_long_curves_keep_both_ends(command: Command) -> None:
         ((), "no run in runs has finished; type python -m amir_lightning.train first"),
         (("curve_points=1",), "curve_points is 1"),
         (("pictures.quality=0",), "pictures.quality is 0"),
+        (("pictures.quality=300",), "pictures.quality is 300, expected from 1 to 100"),
         (("pictures.quality=good",), "expected an integer"),
         (("outptu=x",), "did you mean 'output'"),
     ],
@@ -218,3 +220,14 @@ def test_an_output_that_cannot_be_written_leaves_nothing(command: Command) -> No
     done = command("dashboard", "output=/proc/page.html")
     assert done.status == 2
     assert "Traceback" not in done.err
+
+
+def test_settings_of_most_runs_are_not_shown() -> None:
+    from amir_lightning.dashboards.collect import RunEntry, settings
+
+    entries = [
+        RunEntry(Path(str(seed)), {"network": "amir", "scale": "demo"}, config, {}, {})
+        for seed, config in enumerate([{"a.x": 1}, {"a.x": 1}, {"a.x": 2}])
+    ]
+    assert settings(entries) == [{}, {}, {"a.x": 2}]
+    assert settings(entries[1:]) == [{"a.x": 1}, {"a.x": 2}]

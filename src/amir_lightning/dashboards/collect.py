@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -122,7 +123,7 @@ def read_run(folder: Path) -> RunEntry:
 
 
 def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
-    """What each run was set to, where comparable runs differ.
+    """What each run was set to, where comparable runs differ and most of them are set otherwise.
 
     Runs of different scales differ in nearly all, and those of different networks in their
     network's options, which says nothing more: such values are compared among equals.
@@ -133,18 +134,22 @@ def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
     Returns:
         For each run its own values by dotted key.
     """
-    values: dict[tuple[str, ...], set[str]] = {}
+    values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for entry in entries:
         for key, value in entry.config.items():
-            values.setdefault(_peers(entry, key), set()).add(repr(value))
+            values[_peers(entry, key)][repr(value)] += 1
     return [
         {
             key: value
             for key, value in entry.config.items()
-            if len(values[_peers(entry, key)]) > 1 and not _NO_SETTING.match(key)
+            if _is_rare(repr(value), values[_peers(entry, key)]) and not _NO_SETTING.match(key)
         }
         for entry in entries
     ]
+
+
+def _is_rare(value: str, among: Counter[str]) -> bool:
+    return 2 * among[value] <= among.total()
 
 
 def _peers(entry: RunEntry, key: str) -> tuple[str, ...]:
@@ -162,6 +167,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 def _config(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        if not isinstance(config, dict):
+            raise TypeError("a configuration is a mapping")
     except Exception as error:  # OSError, or one of the YAML parser's many
         raise InputError(f"{path} cannot be read; train again") from error
     return dict(leaves(config))

@@ -55,6 +55,8 @@ function apply() {
   document.querySelectorAll("#table [data-task], #curves figure").forEach((element) => {
     element.hidden = Boolean(chosen.task) && element.dataset.task !== chosen.task;
   });
+  const sorted = document.querySelector("#table th[aria-sort]"); // the values below it may be others now
+  if (sorted) sort(document.getElementById("table"), sorted.cellIndex, sorted.getAttribute("aria-sort") === "descending");
   document.getElementById("count").textContent = `${shown.size} of ${rows.length} runs`;
   const colours = new Map();
   document.querySelectorAll(".chart.comparison").forEach((chart) => {

@@ -85,19 +85,25 @@ def choose(runs: Sequence[FinishedRun], choice: Choice) -> dict[str, Restored]:
     Raises:
         InputError: No slice is allowed.
     """
-    chosen, patients = {}, set()
+    chosen, slices = {}, set()
     for run in runs:
         for task in run.tasks:
             own = [row for row in run.scores() if row["task"] == task.name]
-            patients |= {row["patient"][:12] for row in own}
+            slices |= {f"{task.name} {row['patient'][:12]} {row['slice']}" for row in own}
             if task.name not in chosen and (row := _median(own, choice)):
                 chosen[task.name] = _restore(run, task, row["patient"], int(row["slice"]))
     if not chosen:
         raise InputError(
-            f"no slice has patient={choice.patient} slice={choice.slice_index}; the patients are "
-            f"{', '.join(sorted(patients))}, and slices.csv of the run lists their slices"
+            f"no slice has {_wanted(choice)}; type patient= and slice= as in slices.csv of the "
+            f"run, for instance {', '.join(sorted(slices)[:3])} (task, patient, slice)"
         )
     return chosen
+
+
+def _wanted(choice: Choice) -> str:
+    wanted = {"patient": choice.patient, "slice": choice.slice_index}
+    typed = [f"{key}={value}" for key, value in wanted.items() if value is not None]
+    return " and ".join(typed) or "a score"
 
 
 def _columns(runs: Sequence[FinishedRun]) -> dict[str, dict[str, FinishedRun]]:

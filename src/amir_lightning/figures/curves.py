@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatterSciNotation
 
 from amir_lightning.errors import InputError
 from amir_lightning.figures.finished import FinishedRun
@@ -51,6 +52,7 @@ def draw(run: FinishedRun) -> Drawing:
             f"{run.folder / 'metrics.csv'} holds no curves; draw another run (run=<folder>)"
         )
     figure.axes[0].set_yscale("log")
+    figure.axes[0].yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 0.1)))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper center", ncols=len(labels), fontsize=7, frameon=False
@@ -62,5 +64,5 @@ def label(ax: Axes, title: str) -> None:
     """Name a panel over optimiser steps."""
     ax.set_title(title, fontsize=8)
     ax.set_xlabel("optimiser step", fontsize=7)
-    ax.tick_params(labelsize=7)
+    ax.tick_params(which="both", labelsize=7)
     ax.grid(color="0.9", lw=0.5)

@@ -147,4 +147,4 @@ def _matrix(ax: Axes, run: FinishedRun, use: Mapping[str, Use]) -> None:
     labels = [f"{level + 1}.E{expert}" for level in range(levels) for expert in range(experts)]
     ax.set_xticks(range(levels * experts), labels, fontsize=6)
     ax.tick_params(length=0)
-    ax.set_title("share of the gate mass in each SRM [%], top-1 outlined", fontsize=7)
+    ax.set_title("share of the gate mass in each SRM [%], largest outlined", fontsize=7)
