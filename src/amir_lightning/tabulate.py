@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> None:
         records,
         refuse_mixtures,
         result_grid,
+        title,
     )
     from amir_lightning.tasks import Task, parse_tasks
 
@@ -60,10 +61,14 @@ def main(cfg: DictConfig) -> None:
         f"## Intervals and tests\n\n{markdown(scores)}\n{evidence_notes(methods)}\n\n"
         f"Runs: `{start}`\n"
     )
+    captions = (
+        f"{title(experiment)}. {' '.join(below)}",
+        f"{title(experiment)}: intervals and tests. {evidence_notes(methods)}",
+    )
     tex = (
         f"% {experiment}. {scale} Needs the packages booktabs, graphicx and amssymb.\n"
-        f"{latex(results, ' '.join(below), f'tab:{experiment}')}\n"
-        f"{latex(scores, evidence_notes(methods), f'tab:{experiment}-tests')}"
+        f"{latex(results, captions[0], f'tab:{experiment}')}\n"
+        f"{latex(scores, captions[1], f'tab:{experiment}-tests')}"
     )
     for name, content in (
         ("results.csv", text.getvalue()),

@@ -13,7 +13,18 @@ _DEFINITIONS = {
     "paper": "data range of each label slice, SSIM with zeros outside the image",
     "standard": "data range of the task's score range, SSIM with mirrored borders",
 }
+_TITLES = {
+    "table1": "Single-task medical image restoration",
+    "table2": "All-in-one medical image restoration",
+    "table3": "Task combinations",
+    "table4": "Ablation of the routing",
+}
 _DASH = Cell("—")
+
+
+def title(experiment: str) -> str:
+    """What the table of an experiment shows; its name where the paper has no such table."""
+    return _TITLES.get(experiment, f"Medical image restoration, {experiment}")
 
 
 def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
