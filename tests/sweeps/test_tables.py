@@ -1,6 +1,7 @@
 """Tables: the layouts, the numbers in them, and what is refused."""
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 from written_runs import PATIENTS, jobs, plain_scores, write_run
 
+from amir_lightning.errors import InputError
 from amir_lightning.tables import collect
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
 
@@ -121,6 +123,37 @@ def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
     found = compare([method], method, "pet")
     assert found is not None
     assert found.intervals["psnr"] == (7.0, 7.0)
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda text: "".join(x for x in text if not x.startswith("ct")), "has no row of ct"),
+        (lambda text: text[0], "has no row of ct, mri"),
+        (lambda text: "".join(text)[:-30], "scores of"),
+    ],
+    ids=["a task lost", "empty", "cut"],
+)
+def test_damaged_scores_name_their_run(tmp_path: Path, damage, found: str) -> None:
+    wanted = jobs("table3", "task=mri+ct")
+    folder = write_run(wanted[0], tmp_path, plain_scores)
+    path = folder / "evaluation" / "test" / "slices.csv"
+    path.write_text(damage(path.read_text().splitlines(keepends=True)))
+    with pytest.raises(InputError, match=found) as caught:
+        collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+    assert f"the scores of {folder} cannot be read" in str(caught.value)
+
+
+@pytest.mark.usefixtures("composing")
+def test_no_average_without_a_trained_task(tmp_path: Path) -> None:
+    wanted = jobs("table3", "task=mri+ct")
+    folder = write_run(wanted[0], tmp_path, plain_scores)
+    (method,) = collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+    assert method.value("average", "psnr") is not None
+    lacking = dataclasses.replace(method, trained=("mri", "ct", "pet"))
+    assert lacking.value("average", "psnr") is None
+    assert lacking.per_seed("average", "psnr") == []
 
 
 def test_wilcoxon_by_hand() -> None:
