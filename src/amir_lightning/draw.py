@@ -134,8 +134,6 @@ def _check(cfg: DictConfig) -> None:
             raise InputError(f"{option} is '{cfg[option]}'; choose from {', '.join(choices)}")
     if cfg.slice is not None and not isinstance(cfg.slice, int):
         raise InputError(f"slice is '{cfg.slice}', expected an integer; type for instance slice=40")
-    if cfg.bootstrap < 0:
-        raise InputError(f"bootstrap is {cfg.bootstrap}, expected at least 0; type bootstrap=1000")
     if not (find_spec("matplotlib") and find_spec("sklearn")):
         raise InputError(
             "drawing needs packages that are not installed; type "

@@ -173,6 +173,14 @@ def test_without_a_finished_run_the_command_that_starts_one(command, composing, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["tabulate", "evaluate", "draw"])
+def test_no_fewer_than_no_resamples(command, name: str) -> None:
+    options = {"tabulate": ["experiment=table3"], "evaluate": [], "draw": ["draw=curves"]}[name]
+    done = command(name, "bootstrap=-1", *options)
+    assert done.status == 2
+    assert "bootstrap is -1, expected at least 0; type bootstrap=1000" in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "fact"), [([], "data of mri"), (["metrics=paper,standard"], "metric definition")]
 )
