@@ -4,6 +4,7 @@ Reads configurations only: no data, no training code. Works inside a command (`c
 """
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from amir_lightning.cli import compose, explain
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import parse_tasks
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,11 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
     """The run folder of each job, None where it has not been started.
 
     A job's folder holds the same content, whatever data and machine it ran on. Of several, the
-    newest finished one is taken, and if none has finished the newest.
+    newest finished one is taken, and if none has finished the newest. A folder that cannot be read
+    is left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, Path]]] = {}
-    for path in runs_dir.glob("*/run.json"):
+    for path in sorted(runs_dir.glob("*/run.json")):
         folder = path.parent
         try:
             started = str(runs.read_json(path)["started"])
@@ -96,7 +100,10 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
                 dict[str, Any], OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
             )
             key = _content(config, list(config["tasks"]))
-        except Exception:  # a damaged or foreign folder is no job's
+        except Exception:  # whatever a damaged or foreign folder holds, it is no job's
+            _log.warning(
+                "left out, cannot be read: %s; remove the folder, or train the run again", folder
+            )
             continue
         found.setdefault(key, []).append((finished(folder), started, folder))
     folders = []
