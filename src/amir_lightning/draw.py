@@ -120,7 +120,7 @@ def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str
         options = " ".join([f"experiment={experiment}", *overrides])
         raise InputError(
             f"no run of {options} in {runs_dir} has finished; train them with "
-            f"python -m amir_lightning.train -m {options}"
+            f"{sweeps.start_of(experiment, overrides)}"
         )
     return found
 

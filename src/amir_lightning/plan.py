@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from amir_lightning import runs
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
-from amir_lightning.sweeps import Job, experiment_of, finished, jobs, locate
+from amir_lightning.sweeps import Job, experiment_of, finished, jobs, locate, start_of
 
 
 class Cost(NamedTuple):
@@ -62,8 +62,7 @@ def main(cfg: DictConfig) -> None:
         named = ", ".join(sorted(unknown))
         print(f"{'':>10}  besides {named}: unknown until one run of the network has finished")
     print(f"{'free':>10}  {_size(_free(runs_dir))} in {runs_dir}")
-    options = " ".join([f"experiment={experiment}", *overrides])
-    print(f"{'start':>10}  python -m amir_lightning.train -m {options}")
+    print(f"{'start':>10}  {start_of(experiment, overrides)}")
 
 
 def _state(job: Job, folder: Path | None) -> tuple[str, int]:

@@ -5,6 +5,7 @@ Reads configurations only: no data, no training code. Works inside a command (`c
 
 import json
 import logging
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,21 @@ def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
             f"no experiment is named; type experiment=<name>, one of {', '.join(_known())}"
         )
     return named[-1].split("=", 1)[1], [text for text in options if text not in named]
+
+
+def start_of(experiment: str, overrides: Sequence[str]) -> str:
+    """What starts a sweep with the folders that were typed beside it; inside a command only.
+
+    Args:
+        experiment: A file of ``conf/experiment``.
+        overrides: The other options of train.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = HydraConfig.get().overrides.task
+    folders = [shlex.quote(text) for text in typed if text.lstrip("+").startswith("paths")]
+    options = [f"experiment={experiment}", *overrides, *folders]
+    return " ".join(["python -m amir_lightning.train -m", *options])
 
 
 def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:

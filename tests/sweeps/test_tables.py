@@ -30,14 +30,15 @@ def tabulate(command, *options: str):
 
 
 @pytest.mark.parametrize("experiment", TABLES)
-def test_layouts(command, composing, tmp_path: Path, experiment: str) -> None:
+def test_layouts(command, composing, tmp_path: Path, data_dir: Path, experiment: str) -> None:
     for job in jobs(experiment)[1:]:  # the first method is a dash
         write_run(job, tmp_path / "runs", plain_scores)
     done = tabulate(command, f"experiment={experiment}")
     assert done.status == 0, done.err
     for name in ("table.md", "table.tex"):
         golden = GOLDEN / f"{experiment}{Path(name).suffix}"
-        assert (tmp_path / "out" / name).read_text() == golden.read_text()
+        text = (tmp_path / "out" / name).read_text().replace(f" paths.data_dir={data_dir}", "")
+        assert text == golden.read_text()
 
 
 @pytest.mark.parametrize("experiment", TABLES)
@@ -171,6 +172,21 @@ def test_without_a_finished_run_the_command_that_starts_one(command, composing, 
     assert done.status == 2
     assert "python -m amir_lightning.train -m experiment=table3 task=mri,ct" in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["plan", "tabulate", "draw"])
+def test_what_starts_a_sweep_keeps_the_folders_that_were_typed(command, tmp_path, name) -> None:
+    folder = tmp_path / "my runs"
+    options = ["experiment=figure4", "seed=0,1", f"paths.runs_dir={folder}"]
+    done = command(name, *options, *(["draw=curves"] if name == "draw" else []))
+    start = "python -m amir_lightning.train -m experiment=figure4 seed=0,1"
+    assert f"{start} 'paths.runs_dir={folder}'" in done.out + done.err
+
+
+def test_a_table_names_the_folder_of_its_runs(command, composing, tmp_path: Path) -> None:
+    write_run(jobs("figure4")[0], tmp_path / "other", plain_scores)
+    assert tabulate(command, "experiment=figure4", "paths.runs_dir=other").status == 0
+    assert "experiment=figure4 paths.runs_dir=other" in (tmp_path / "out" / "table.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["tabulate", "evaluate", "draw"])
