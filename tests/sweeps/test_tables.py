@@ -5,15 +5,19 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from scipy import stats
 from written_runs import PATIENTS, jobs, plain_scores, write_run
 
 from amir_lightning.errors import InputError
-from amir_lightning.tables import collect
+from amir_lightning.sweeps import Job
+from amir_lightning.tables import collect, notes, result_grid
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
+from amir_lightning.tasks import Task
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -23,6 +27,11 @@ TABLES = ["table1", "table2", "table3", "table4"]
 def written(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def parsed_tasks(job: Job) -> list[Task]:
+    nodes = cast(dict[str, Any], OmegaConf.to_container(job.cfg.tasks, resolve=True))
+    return [Task.from_config(name, nodes[name]) for name in job.tasks]
 
 
 def tabulate(command, *options: str):
@@ -114,6 +123,29 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
     alone = compare([restormer, amir], amir, "ct")
     assert alone is not None
     assert set(alone.p_values.values()) == {None}
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize("differ", ["nothing", "data", "definition"])
+def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ: str) -> None:
+    (theirs,) = jobs("table2", "network=restormer")
+    (ours,) = jobs("table2", "network=amir", *["metrics=standard"] * (differ == "definition"))
+    other = "0" * 64 if differ == "data" else "f" * 64
+    folders = [
+        write_run(theirs, tmp_path, plain_scores),
+        write_run(ours, tmp_path, plain_scores, fingerprint=other),
+    ]
+    methods = collect([theirs, ours], folders, tmp_path / "none.csv", bootstrap=0)
+    found = compare(methods, methods[0], "ct")
+    assert found is not None
+    tested = found.p_values["psnr"] is not None
+    (mri,) = (task for task in parsed_tasks(theirs) if task.name == "mri")
+    cells = [row[-1] for row in result_grid(methods, [mri]).body]
+    ranked = [cell.rank for cell in cells]
+    told = "among runs of one scale" in " ".join(notes(methods, [mri]))
+    assert (tested, ranked, told) == (
+        (True, ["best", "second"], False) if differ == "nothing" else (False, ["", ""], True)
+    )
 
 
 @pytest.mark.usefixtures("composing")
@@ -228,49 +260,6 @@ def test_mixed_scales_are_refused_and_no_table_takes_the_place_of_another_scales
     assert done.status == 2
     assert "holds a table of scale paper" in done.err
     assert (tmp_path / "out" / "table.md").read_text() == before
-
-
-def test_plan_tells_states_and_hours(command, composing, tmp_path: Path) -> None:
-    options = ("task=mri,mri+ct", "seed=0,1")
-    first, second, *_ = jobs("table3", *options)
-    write_run(first, tmp_path / "runs", plain_scores)
-    write_run(second, tmp_path / "runs", plain_scores, finished=False)
-    done = command("plan", "experiment=table3", *options)
-    assert done.status == 0, done.err
-    assert "4: 1 finished, 1 started, 2 new" in done.out
-    # 600 steps took 10 minutes; the started run has recorded that it took all of its steps.
-    assert "needed  10 min, one job after the other" in done.out
-    assert "unknown" in command("plan", "experiment=figure1").out
-    assert (
-        "python -m amir_lightning.train -m experiment=table3 task=mri,mri+ct seed=0,1" in done.out
-    )
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
-        "mri-amir-s0",
-        "mri-amir-s1",
-    ]
-
-
-def test_plan_cuts_no_name_and_tells_what_it_cannot_know(
-    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = command("plan", "experiment=table4")
-    assert "amir_no_dictionary" in done.out  # no terminal
-    assert "needed  unknown until one run of the network has finished (amir, " in done.out
-    assert "0 MB of disk" not in done.out
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
-    folded = command("plan", "experiment=table4", "scale=paper").out
-    assert "…" not in folded
-    assert "unknown" in folded
-
-
-@pytest.mark.usefixtures("composing")
-def test_plan_tells_hours_above_one_hour_and_nothing_of_a_finished_sweep(command, tmp_path) -> None:
-    write_run(jobs("figure4")[0], tmp_path / "runs", plain_scores)
-    assert "needed  nothing" in command("plan", "experiment=figure4").out
-    # 600 steps took 10 minutes.
-    many = command("plan", "experiment=figure4", "trainer.max_steps=6000")
-    assert "needed  1.7 hours, one job after the other" in many.out
 
 
 def test_tables_need_no_torch() -> None:

@@ -74,6 +74,17 @@ class Method:
         """
         return None if self.summary is None else self._value(self.summary, task, score)
 
+    def basis(self, task: str) -> tuple[object, ...]:
+        """What must be alike before scores are compared: scale, their definition and the data."""
+        metrics = {run.metrics for run in self.runs}
+        data = {
+            (name, text)
+            for run in self.runs
+            for name, text in run.fingerprints.items()
+            if task in (name, "average")
+        }
+        return self.scale, *sorted(metrics), *sorted(data)
+
     def per_seed(self, task: str, score: str) -> list[float]:
         """The same for each seed alone."""
         values = (self._value(summarise(_flat(run.rows)), task, score) for run in self.runs)
