@@ -48,6 +48,10 @@ def command(
                 _quieten()  # in a process of a launcher
             try:
                 _check_types(cfg, config_name)
+                if (bootstrap := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
+                    raise InputError(
+                        f"bootstrap is {bootstrap}, expected at least 0; type bootstrap=1000"
+                    )
                 return main(cfg)
             except Exception as error:
                 sentence = explain(error, config_name)

@@ -125,7 +125,7 @@ def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str
         options = " ".join([f"experiment={experiment}", *overrides])
         raise InputError(
             f"no run of {options} in {runs_dir} has finished; train them with "
-            f"python -m amir_lightning.train -m {options}"
+            f"{sweeps.start_of(experiment, overrides)}"
         )
     return found
 
@@ -139,8 +139,6 @@ def _check(cfg: DictConfig) -> None:
             raise InputError(f"{option} is '{cfg[option]}'; choose from {', '.join(choices)}")
     if cfg.slice is not None and not isinstance(cfg.slice, int):
         raise InputError(f"slice is '{cfg.slice}', expected an integer; type for instance slice=40")
-    if cfg.bootstrap < 0:
-        raise InputError(f"bootstrap is {cfg.bootstrap}, expected at least 0; type bootstrap=1000")
     if not (find_spec("matplotlib") and find_spec("sklearn")):
         raise InputError(
             "drawing needs packages that are not installed; type "

@@ -1,6 +1,8 @@
 """``python -m amir_lightning.plan experiment=table3``: what a sweep would do; starts nothing."""
 
+import math
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,7 +15,9 @@ from omegaconf import DictConfig
 from amir_lightning import runs
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
-from amir_lightning.sweeps import Job, experiment_of, finished, jobs, locate
+from amir_lightning.sweeps import Job, experiment_of, finished, jobs, locate, start_of
+
+_PIPE_WIDTH = 200  # letters; more than any row has
 
 
 class Cost(NamedTuple):
@@ -34,36 +38,44 @@ def main(cfg: DictConfig) -> None:
     planned = jobs(experiment, overrides)
     costs = _costs(runs_dir)
     table = Table(title=f"experiment={experiment}", title_justify="left")
-    for name in ("task", "network", "scale", "seed", "state"):
-        table.add_column(name)
-    for name in ("steps left", "hours", "disk"):
-        table.add_column(name, justify="right")
+    for name in ("task", "network"):
+        table.add_column(name, overflow="fold")  # no name is cut
+    for name in ("scale", "seed", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("steps left", "time", "disk"):
+        table.add_column(name, justify="right", no_wrap=True)
     states: Counter[str] = Counter()
-    hours, disk, unknown = 0.0, 0.0, set()
+    needed: list[Cost] = []
+    unknown = set()
     for job, folder in zip(planned, locate(planned, runs_dir), strict=True):
         state, left = _state(job, folder)
         cost = costs.get((job.network, job.cfg.scale))
         states[state] += 1
         cells = ["-", "-"]
         if state != "finished" and cost is not None:
-            hours += left * cost.seconds / 3600
-            disk += cost.num_bytes
-            cells = [f"{left * cost.seconds / 3600:.2f}", _size(cost.num_bytes)]
+            needed.append(Cost(left * cost.seconds, cost.num_bytes))
+            cells = [_time(needed[-1].seconds), _size(cost.num_bytes)]
         elif state != "finished":
             unknown.add(job.network)
             cells = ["unknown", "unknown"]
         row = (job.cfg.task, job.network, job.cfg.scale, str(job.seed), state, f"{left:,}")
         table.add_row(*row, *cells)
-    Console(soft_wrap=True).print(table)
+    # A file or pipe has no width; a terminal folds long names.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     print(f"{'jobs':>10}  {len(planned)}: {counts}")
-    print(f"{'needed':>10}  {hours:.1f} hours, one job after the other, and {_size(disk)} of disk")
-    if unknown:
-        named = ", ".join(sorted(unknown))
-        print(f"{'':>10}  besides {named}: unknown until one run of the network has finished")
+    named = ", ".join(sorted(unknown))
+    until = "unknown until one run of the network has finished"
+    if needed or not unknown:
+        seconds, disk = (sum(column) for column in zip(Cost(0, 0), *needed, strict=True))
+        needs = f"{_time(seconds)}, one job after the other, and {_size(disk)} of disk"
+        print(f"{'needed':>10}  {needs if needed else 'nothing'}")
+        if unknown:
+            print(f"{'':>10}  besides {named}: {until}")
+    else:
+        print(f"{'needed':>10}  {until} ({named})")
     print(f"{'free':>10}  {_size(_free(runs_dir))} in {runs_dir}")
-    options = " ".join([f"experiment={experiment}", *overrides])
-    print(f"{'start':>10}  python -m amir_lightning.train -m {options}")
+    print(f"{'start':>10}  {start_of(experiment, overrides)}")
 
 
 def _state(job: Job, folder: Path | None) -> tuple[str, int]:
@@ -74,7 +86,7 @@ def _state(job: Job, folder: Path | None) -> tuple[str, int]:
     if finished(folder):
         return "finished", 0
     # A run that was killed has no step on record; it goes on from its last validation all the same.
-    return "started", steps - int(runs.read_json(folder / "run.json").get("step", 0))
+    return "started", max(0, steps - int(runs.read_json(folder / "run.json").get("step", 0)))
 
 
 def _costs(runs_dir: Path) -> dict[tuple[str, str], Cost]:
@@ -112,6 +124,12 @@ def _free(folder: Path) -> int:
         path for path in [folder.absolute(), *folder.absolute().parents] if path.exists()
     )
     return shutil.disk_usage(existing).free
+
+
+def _time(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{seconds / 3600:,.1f} hours"
 
 
 def _size(num_bytes: float) -> str:

@@ -4,6 +4,8 @@ Reads configurations only: no data, no training code. Works inside a command (`c
 """
 
 import json
+import logging
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from amir_lightning.cli import compose, explain
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import parse_tasks
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,21 @@ def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
     return named[-1].split("=", 1)[1], [text for text in options if text not in named]
 
 
+def start_of(experiment: str, overrides: Sequence[str]) -> str:
+    """What starts a sweep with the folders that were typed beside it; inside a command only.
+
+    Args:
+        experiment: A file of ``conf/experiment``.
+        overrides: The other options of train.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = HydraConfig.get().overrides.task
+    folders = [shlex.quote(text) for text in typed if text.lstrip("+").startswith("paths")]
+    options = [f"experiment={experiment}", *overrides, *folders]
+    return " ".join(["python -m amir_lightning.train -m", *options])
+
+
 def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
     """The jobs that ``train -m experiment=<experiment> <overrides>`` starts, in its order.
 
@@ -85,10 +104,11 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
     """The run folder of each job, None where it has not been started.
 
     A job's folder holds the same content, whatever data and machine it ran on. Of several, the
-    newest finished one is taken, and if none has finished the newest.
+    newest finished one is taken, and if none has finished the newest. A folder that cannot be read
+    is left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, Path]]] = {}
-    for path in runs_dir.glob("*/run.json"):
+    for path in sorted(runs_dir.glob("*/run.json")):
         folder = path.parent
         try:
             started = str(runs.read_json(path)["started"])
@@ -96,7 +116,10 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
                 dict[str, Any], OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
             )
             key = _content(config, list(config["tasks"]))
-        except Exception:  # a damaged or foreign folder is no job's
+        except Exception:  # whatever a damaged or foreign folder holds, it is no job's
+            _log.warning(
+                "left out, cannot be read: %s; remove the folder, or train the run again", folder
+            )
             continue
         found.setdefault(key, []).append((finished(folder), started, folder))
     folders = []

@@ -15,7 +15,7 @@ from amir_lightning.errors import InputError
 def main(cfg: DictConfig) -> None:
     """Read run folders and write results.csv, table.md and table.tex."""
     from amir_lightning.atomic import complete_file
-    from amir_lightning.sweeps import experiment_of, jobs, locate
+    from amir_lightning.sweeps import experiment_of, jobs, locate, start_of
     from amir_lightning.tables import (
         collect,
         evidence_grid,
@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> None:
         records,
         refuse_mixtures,
         result_grid,
+        title,
     )
     from amir_lightning.tasks import Task, parse_tasks
 
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     wanted = jobs(experiment, overrides)
     paper = Path(cfg.paper_dir) / experiment / "paper.csv"
     methods = collect(wanted, locate(wanted, runs_dir), paper, cfg.bootstrap)
-    start = " ".join(["python -m amir_lightning.train -m", f"experiment={experiment}", *overrides])
+    start = start_of(experiment, overrides)
     if not any(method.runs for method in methods):
         raise InputError(f"no run of {experiment} has finished in {runs_dir}; start them: {start}")
     if not cfg.mixed:
@@ -60,10 +61,14 @@ def main(cfg: DictConfig) -> None:
         f"## Intervals and tests\n\n{markdown(scores)}\n{evidence_notes(methods)}\n\n"
         f"Runs: `{start}`\n"
     )
+    captions = (
+        f"{title(experiment)}. {' '.join(below)}",
+        f"{title(experiment)}: intervals and tests. {evidence_notes(methods)}",
+    )
     tex = (
         f"% {experiment}. {scale} Needs the packages booktabs, graphicx and amssymb.\n"
-        f"{latex(results, ' '.join(below), f'tab:{experiment}')}\n"
-        f"{latex(scores, evidence_notes(methods), f'tab:{experiment}-tests')}"
+        f"{latex(results, captions[0], f'tab:{experiment}')}\n"
+        f"{latex(scores, captions[1], f'tab:{experiment}-tests')}"
     )
     for name, content in (
         ("results.csv", text.getvalue()),

@@ -100,6 +100,22 @@ def test_a_finished_run_goes_before_a_newer_one_that_is_not(tmp_path: Path) -> N
     assert locate([job], tmp_path) == [newest]
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("run.json", "garbage"), ("run.json", "[]"), ("config.yaml", "[]"), ("config.yaml", "a: [")],
+)
+def test_a_damaged_folder_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, content: str
+) -> None:
+    (job,) = jobs("figure4")
+    done = write_run(job, tmp_path, plain_scores, name="done")
+    damaged = write_run(job, tmp_path, plain_scores, started="2027", name="damaged")
+    (damaged / file).write_text(content)
+    assert locate([job, job], tmp_path) == [done, done]
+    assert caplog.text.count(f"left out, cannot be read: {damaged}") == 1
+    assert len(caplog.records) == 1
+
+
 def test_mistakes_say_what_to_type() -> None:
     with pytest.raises(InputError, match="choose from figure1, .*table4"):
         jobs("table5")

@@ -1,17 +1,23 @@
 """Tables: the layouts, the numbers in them, and what is refused."""
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from scipy import stats
 from written_runs import PATIENTS, jobs, plain_scores, write_run
 
-from amir_lightning.tables import collect
+from amir_lightning.errors import InputError
+from amir_lightning.sweeps import Job
+from amir_lightning.tables import collect, notes, result_grid
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
+from amir_lightning.tasks import Task
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -23,19 +29,25 @@ def written(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def parsed_tasks(job: Job) -> list[Task]:
+    nodes = cast(dict[str, Any], OmegaConf.to_container(job.cfg.tasks, resolve=True))
+    return [Task.from_config(name, nodes[name]) for name in job.tasks]
+
+
 def tabulate(command, *options: str):
     return command("tabulate", f"paper_dir={EXPERIMENTS}", "output=out", "bootstrap=20", *options)
 
 
 @pytest.mark.parametrize("experiment", TABLES)
-def test_layouts(command, composing, tmp_path: Path, experiment: str) -> None:
+def test_layouts(command, composing, tmp_path: Path, data_dir: Path, experiment: str) -> None:
     for job in jobs(experiment)[1:]:  # the first method is a dash
         write_run(job, tmp_path / "runs", plain_scores)
     done = tabulate(command, f"experiment={experiment}")
     assert done.status == 0, done.err
     for name in ("table.md", "table.tex"):
         golden = GOLDEN / f"{experiment}{Path(name).suffix}"
-        assert (tmp_path / "out" / name).read_text() == golden.read_text()
+        text = (tmp_path / "out" / name).read_text().replace(f" paths.data_dir={data_dir}", "")
+        assert text == golden.read_text()
 
 
 @pytest.mark.parametrize("experiment", TABLES)
@@ -114,6 +126,29 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize("differ", ["nothing", "data", "definition"])
+def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ: str) -> None:
+    (theirs,) = jobs("table2", "network=restormer")
+    (ours,) = jobs("table2", "network=amir", *["metrics=standard"] * (differ == "definition"))
+    other = "0" * 64 if differ == "data" else "f" * 64
+    folders = [
+        write_run(theirs, tmp_path, plain_scores),
+        write_run(ours, tmp_path, plain_scores, fingerprint=other),
+    ]
+    methods = collect([theirs, ours], folders, tmp_path / "none.csv", bootstrap=0)
+    found = compare(methods, methods[0], "ct")
+    assert found is not None
+    tested = found.p_values["psnr"] is not None
+    (mri,) = (task for task in parsed_tasks(theirs) if task.name == "mri")
+    cells = [row[-1] for row in result_grid(methods, [mri]).body]
+    ranked = [cell.rank for cell in cells]
+    told = "among runs of one scale" in " ".join(notes(methods, [mri]))
+    assert (tested, ranked, told) == (
+        (True, ["best", "second"], False) if differ == "nothing" else (False, ["", ""], True)
+    )
+
+
+@pytest.mark.usefixtures("composing")
 def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
     wanted = jobs("figure4")
     folder = write_run(wanted[0], tmp_path, lambda *_: {"psnr": 7.0})
@@ -121,6 +156,37 @@ def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
     found = compare([method], method, "pet")
     assert found is not None
     assert found.intervals["psnr"] == (7.0, 7.0)
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda text: "".join(x for x in text if not x.startswith("ct")), "has no row of ct"),
+        (lambda text: text[0], "has no row of ct, mri"),
+        (lambda text: "".join(text)[:-30], "scores of"),
+    ],
+    ids=["a task lost", "empty", "cut"],
+)
+def test_damaged_scores_name_their_run(tmp_path: Path, damage, found: str) -> None:
+    wanted = jobs("table3", "task=mri+ct")
+    folder = write_run(wanted[0], tmp_path, plain_scores)
+    path = folder / "evaluation" / "test" / "slices.csv"
+    path.write_text(damage(path.read_text().splitlines(keepends=True)))
+    with pytest.raises(InputError, match=found) as caught:
+        collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+    assert f"the scores of {folder} cannot be read" in str(caught.value)
+
+
+@pytest.mark.usefixtures("composing")
+def test_no_average_without_a_trained_task(tmp_path: Path) -> None:
+    wanted = jobs("table3", "task=mri+ct")
+    folder = write_run(wanted[0], tmp_path, plain_scores)
+    (method,) = collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+    assert method.value("average", "psnr") is not None
+    lacking = dataclasses.replace(method, trained=("mri", "ct", "pet"))
+    assert lacking.value("average", "psnr") is None
+    assert lacking.per_seed("average", "psnr") == []
 
 
 def test_wilcoxon_by_hand() -> None:
@@ -138,6 +204,29 @@ def test_without_a_finished_run_the_command_that_starts_one(command, composing, 
     assert done.status == 2
     assert "python -m amir_lightning.train -m experiment=table3 task=mri,ct" in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["plan", "tabulate", "draw"])
+def test_what_starts_a_sweep_keeps_the_folders_that_were_typed(command, tmp_path, name) -> None:
+    folder = tmp_path / "my runs"
+    options = ["experiment=figure4", "seed=0,1", f"paths.runs_dir={folder}"]
+    done = command(name, *options, *(["draw=curves"] if name == "draw" else []))
+    start = "python -m amir_lightning.train -m experiment=figure4 seed=0,1"
+    assert f"{start} 'paths.runs_dir={folder}'" in done.out + done.err
+
+
+def test_a_table_names_the_folder_of_its_runs(command, composing, tmp_path: Path) -> None:
+    write_run(jobs("figure4")[0], tmp_path / "other", plain_scores)
+    assert tabulate(command, "experiment=figure4", "paths.runs_dir=other").status == 0
+    assert "experiment=figure4 paths.runs_dir=other" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["tabulate", "evaluate", "draw"])
+def test_no_fewer_than_no_resamples(command, name: str) -> None:
+    options = {"tabulate": ["experiment=table3"], "evaluate": [], "draw": ["draw=curves"]}[name]
+    done = command(name, "bootstrap=-1", *options)
+    assert done.status == 2
+    assert "bootstrap is -1, expected at least 0; type bootstrap=1000" in done.err
 
 
 @pytest.mark.parametrize(
@@ -171,26 +260,6 @@ def test_mixed_scales_are_refused_and_no_table_takes_the_place_of_another_scales
     assert done.status == 2
     assert "holds a table of scale paper" in done.err
     assert (tmp_path / "out" / "table.md").read_text() == before
-
-
-def test_plan_tells_states_and_hours(command, composing, tmp_path: Path) -> None:
-    options = ("task=mri,mri+ct", "seed=0,1")
-    first, second, *_ = jobs("table3", *options)
-    write_run(first, tmp_path / "runs", plain_scores)
-    write_run(second, tmp_path / "runs", plain_scores, finished=False)
-    done = command("plan", "experiment=table3", *options)
-    assert done.status == 0, done.err
-    assert "4: 1 finished, 1 started, 2 new" in done.out
-    # 600 steps took 10 minutes; the started run has recorded that it took all of its steps.
-    assert " hours" in done.out
-    assert "unknown" in command("plan", "experiment=figure1").out
-    assert (
-        "python -m amir_lightning.train -m experiment=table3 task=mri,mri+ct seed=0,1" in done.out
-    )
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
-        "mri-amir-s0",
-        "mri-amir-s1",
-    ]
 
 
 def test_tables_need_no_torch() -> None:

@@ -56,7 +56,8 @@ def write_run(
     (folder / "run.json").write_text(json.dumps(record))
     if not finished:
         return folder
-    (folder / "result.json").write_text(json.dumps({"metrics": job.cfg.metrics}))
+    result = {f"test/{task}/psnr": 1.0 for task in (*job.tasks, "avg")}
+    (folder / "result.json").write_text(json.dumps({**result, "metrics": job.cfg.metrics}))
     with (folder / "evaluation" / "test" / "slices.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["task", "patient", "slice", *SCORES])
         writer.writeheader()

@@ -15,6 +15,8 @@ _SYMBOLS = {
     "≤": r"$\le$",
 }
 
+_LONG_HEAD = 11  # letters
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -60,6 +62,8 @@ def markdown(grid: Grid) -> str:
 def latex(grid: Grid, caption: str, label: str) -> str:
     """A ``table*`` as wide as the text; needs booktabs, graphicx and amssymb.
 
+    What stands beside a number is printed below it: the narrower the rows, the larger the letters.
+
     Args:
         grid: The table.
         caption: Plain text.
@@ -77,15 +81,17 @@ def latex(grid: Grid, caption: str, label: str) -> str:
     lines = [
         "\\begin{table*}",
         "\\centering",
+        "\\setlength{\\tabcolsep}{3pt}",
+        "\\setlength{\\belowcaptionskip}{6pt}",
         f"\\caption{{{_escape(caption)}}}",
         f"\\label{{{label}}}",
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
         *([" & ".join(upper) + r" \\", "".join(rules)] if rules else []),
-        " & ".join(_escape(text) for text in grid.heads) + r" \\",
+        " & ".join(_latex_head(text) for text in grid.heads) + r" \\",
         "\\midrule",
-        *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in grid.body),
+        *_latex_body(grid.body),
         "\\bottomrule",
         "\\end{tabular}}",
         "\\end{table*}",
@@ -98,10 +104,33 @@ def _markdown_cell(cell: Cell) -> str:
     return f"{text} ({cell.beside})" if cell.beside else text
 
 
+def _latex_body(body: Sequence[Sequence[Cell]]) -> list[str]:
+    lines: list[str] = []
+    for row in body:
+        small = any(cell.beside for cell in row)
+        if small and lines:
+            lines.append("\\addlinespace[2pt]")
+        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
+        if small:
+            lines.append(" & ".join(_latex_beside(cell) for cell in row) + r" \\")
+    return lines
+
+
+def _latex_head(text: str) -> str:
+    """A head; a long one, such as a task above its ticks, takes two lines."""
+    first, _, last = text.rpartition(" ")
+    if len(text) <= _LONG_HEAD or not first:
+        return _escape(text)
+    return f"\\shortstack{{{_escape(first)}\\\\{_escape(last)}}}"
+
+
 def _latex_cell(cell: Cell) -> str:
     text = _escape(cell.text)
-    text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.rank, text)
-    return f"{text} {{\\scriptsize({_escape(cell.beside)})}}" if cell.beside else text
+    return {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.rank, text)
+
+
+def _latex_beside(cell: Cell) -> str:
+    return f"{{\\scriptsize({_escape(cell.beside)})}}" if cell.beside else ""
 
 
 def _escape(text: str) -> str:

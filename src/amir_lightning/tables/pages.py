@@ -13,7 +13,18 @@ _DEFINITIONS = {
     "paper": "data range of each label slice, SSIM with zeros outside the image",
     "standard": "data range of the task's score range, SSIM with mirrored borders",
 }
+_TITLES = {
+    "table1": "Single-task medical image restoration",
+    "table2": "All-in-one medical image restoration",
+    "table3": "Task combinations",
+    "table4": "Ablation of the routing",
+}
 _DASH = Cell("—")
+
+
+def title(experiment: str) -> str:
+    """What the table of an experiment shows; its name where the paper has no such table."""
+    return _TITLES.get(experiment, f"Medical image restoration, {experiment}")
 
 
 def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
@@ -101,7 +112,9 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     lines.append(f"Definition of PSNR and SSIM: {means}. PSNR in dB, RMSE in {units}.")
     if any(task == "average" for method in methods for task, _ in method.paper):
         lines.append("The average RMSE mixes units, as in the paper.")
-    lines.append("Best bold, second-best underlined.")
+    mixed = any(len(_bases(methods, task)) > 1 for task in tasks)
+    among = " among runs of one scale, data and definition" if mixed else ""
+    lines.append(f"Best bold, second-best underlined{among}.")
     seeds = max(method.wanted for method in methods)
     if seeds > 1:
         lines.append(f"Mean ± standard deviation over {seeds} seeds.")
@@ -148,22 +161,32 @@ def _side_by_side(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
 
 def _column(methods: Sequence[Method], task: str, score: str) -> list[Cell]:
     values = [method.value(task, score) for method in methods]
-    # Ranks follow what is printed, so that equal numbers are marked alike.
+    # Ranks follow what is printed, so that equal numbers are marked alike, and hold among methods
+    # that were scored alike on the same data.
     sign = 1 if score == "rmse" else -1
-    ranked = sorted({sign * round(value, 4) for value in values if value is not None})
+    bases = [method.basis(task) for method in methods]
+    numbers: dict[tuple[object, ...], set[float]] = {}
+    for basis, value in zip(bases, values, strict=True):
+        if value is not None:
+            numbers.setdefault(basis, set()).add(sign * round(value, 4))
     cells = []
-    for method, value in zip(methods, values, strict=True):
+    for method, basis, value in zip(methods, bases, values, strict=True):
         if value is None:
             cells.append(_DASH)
             continue
         text = f"{value:.4f}"
         if (deviation := spread(method.per_seed(task, score))) is not None:
             text += f" ± {deviation:.4f}"
+        ranked = sorted(numbers[basis])
         place = ranked.index(sign * round(value, 4)) if len(ranked) > 1 else 2
         printed = method.paper.get((task, score))
         beside = "" if printed is None else f"{printed:.4f}, {_signed(value - printed, '.4f')}"
         cells.append(Cell(text, "best" if place == 0 else "second" if place == 1 else "", beside))
     return cells
+
+
+def _bases(methods: Sequence[Method], task: Task) -> set[tuple[object, ...]]:
+    return {one.basis(task.name) for one in methods if one.value(task.name, "rmse") is not None}
 
 
 def _parameters(method: Method) -> Cell:

@@ -68,13 +68,33 @@ class Method:
     paper_parameters: float | None
 
     def value(self, task: str, score: str) -> float | None:
-        """Mean over test slices and seeds; the task "average" is the mean over the tasks."""
-        return None if self.summary is None else _value(self.summary, task, score)
+        """Mean over test slices and seeds; the task "average" is the mean over the tasks.
+
+        It is None without the scores of every task that was trained.
+        """
+        return None if self.summary is None else self._value(self.summary, task, score)
+
+    def basis(self, task: str) -> tuple[object, ...]:
+        """What must be alike before scores are compared: scale, their definition and the data."""
+        metrics = {run.metrics for run in self.runs}
+        data = {
+            (name, text)
+            for run in self.runs
+            for name, text in run.fingerprints.items()
+            if task in (name, "average")
+        }
+        return self.scale, *sorted(metrics), *sorted(data)
 
     def per_seed(self, task: str, score: str) -> list[float]:
         """The same for each seed alone."""
-        values = (_value(summarise(_flat(run.rows)), task, score) for run in self.runs)
+        values = (self._value(summarise(_flat(run.rows)), task, score) for run in self.runs)
         return [value for value in values if value is not None]
+
+    def _value(self, summary: Summary, task: str, score: str) -> float | None:
+        if task == "average":
+            return summary.average[score] if set(self.trained) <= set(summary.tasks) else None
+        group = summary.tasks.get(task)
+        return None if group is None else group.means[score]
 
     @property
     def parameters(self) -> int | None:
@@ -168,6 +188,7 @@ def _read(folder: Path) -> Run:
         }
         files = {task: Path(data["file"]) for task, data in record["data"].items()}
         metrics = str(result["metrics"])
+        _check_tasks({task for task, _, _ in rows}, result)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"the scores of {folder} cannot be read ({error}); write them again with python -m "
@@ -175,6 +196,18 @@ def _read(folder: Path) -> Run:
         ) from error
     phantoms = {task: file.parent == phantom_dir for task, file in files.items()}
     return Run(folder, record, metrics, phantoms, rows)
+
+
+def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:
+    """Compare the tasks of the rows with those of ``result.json``.
+
+    Raises:
+        ValueError: Some have no row, or there is no row at all.
+    """
+    named = (key.split("/") for key in result if key.startswith("test/") and key.endswith("/psnr"))
+    missing = sorted({task for _, task, _ in named} - {"avg"} - found)
+    if missing or not found:
+        raise ValueError(f"slices.csv has no row of {', '.join(missing) or 'any task'}")
 
 
 def _mean_rows(found: Sequence[Run]) -> list[dict[str, object]]:
@@ -192,13 +225,6 @@ def _flat(rows: Mapping[tuple[str, str, str], Mapping[str, float]]) -> list[dict
         {"task": task, "patient": patient, "slice": number, **scores}
         for (task, patient, number), scores in rows.items()
     ]
-
-
-def _value(summary: Summary, task: str, score: str) -> float | None:
-    if task == "average":
-        return summary.average[score]
-    group = summary.tasks.get(task)
-    return None if group is None else group.means[score]
 
 
 def _read_paper(path: Path) -> dict[tuple[str, tuple[str, ...]], list[dict[str, str]]]:

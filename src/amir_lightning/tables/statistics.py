@@ -32,7 +32,7 @@ def compare(methods: Sequence[Method], method: Method, task: str) -> Evidence | 
     """Intervals of a method on a task, and its test against the AMIR of the same table.
 
     AMIR is the row of the unchanged network that was trained on the task; of several, on the most
-    tasks.
+    tasks. It counts only with the scale, the definition of the scores and the data of the method.
 
     Returns:
         None if the method has no score on the task.
@@ -42,7 +42,8 @@ def compare(methods: Sequence[Method], method: Method, task: str) -> Evidence | 
         return None
     ours = _patients(method, task)
     rivals = [one for one in methods if one.network == "amir" and one.summary is not None]
-    rivals = [one for one in rivals if task in one.trained and one.scale == method.scale]
+    basis = method.basis(task)
+    rivals = [one for one in rivals if task in one.trained and one.basis(task) == basis]
     reference = max(rivals, key=lambda one: len(one.trained), default=None)
     p_values: dict[str, float | None] = dict.fromkeys(PAPER_SCORES)
     pairs = 0
