@@ -1,6 +1,7 @@
 """Files from elsewhere that try to run code, to read other files or to write elsewhere."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from amir_lightning.networks import SRCNN
 from amir_lightning.networks.checkpoints import official
 from amir_lightning.pretrained import load_pretrained
 from amir_lightning.restoring import load_weights
-from amir_lightning.runs import saved_config
+from amir_lightning.runs import find_run, read_json, saved_config
 from amir_lightning.tasks import Task, load_task
 
 TRUSTED = ["amir_lightning.networks", "lightning.pytorch.callbacks"]
@@ -71,7 +72,7 @@ def test_weights_that_are_a_program_are_not_run(tmp_path: Path, touched: Path) -
     folder = tmp_path / "exported"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(path.read_bytes())
-    network = {"class": "SRCNN", "arguments": {}}
+    network = {"class": "SRCNN", "arguments": {"widths": [1, 1]}}
     config = {"format": "amir-lightning weights", "version": 1, "network": network, "tasks": {}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="cannot be read"):
@@ -221,3 +222,38 @@ def test_names_in_dicom_headers_are_no_paths(command: Command, tmp_path: Path) -
     new = files(tmp_path) - before
     assert {path.relative_to(home / "out").parts[0] for path in new} >= {"0", "1", "ct.h5"}
     assert not any("escaped" in str(path) for path in tmp_path.rglob("*"))
+
+
+PLAIN = "amir_lightning.networks.SRCNN"
+
+
+def test_a_checkpoint_that_unfolds_is_refused_packed(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "packed.ckpt", PLAIN, "mri", {})
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    for read in (lambda: load_weights(str(path), tmp_path), lambda: official.read(path)):
+        with pytest.raises(InputError, match="has compressed parts"):
+            read()
+
+
+@pytest.mark.parametrize("widths", [[2, 2**40], [2**20, 2**20]])
+def test_a_network_larger_than_its_file_is_not_built(tmp_path: Path, widths: list[int]) -> None:
+    path = checkpoint(tmp_path / "small.ckpt", PLAIN, "mri", {})
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["network_config"]["widths"] = widths
+    torch.save(content, path)
+    with pytest.raises(InputError, match="larger SRCNN than its file of"):
+        load_weights(str(path), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, '{"a": 1'])
+def test_a_damaged_record_is_never_the_newest_run(tmp_path: Path, text: str) -> None:
+    for name, content in (("whole", '{"started": "2026-01-01"}'), ("evil", text)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(content)
+    assert find_run("last", tmp_path).name == "whole"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(tmp_path / "evil" / "run.json")

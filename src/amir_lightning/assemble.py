@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -24,6 +23,7 @@ from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.modules import RestorationModule, module_class
+from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.checkpoints.start import start_from
 from amir_lightning.pretrained import first_mismatch
 from amir_lightning.tasks import Task, parse_tasks
@@ -85,7 +85,12 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
         InputError: A file has other contents than when the run was started.
     """
     found = fingerprints(stores)
-    for name, data in runs.read_json(folder / "run.json")["data"].items():
+    recorded = runs.read_json(folder / "run.json").get("data")
+    if not isinstance(recorded, dict) or recorded.keys() != found.keys():
+        raise InputError(
+            f"{folder / 'run.json'} does not say which data the run was trained on; train it again"
+        )
+    for name, data in recorded.items():
         if found[name] != data["fingerprint"]:
             raise InputError(
                 f"the data of {name} changed since {folder.name} was started: fingerprint "
@@ -232,12 +237,14 @@ def load_weights(module: RestorationModule, checkpoint: Path) -> int:
         InputError: The file is missing, damaged, or holds another network.
     """
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = archive.load(checkpoint)
         weights, step = content["state_dict"], int(content["global_step"])
     except FileNotFoundError as error:
         raise InputError(
             f"{checkpoint} does not exist; a run writes it at its first validation"
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         raise InputError(
             f"{checkpoint} is not a readable checkpoint ({type(error).__name__}); "

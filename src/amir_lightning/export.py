@@ -12,8 +12,6 @@ def main(cfg: DictConfig) -> None:
     """Write safetensors, configuration and model card; on request torch.export and ONNX."""
     import json
 
-    import torch
-
     from amir_lightning import runs
     from amir_lightning.atomic import complete_folder
     from amir_lightning.exporting import (
@@ -22,6 +20,7 @@ def main(cfg: DictConfig) -> None:
         write_config,
         write_weights_folder,
     )
+    from amir_lightning.networks.checkpoints import archive
     from amir_lightning.pretrained import CONFIG
     from amir_lightning.restoring import load_weights
 
@@ -29,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     named = cfg.checkpoint in ("best", "last")
     path = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
     weights = load_weights(str(path), Path(cfg.paths.runs_dir))
-    content = torch.load(path, map_location="cpu", weights_only=True)["hyper_parameters"]
+    content = archive.load(path)["hyper_parameters"]
     record = runs.read_json(folder / "run.json")
     result = folder / "result.json"
     best = cfg.checkpoint == "best" and result.exists()

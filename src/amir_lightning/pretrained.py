@@ -7,7 +7,7 @@ written by ``python -m amir_lightning.export``.
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +87,28 @@ def load_pretrained(source: str | Path) -> Pretrained:
     if not folder.is_dir():
         folder = _from_hub(str(source))
     config = _read_config(folder)
-    network = build_network(config["network"]["class"], config["network"]["arguments"], folder)
+    about, size = config["network"], (folder / WEIGHTS).stat().st_size
+    network = build_network(about["class"], about["arguments"], folder, size)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
     return Pretrained(network, tasks, config)
 
 
-def build_network(name: str, arguments: Mapping[str, Any], where: object) -> RestorationNetwork:
+def build_network(
+    name: str, arguments: Mapping[str, Any], where: object, file_bytes: int
+) -> RestorationNetwork:
     """A network of this package by the name of its class; no other code can be named.
 
+    Args:
+        name: The class.
+        arguments: Of its construction.
+        where: What names it.
+        file_bytes: Size of the file with its weights. A network with more parameters than the file
+            has bytes is refused before memory is taken.
+
     Raises:
-        InputError: There is no such network, or it has no such arguments.
+        InputError: There is no such network, it has no such arguments, or it is larger than its
+            file.
     """
     found = getattr(networks, name, None) if name in networks.__all__ else None
     if not (inspect.isclass(found) and issubclass(found, RestorationNetwork)):
@@ -112,9 +123,28 @@ def build_network(name: str, arguments: Mapping[str, Any], where: object) -> Res
             f"{', '.join(known)}: update amir_lightning"
         )
     try:
+        size = max(_whole_numbers(arguments), default=0)
+        if size <= file_bytes:
+            with torch.device("meta"):
+                size = sum(parameter.numel() for parameter in found(**arguments).parameters())
+        if size > file_bytes:
+            raise InputError(
+                f"{where} describes a larger {name} than its file of {file_bytes:,} bytes can "
+                "hold; take an unchanged file"
+            )
         return found(**arguments)
     except TypeError as error:
         raise InputError(f"{where}: {name} does not take these arguments ({error})") from error
+
+
+def _whole_numbers(node: object) -> Iterator[int]:
+    if isinstance(node, Mapping):
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from _whole_numbers(value)
+    elif isinstance(node, int):
+        yield node
 
 
 def choose_task(tasks: Mapping[str, Task], name: str | None) -> Task:
@@ -155,7 +185,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             raise KeyError("format")
         version = int(config["version"])
         _ = config["network"]["class"], config["network"]["arguments"], config["tasks"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{folder} is not a weights folder ({CONFIG}: {error}); expected what "
             "`python -m amir_lightning.export run=<run> output=<folder>` writes"

@@ -144,8 +144,11 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: It is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no names with values")
+        return content
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); remove the folder {path.parent} and train again"
         ) from error

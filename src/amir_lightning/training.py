@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -162,8 +164,14 @@ def _again(run: Run, trainer: pl.Trainer) -> str:
     where = "goes on from the last checkpoint" if kept else "starts again"
     return (
         f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
-        f"run={run.folder.name} {where}"
+        f"run={_typed(run)} {where}"
     )
+
+
+def _typed(run: Run) -> str:
+    """What run= finds the run by, wherever its folder was put."""
+    usual = run.folder.parent == Path("runs")
+    return shlex.quote(run.folder.name if usual else str(run.folder))
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
@@ -212,6 +220,6 @@ def _show_result(run: Run) -> None:
     }
     if list(run.folder.glob("wandb/offline-run-*")):
         lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
-    lines["next"] = f"python -m amir_lightning.evaluate run={run.folder.name} split=val"
+    lines["next"] = f"python -m amir_lightning.evaluate run={_typed(run)} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")

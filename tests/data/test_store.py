@@ -357,3 +357,18 @@ def test_a_store_shows_no_other_file(tmp_path: Path, trick: str) -> None:
                 file[key].create_group("lq")
     with pytest.raises(InputError, match=r"refers to other data|is damaged|other types"):
         Store(path).slices("train")
+
+
+@pytest.mark.parametrize("array", ["lq", "split"])
+def test_a_store_that_declares_more_than_it_holds_is_refused(store_path: Path, array: str) -> None:
+    with h5py.File(store_path, "a") as file:
+        group = file[sorted(file)[0]]
+        count, shape = len(group["split"]), (3, 30_000, 30_000)
+        names = ["lq", "hq"] if array == "lq" else ["split", "slice_index"]
+        for name in names:
+            kind = group[name].dtype
+            del group[name]
+            size = (count, *shape[1:]) if array == "lq" else (10**10,)
+            group.create_dataset(name, size, kind, chunks=True, compression="gzip")
+    with pytest.raises(InputError, match=r"declares more than it holds"):
+        Store(store_path).slices("train")

@@ -31,6 +31,7 @@ from amir_lightning.data.store_writer import (
 )
 from amir_lightning.data.windows import Windows
 from amir_lightning.errors import InputError
+from amir_lightning.io.declared import most_bytes
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
 
@@ -107,7 +108,7 @@ class Store:
             self.split_kind = str(attributes["split_kind"])
             self.fingerprint = str(attributes["fingerprint"])
             self.versions: dict[str, str] = json.loads(attributes["versions"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise self._unusable(f"lacks a valid attribute ({error})") from error
         if task is not None and self.task != task:
             raise self._unusable(f"holds the task {self.task}, expected {task}")
@@ -162,8 +163,9 @@ class Store:
             if key not in self._windows:
                 self._windows[key] = Windows.of(file[ref.patient][array])
             windows = self._windows[key]
-            window = None if windows is None else windows.read(ref.row, rows, columns)
-            return file[ref.patient][array][ref.row, rows, columns] if window is None else window
+            if windows is not None:
+                return windows.read(ref.row, rows, columns)
+            return file[ref.patient][array][ref.row, rows, columns]
         except (OSError, RuntimeError) as error:
             raise self._unusable(f"is damaged at patient {ref.patient}") from error
 
@@ -195,6 +197,9 @@ class Store:
         for name in (key, *(f"{key}/{array}" for array in _ARRAYS)):
             self._check_own(name, file)
         lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
+        for array in (lq, hq, split, slice_index):
+            if array.size * array.dtype.itemsize > most_bytes(array.id.get_storage_size()):
+                raise self._unusable(f"declares more than it holds for patient {key}")
         if lq.shape != hq.shape:
             raise self._unusable(f"has LQ of {lq.shape} and HQ of {hq.shape} for patient {key}")
         count, height, width = hq.shape

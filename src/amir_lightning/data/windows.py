@@ -50,10 +50,14 @@ class Windows:
         offsets = np.array([found[row] for row in range(count)], dtype=np.int64)
         return cls(file.id.get_vfd_handle(), offsets, dataset.shape[2])
 
-    def read(self, row: int, rows: slice, columns: slice) -> NDArray[np.float32] | None:
-        """One window of a slice; None if the file ends before it."""
+    def read(self, row: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """One window of a slice.
+
+        Raises:
+            OSError: The file ends before the window does, where HDF5 would read zeros.
+        """
         window = np.empty((rows.stop - rows.start, self._width), dtype="<f4")
         start = int(self._offsets[row]) + rows.start * self._width * window.itemsize
         if os.preadv(self._descriptor, [window.data], start) != window.nbytes:
-            return None
+            raise OSError("the file ends in the middle of a slice")
         return window[:, columns]

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from amir_lightning import runs
 from amir_lightning.errors import InputError
+from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.restoration import RestorationNetwork
 from amir_lightning.pretrained import (
     build_network,
@@ -74,7 +73,7 @@ def load_weights(source: str, runs_dir: Path) -> Weights:
 
 def _from_checkpoint(path: Path) -> Weights:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = archive.load(path)
         hyper = content["hyper_parameters"]
         config, nodes = dict(hyper["network_config"]), hyper["tasks"]
         state = {
@@ -87,6 +86,8 @@ def _from_checkpoint(path: Path) -> Weights:
         raise InputError(
             f"{path} does not exist; a run writes it at its first validation"
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         raise InputError(
             f"{path} is not a checkpoint of this package ({type(error).__name__}); expected one "
@@ -94,7 +95,7 @@ def _from_checkpoint(path: Path) -> Weights:
         ) from error
     if not target.startswith(_PACKAGE):
         raise InputError(f"{path} names the network {target}; expected one of {_PACKAGE[:-1]}")
-    network = build_network(target.removeprefix(_PACKAGE), config, path)
+    network = build_network(target.removeprefix(_PACKAGE), config, path, path.stat().st_size)
     mismatch = first_mismatch(network.state_dict(), state)
     if mismatch:
         raise InputError(f"{path} does not fit its own network: {mismatch}; choose another")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.checkpoints.names import RESTORMER, Rule, renamed
 
 SWITCHES: dict[str, object] = {
@@ -68,7 +69,9 @@ def read(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
     content: object = source
     if isinstance(source, str | Path):
         try:
-            content = torch.load(source, map_location="cpu", weights_only=True)
+            content = archive.load(source)
+        except InputError:
+            raise
         except FileNotFoundError:
             raise InputError(f"no checkpoint at {source}; give the path of a .pth file") from None
         except Exception as error:  # damaged bytes make the unpickler raise almost anything
