@@ -11,6 +11,7 @@ import time
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
 
 _log = logging.getLogger(__name__)
 _OBSERVER = "child-process-observer"  # Lightning's thread in the process that started the others
@@ -79,10 +80,20 @@ def is_first_process() -> bool:
 
 
 def requeue(signum: int) -> None:
-    """Send this Slurm job back to the queue if SIGUSR1 said that its time is nearly over."""
+    """Send this Slurm job back to the queue if SIGUSR1 said that its time is nearly over.
+
+    Process 0 asks and all others wait for it: srun ends all tasks when the first one has ended.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if signum != signal.SIGUSR1 or job is None:
         return
+    if is_first_process():
+        _requeue(job)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+def _requeue(job: str) -> None:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:

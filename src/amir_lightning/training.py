@@ -51,10 +51,10 @@ def train(run: Run) -> float | None:
         InputError: An option cannot be used, or the run was stopped and can go on.
         Taken: Another process trains this run.
     """
-    if run.result.exists() or not is_first_process():
-        return _known(run) if run.result.exists() else _train(run)
     purpose = f"training {run.folder.name}"
     try:
+        if run.result.exists() or not is_first_process():
+            return _known(run) if run.result.exists() else _train(run)
         with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
             # Somebody may have finished it while we looked.
             return _known(run) if run.result.exists() else _train(run)

@@ -159,3 +159,46 @@ def test_another_batch_of_all_processes_is_refused(tmp_path: Path, data_dir: Pat
     done = subprocess.run(again, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "is trained on batches of 4 patches and these options make 12" in done.stderr
+
+
+@pytest.mark.slow
+def test_slurm_is_asked_to_queue_the_job_again_before_any_task_ends(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    """Two tasks as srun starts them; srun would end both when the first one has ended."""
+    asked = tmp_path / "asked"
+    slow = tmp_path / "bin" / "scontrol"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 4\necho "$@" > {asked}\n')
+    slow.chmod(0o755)
+    slurm = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "PATH": f"{slow.parent}:{os.environ['PATH']}",
+    }
+    options = [*COMMON, *TWO, "trainer.max_steps=4000", "validation.every=1000"]
+    options += ["checkpoint.every=2", f"paths.data_dir={data_dir}"]
+    tasks = [
+        Launched(tmp_path, *TRAIN, *options, **slurm, SLURM_PROCID=rank, SLURM_LOCALID=rank)
+        for rank in ("0", "1")
+    ]
+    try:
+        tasks[0].until(lambda: saved_at(tmp_path / "runs") > 0)
+        for task in tasks:
+            os.kill(task.process.pid, signal.SIGUSR1)
+        tasks[0].until(lambda: any(task.process.poll() is not None for task in tasks), 60)
+        assert asked.read_text() == "requeue 7\n"
+        for task in tasks:
+            status, said = task.wait(30)
+            assert status == 128 + signal.SIGUSR1, said
+        assert "job 7 is queued again" in tasks[0].said()
+    finally:
+        for task in tasks:
+            task.kill()
