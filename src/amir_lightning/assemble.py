@@ -74,8 +74,15 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
 
 
 def fingerprints(stores: Mapping[Task, Path]) -> dict[str, str]:
-    """Content hash of each task's file."""
-    return {task.name: Store(path, task.name).fingerprint for task, path in stores.items()}
+    """Content hash of each task's file, whose slices are listed before a run is opened for them.
+
+    Raises:
+        InputError: A file is damaged or of another task.
+    """
+    opened = {task.name: Store(path, task.name) for task, path in stores.items()}
+    for store in opened.values():
+        store.patients("train")
+    return {name: store.fingerprint for name, store in opened.items()}
 
 
 def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:

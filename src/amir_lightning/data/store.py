@@ -200,6 +200,8 @@ class Store:
         for array in (lq, hq, split, slice_index):
             if array.size * array.dtype.itemsize > most_bytes(array.id.get_storage_size()):
                 raise self._unusable(f"declares more than it holds for patient {key}")
+        if 0 in hq.shape:
+            raise self._unusable(f"has no slices or no pixels for patient {key}")
         if lq.shape != hq.shape:
             raise self._unusable(f"has LQ of {lq.shape} and HQ of {hq.shape} for patient {key}")
         count, height, width = hq.shape
