@@ -257,3 +257,11 @@ def test_a_damaged_record_is_never_the_newest_run(tmp_path: Path, text: str) -> 
     assert find_run("last", tmp_path).name == "whole"
     with pytest.raises(InputError, match="cannot be read"):
         read_json(tmp_path / "evil" / "run.json")
+
+
+def test_a_weights_folder_without_weights_is_named(tmp_path: Path) -> None:
+    network = {"class": "SRCNN", "arguments": {"widths": [2, 2]}}
+    config = {"format": "amir-lightning weights", "version": 1, "network": network, "tasks": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"has no model\.safetensors"):
+        load_pretrained(tmp_path)

@@ -87,7 +87,10 @@ def load_pretrained(source: str | Path) -> Pretrained:
     if not folder.is_dir():
         folder = _from_hub(str(source))
     config = _read_config(folder)
-    about, size = config["network"], (folder / WEIGHTS).stat().st_size
+    about, path = config["network"], folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder} has no {WEIGHTS}; take the whole folder that export wrote")
+    size = path.stat().st_size
     network = build_network(about["class"], about["arguments"], folder, size)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}

@@ -79,9 +79,9 @@ def write_store(
         degradation: Parameters and seed of the physics that made LQ from HQ.
         source: Kind of data, "scans" or "phantoms".
         split_kind: Whether patients or slice blocks are kept apart.
-        compression: None reads a pair of 128x128 patches in 0.04 ms. "lzf" (after a byte shuffle)
-            takes thirty times longer, and saves 70 % of integer-valued HQ but only 10 to 25 % of
-            LQ.
+        compression: None lets patches be read at their bytes. "lzf" (after a byte shuffle) unpacks
+            whole slices, many times slower, and saves 70 % of integer-valued HQ but only 10 to
+            25 % of LQ.
         salt: Secret that is hashed with the patients' keys.
 
     Raises:
