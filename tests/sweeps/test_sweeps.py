@@ -53,10 +53,17 @@ def test_figures_of_one_network(experiment: str, network: str) -> None:
 @pytest.mark.parametrize("experiment", ["table1", "table2", "table3", "table4"])
 def test_every_method_has_the_same_budget(experiment: str) -> None:
     budgets = {
-        (job.cfg.trainer.max_steps, job.cfg.data.batch_size, job.cfg.data.patch_size)
+        (
+            job.cfg.trainer.max_steps,
+            job.cfg.validation.every,
+            job.cfg.data.batch_size,
+            job.cfg.data.patch_size,
+        )
         for job in jobs(experiment)
     }
     assert len(budgets) == 1
+    steps, every = budgets.pop()[:2]
+    assert steps >= 5 * every  # a curve, not a dot
 
 
 def test_scale_paper_has_the_papers_budget() -> None:
