@@ -124,6 +124,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
     # The default of no worker is right for small data; data.num_workers is there for more.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Of 1-channel filters: the stride of a dimension of size 1 means nothing, and costs nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
 
 
 def register_tasks() -> None:

@@ -22,12 +22,9 @@ _MACHINE = (
     "on_nan",
     "data.batch_size",  # of a process: the batch of all must stay
     "data.num_workers",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
     "trusted",
 )
+_DEVICES = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,15 @@ def open_run(cfg: DictConfig) -> Run:
     return Run(cfg, folder, tasks, stores, data)
 
 
+def _nodes(key: str) -> tuple[str, ...]:
+    """What an option of a resumed run takes from the command line."""
+    if key == "trainer":  # its devices; precision and steps stay those of the run
+        return _DEVICES
+    if key.startswith(("run", "paths")):
+        return ()
+    return (key.split(".")[0] if key.startswith(("logger", "callbacks")) else key,)
+
+
 def _processes(cfg: DictConfig) -> int:
     """Number of processes of a run on all its nodes."""
     devices = cfg.trainer.devices
@@ -118,7 +124,7 @@ def _processes(cfg: DictConfig) -> int:
 
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     for override in overrides:
-        if not override.startswith(("run=", *_MACHINE)):
+        if not override.startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
             raise InputError(
                 f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
                 "that option, or leave out run= to start another run"
@@ -128,9 +134,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     before = copy.deepcopy(saved)
     saved.paths = cfg.paths
     for override in overrides:
-        key = override.split("=")[0]
-        if not key.startswith(("run", "paths")):
-            node = key.split(".")[0] if key.startswith(("logger", "callbacks")) else key
+        for node in _nodes(override.split("=")[0]):
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
     batches = [one.data.batch_size * _processes(one) for one in (before, saved)]
     if batches[0] != batches[1]:
