@@ -165,8 +165,8 @@ def test_comparison_shows_the_median_slice_of_the_first_method(
     by_task = defaultdict(list)
     for row in found:
         by_task[row["task"]].append(row)
-    assert [row["method"] for row in by_task["ct"]] == ["amir", "restormer"]
-    assert [row["method"] for row in by_task["pet"]] == ["restormer"]
+    assert [row["method"] for row in by_task["ct"]] == ["AMIR", "Restormer"]
+    assert [row["method"] for row in by_task["pet"]] == ["Restormer"]
     for task, run in (("mri", amir), ("ct", amir), ("pet", restormer)):
         own = [row for row in rows(run / "evaluation/test/slices.csv") if row["task"] == task]
         own.sort(key=lambda row: float(row["psnr"]))
@@ -217,7 +217,9 @@ def test_mistakes_are_one_sentence(
         (["draw=interference", f"run={amir}", "batches=1"], "batches is 1, expected at least 2"),
         (["draw=paths", f"run={stopped}"], "has not finished"),
         (["draw=interfrence", f"run={amir}"], "type draw= with one of curves, interference"),
-        (["draw=paths", f"run={amir}", "slices=3"], "unknown option 'slices=3'"),
+        (["draw=paths", f"run={amir}", "slices=3"], "'slices'; did you mean 'slice'?"),
+        (["draw=paths", f"run={amir}", "repeat=3"], "unknown option 'repeat=3'; draw has"),
+        (["draw=interference", f"run={amir}", "layers=[]"], "a list of at least one; type for"),
         (["draw=routing", f"run={amir}", "slice=x"], "slice is 'x', expected an integer"),
     ):
         done = command("draw", *options, "output=nothing")

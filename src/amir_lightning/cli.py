@@ -97,10 +97,16 @@ def command(
 def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
     """Put the options of another command into one list option, each as quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    theirs = list(OmegaConf.load(CONF_DIR / f"{options_of}.yaml"))
     kept: list[str] = []
     gathered: list[str] = []
     for text in arguments:
         name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
+        if "=" not in text and text[0] not in "-~":
+            _stop(f"'{text}' is no option; options are written name=value, and --help lists them")
+        foreign = name in theirs or (CONF_DIR / name).is_dir()
+        if not foreign and name not in own and (near := difflib.get_close_matches(name, own, 1)):
+            _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
         (kept if text.startswith("-") or name in own else gathered).append(text)
     quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
     return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
@@ -158,15 +164,21 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         default = defaults.get(key)
         if default is None or default == "???" or _agrees(value, default):
             continue
-        kind = type(default)
-        what = (
-            f"a list of {len(default)}" if kind is list else _KINDS.get(kind, f"a {kind.__name__}")
-        )
+        what = _expected(default)
         shown = "null" if value is None else value
+        example = OmegaConf.select(reference, key)  # a reference to another option is resolved
         raise InputError(
             f"{key} is {shown!r}, expected {what}; type for instance "
-            f"{key}={str(default).replace(' ', '')}"
+            f"{key}={str(example).replace(' ', '')}"
         )
+
+
+def _expected(default: object) -> str:
+    kind = type(default)
+    if isinstance(default, list):
+        numbers = not default or isinstance(default[0], int | float)
+        return f"a list of {len(default)}" if numbers else "a list of at least one"
+    return _KINDS.get(kind, f"a {kind.__name__}")
 
 
 def _agrees(value: object, default: object) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
+
+_log = logging.getLogger("amir_lightning.tabulate")  # not __main__, which is quiet
 
 
 @command("tabulate", options_of="train")
@@ -34,6 +37,8 @@ def main(cfg: DictConfig) -> None:
     runs_dir = Path(cfg.paths.runs_dir)
     wanted = jobs(experiment, overrides)
     paper = Path(cfg.paper_dir) / experiment / "paper.csv"
+    if not paper.exists():
+        _log.info("without the paper's numbers: no %s; type paper_dir=<folder>", paper)
     methods = collect(wanted, locate(wanted, runs_dir), paper, cfg.bootstrap)
     start = start_of(experiment, overrides)
     if not any(method.runs for method in methods):
@@ -45,8 +50,10 @@ def main(cfg: DictConfig) -> None:
     plain = cast(dict[str, Any], OmegaConf.to_container(nodes, resolve=True))
     tasks = [Task.from_config(name, plain[name]) for name in names]
     folder = Path(cfg.output or f"experiments/{experiment}")
+    if folder.is_file():
+        raise InputError(f"output is {folder}, a file; type output=<folder> for the three files")
     results, scores = result_grid(methods, tasks), evidence_grid(methods, tasks)
-    below = notes(methods, tasks)
+    below, below_evidence = notes(methods, tasks), evidence_notes(methods)
     scale = below[0]
     _keep_other_scale(folder / "results.csv", {method.scale for method in methods})
 
@@ -58,12 +65,12 @@ def main(cfg: DictConfig) -> None:
     table = (
         f"# {experiment}, {scale[0].lower()}{scale[1:-1]}\n\n"
         f"{markdown(results)}\n{' '.join(below)}\n\n"
-        f"## Intervals and tests\n\n{markdown(scores)}\n{evidence_notes(methods)}\n\n"
+        f"## Intervals and tests\n\n{markdown(scores)}\n{below_evidence}\n\n"
         f"Runs: `{start}`\n"
     )
     captions = (
         f"{title(experiment)}. {' '.join(below)}",
-        f"{title(experiment)}: intervals and tests. {evidence_notes(methods)}",
+        f"{title(experiment)}: intervals and tests. {below_evidence}",
     )
     tex = (
         f"% {experiment}. {scale} Needs the packages booktabs, graphicx and amssymb.\n"

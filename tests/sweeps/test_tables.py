@@ -221,6 +221,38 @@ def test_a_table_names_the_folder_of_its_runs(command, composing, tmp_path: Path
     assert "experiment=figure4 paths.runs_dir=other" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_without_the_papers_numbers_or_intervals_the_table_says_so(
+    command, composing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_run(jobs("figure4")[0], tmp_path / "runs", plain_scores)
+    caplog.set_level("INFO", logger="amir_lightning")
+    options = ["experiment=figure4", "output=out", "paper_dir=nowhere", "bootstrap=0"]
+    assert command("tabulate", *options).status == 0
+    assert "no nowhere/figure4/paper.csv; type paper_dir=<folder>" in caplog.text
+    assert "Bootstrap" not in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["bootstrp=3"], "unknown option 'bootstrp'; did you mean 'bootstrap'?"),
+        (["table3"], "'table3' is no option; options are written name=value"),
+    ],
+)
+def test_a_slip_of_the_pen_beside_options_of_train(command, options, sentence: str) -> None:
+    done = command("tabulate", "experiment=table3", *options)
+    assert done.status == 2
+    assert sentence in done.err
+
+
+def test_the_folder_of_a_table_is_no_file(command, composing, tmp_path: Path) -> None:
+    write_run(jobs("figure4")[0], tmp_path / "runs", plain_scores)
+    (tmp_path / "out").write_text("mine")
+    done = tabulate(command, "experiment=figure4")
+    assert "output is out, a file; type output=<folder>" in done.err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["tabulate", "evaluate", "draw"])
 def test_no_fewer_than_no_resamples(command, name: str) -> None:
     options = {"tabulate": ["experiment=table3"], "evaluate": [], "draw": ["draw=curves"]}[name]

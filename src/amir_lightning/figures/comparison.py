@@ -32,7 +32,9 @@ class Choice(NamedTuple):
     slice_index: int | None = None
 
 
-def draw(runs: Sequence[FinishedRun], choice: Choice, inset: float) -> Drawing:
+def draw(
+    runs: Sequence[FinishedRun], choice: Choice, inset: float, titles: Mapping[str, str]
+) -> Drawing:
     """Two rows a task: images in the task's display window, and their absolute errors below.
 
     The slice of a task is the one with the median PSNR of the first run that trained the task,
@@ -43,6 +45,7 @@ def draw(runs: Sequence[FinishedRun], choice: Choice, inset: float) -> Drawing:
         runs: A column each; runs of one network on different tasks share a column.
         choice: Narrows the slices.
         inset: Side of the square, as a part of the slice's smaller side; 0 for none.
+        titles: Names of networks that are printed otherwise than they are typed.
 
     Raises:
         InputError: The runs differ in scale, metrics or data, or no slice is allowed.
@@ -50,7 +53,7 @@ def draw(runs: Sequence[FinishedRun], choice: Choice, inset: float) -> Drawing:
     alike(runs)
     if not 0 <= inset <= 0.5:
         raise InputError(f"inset is {inset}, expected from 0 to 0.5; type inset=0.25")
-    columns = _columns(runs)
+    columns = _columns(runs, titles)
     pairs = choose(runs, choice)
     heights = [_COLUMN * len(pair.hq) / pair.hq.shape[1] for pair in pairs.values()]
     ratios = [height for height in heights for _ in range(2)]
@@ -106,13 +109,16 @@ def _wanted(choice: Choice) -> str:
     return " and ".join(typed) or "a score"
 
 
-def _columns(runs: Sequence[FinishedRun]) -> dict[str, dict[str, FinishedRun]]:
+def _columns(
+    runs: Sequence[FinishedRun], titles: Mapping[str, str]
+) -> dict[str, dict[str, FinishedRun]]:
     """Runs by title and task; a network that comes twice for a task has its run's name as title."""
     columns: dict[str, dict[str, FinishedRun]] = {}
     for run in runs:
         names = {task.name for task in run.tasks}
-        taken = columns.get(run.network_name, {}).keys() & names
-        title = run.name if taken else run.network_name
+        network = titles.get(run.network_name, run.network_name)
+        taken = columns.get(network, {}).keys() & names
+        title = run.name if taken else network
         columns.setdefault(title, {}).update(dict.fromkeys(names, run))
     return columns
 
@@ -170,7 +176,9 @@ def _draw_task(
         if image is None:
             upper.text(0.5, 0.5, "not trained", transform=upper.transAxes, ha="center", fontsize=6)
             continue
-        text = "{:.2f} dB, {:.4f}".format(*map(float, values[title])) if title in values else " "
+        text = (
+            "{:.2f} dB, SSIM {:.3f}".format(*map(float, values[title])) if title in values else " "
+        )
         upper.set_title(f"{title}\n{text}", fontsize=6, pad=2)
         pixels = pictures.grey(image.numpy(), task.display_window)
         upper.imshow(pixels)

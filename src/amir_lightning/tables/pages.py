@@ -130,10 +130,13 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
 def evidence_notes(methods: Sequence[Method]) -> str:
     """Caption of the intervals and tests."""
     scales = sorted({method.scale for method in methods if method.runs})
+    summaries = [method.summary for method in methods if method.summary is not None]
+    resampled = any(group.intervals for one in summaries for group in one.tasks.values())
+    bootstrap = "Bootstrap over patients of the mean over slices; " if resampled else ""
     return (
-        f"Scale {' and '.join(scales)}. Bootstrap over patients of the mean over slices; p of the "
-        "two-sided Wilcoxon signed-rank test of patients' means against AMIR, not corrected for "
-        "the number of tests. With n patients it cannot be below 2/2^n."
+        f"Scale {' and '.join(scales)}. {bootstrap}p of the two-sided Wilcoxon signed-rank test of "
+        "patients' means against AMIR, not corrected for the number of tests. With n patients it "
+        "cannot be below 2/2^n."
     )
 
 
