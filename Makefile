@@ -37,10 +37,16 @@ lint: setup  ## check style and types
 bench: setup  ## measure networks, loader and this machine's own peaks
 	$(BIN)/python -m amir_lightning.bench
 
+# Without the network: make audit ADVISORIES=<clone of github.com/pypa/advisory-database>
+ifdef ADVISORIES
+audit: setup
+	$(BIN)/python .ci/audit.py $(ADVISORIES) constraints.txt
+else
 audit:  ## look up known vulnerabilities of the tested packages (needs the package index)
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+endif
 
 # Options of both commands: make table3 OPTIONS="scale=paper seed=0,1,2". A run that fails is a dash.
 table1 table2 table3 table4: setup  ## train the runs of a table of the paper, then write it
