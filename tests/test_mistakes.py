@@ -96,6 +96,10 @@ def test_data_that_changed_under_a_run_is_noticed(
     on_purpose = command("evaluate", "run=last", "source=prepared", here)
     assert on_purpose.status == 0
     assert next(Path("runs").glob("mri*")).joinpath("evaluation", "test-prepared").is_dir()
+    for damaged in (None, {"mri": "f" * 64}, {"mri": {"fingerprint": 3, "file": "x"}}):
+        path = next(Path("runs").glob("mri*/run.json"))
+        path.write_text(json.dumps({**record, "data": damaged}))
+        assert "does not say which data" in command("evaluate", "run=last").err
 
 
 def test_a_store_of_another_value_range_is_refused(train: Command, tmp_path: Path) -> None:

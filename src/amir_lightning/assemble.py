@@ -93,7 +93,7 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
     """
     found = fingerprints(stores)
     recorded = runs.read_json(folder / "run.json").get("data")
-    if not isinstance(recorded, dict) or recorded.keys() != found.keys():
+    if not _names_data(recorded) or recorded.keys() != found.keys():
         raise InputError(
             f"{folder / 'run.json'} does not say which data the run was trained on; train it again"
         )
@@ -105,6 +105,13 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
                 "new run, or score other data on purpose with evaluate source=prepared or phantoms"
             )
     return found
+
+
+def _names_data(recorded: Any) -> bool:
+    return isinstance(recorded, dict) and all(
+        isinstance(one, dict) and isinstance(one.get("fingerprint"), str) and "file" in one
+        for one in recorded.values()
+    )
 
 
 def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> RestorationModule:
