@@ -220,6 +220,7 @@ def test_mistakes_are_one_sentence(
         (["draw=paths", f"run={amir}", "slices=3"], "'slices'; did you mean 'slice'?"),
         (["draw=paths", f"run={amir}", "repeat=3"], "unknown option 'repeat=3'; draw has"),
         (["draw=interference", f"run={amir}", "layers=[]"], "a list of at least one; type for"),
+        (["draw=curves", "runs=[]"], "type for instance runs=['last']"),
         (["draw=routing", f"run={amir}", "slice=x"], "slice is 'x', expected an integer"),
     ):
         done = command("draw", *options, "output=nothing")

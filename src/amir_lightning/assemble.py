@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import lightning.pytorch as pl
 from hydra.utils import instantiate
@@ -107,7 +107,7 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
     return found
 
 
-def _names_data(recorded: Any) -> bool:
+def _names_data(recorded: object) -> TypeGuard[dict[str, dict[str, Any]]]:
     return isinstance(recorded, dict) and all(
         isinstance(one, dict) and isinstance(one.get("fingerprint"), str) and "file" in one
         for one in recorded.values()

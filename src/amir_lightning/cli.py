@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
@@ -97,17 +98,18 @@ def command(
 def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
     """Put the options of another command into one list option, each as quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
-    theirs = list(OmegaConf.load(CONF_DIR / f"{options_of}.yaml"))
+    known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
     kept: list[str] = []
     gathered: list[str] = []
-    for text in arguments:
+    for before, text in pairwise(["", *arguments]):
         name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
-        if "=" not in text and text[0] not in "-~":
+        flag = text.startswith("-") or (before.startswith("-") and "=" not in text)  # --cfg job
+        if not flag and "=" not in text and not text.startswith("~"):
             _stop(f"'{text}' is no option; options are written name=value, and --help lists them")
-        foreign = name in theirs or (CONF_DIR / name).is_dir()
-        if not foreign and name not in own and (near := difflib.get_close_matches(name, own, 1)):
+        sound = flag or name in known or (CONF_DIR / name).is_dir()
+        if not sound and (near := difflib.get_close_matches(name, own, 1)):
             _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
-        (kept if text.startswith("-") or name in own else gathered).append(text)
+        (kept if flag or name in own else gathered).append(text)
     quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
     return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
 
@@ -164,21 +166,21 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         default = defaults.get(key)
         if default is None or default == "???" or _agrees(value, default):
             continue
-        what = _expected(default)
         shown = "null" if value is None else value
-        example = OmegaConf.select(reference, key)  # a reference to another option is resolved
+        example = OmegaConf.select(reference, key)
+        if OmegaConf.is_list(example):  # of references to other options
+            example = OmegaConf.to_container(example, resolve=True)
         raise InputError(
-            f"{key} is {shown!r}, expected {what}; type for instance "
+            f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
             f"{key}={str(example).replace(' ', '')}"
         )
 
 
 def _expected(default: object) -> str:
-    kind = type(default)
     if isinstance(default, list):
-        numbers = not default or isinstance(default[0], int | float)
-        return f"a list of {len(default)}" if numbers else "a list of at least one"
-    return _KINDS.get(kind, f"a {kind.__name__}")
+        names = default and not isinstance(default[0], int | float)
+        return "a list of at least one" if names else f"a list of {len(default)}"
+    return _KINDS.get(type(default), f"a {type(default).__name__}")
 
 
 def _agrees(value: object, default: object) -> bool:
@@ -189,9 +191,8 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(default, list):
         if not isinstance(value, list):
             return False
-        if default and not isinstance(
-            default[0], int | float
-        ):  # names or pairs: as many as one likes
+        # Names or pairs: as many as one likes.
+        if default and not isinstance(default[0], int | float):
             return bool(value) and all(_agrees(one, default[0]) for one in value)
         return len(value) == len(default) and all(map(_agrees, value, default))
     if isinstance(default, float):

@@ -237,12 +237,22 @@ def test_without_the_papers_numbers_or_intervals_the_table_says_so(
     [
         (["bootstrp=3"], "unknown option 'bootstrp'; did you mean 'bootstrap'?"),
         (["table3"], "'table3' is no option; options are written name=value"),
+        ([""], "'' is no option; options are written name=value"),
     ],
 )
-def test_a_slip_of_the_pen_beside_options_of_train(command, options, sentence: str) -> None:
+def test_a_slip_of_the_pen_beside_options_of_train(
+    command, options: list[str], sentence: str
+) -> None:
     done = command("tabulate", "experiment=table3", *options)
     assert done.status == 2
     assert sentence in done.err
+
+
+@pytest.mark.parametrize("name", ["tabulate", "plan", "draw"])
+def test_flags_of_hydra_keep_their_values_beside_options_of_train(command, name: str) -> None:
+    done = command(name, "experiment=table3", "--cfg", "job", "seed=0,1")
+    assert done.status == 0, done.err
+    assert "- experiment=table3\n- seed=0,1\n" in done.out
 
 
 def test_the_folder_of_a_table_is_no_file(command, composing, tmp_path: Path) -> None:
