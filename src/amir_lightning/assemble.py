@@ -152,8 +152,20 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         )
     module.network.recompute(cfg.recompute)
     if cfg.compile:
-        module.network.compile()
+        module.network.compile(replays=_replays(cfg))
     return module
+
+
+def _replays(cfg: DictConfig) -> bool:
+    """Whether each step is one pass of one process: what a recorded pass stands for."""
+    trainer = plain(cfg.trainer)
+    return (
+        cfg.loss.objective == "plain"
+        and trainer["accumulate_grad_batches"] == 1
+        and trainer["strategy"] == "auto"
+        and trainer["num_nodes"] == 1
+        and trainer["devices"] in (1, "1")
+    )
 
 
 def _refuse_for_two_optimisers(config: Mapping[str, Any]) -> None:

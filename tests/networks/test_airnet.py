@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -174,23 +174,6 @@ def test_checkpoints_change_nothing_but_the_work() -> None:
         assert len(seen) == 2 + checkpoint_blocks
     recomputed, kept = outcomes
     assert all(torch.equal(recomputed[name], kept[name]) for name in kept)
-
-
-def test_forward_and_report_run_compiled_graphs() -> None:
-    network = build().eval()
-    lq = torch.rand(1, 1, 12, 13)
-    ran = []
-
-    def backend(graph: fx.GraphModule, inputs: list[Tensor]) -> object:
-        return lambda *values: ran.append(1) or graph.forward(*values)
-
-    with torch.no_grad():
-        expected = network(lq)
-        network.compile(backend=backend)
-        for restore in (network, lambda lq: network.report(lq).image):
-            ran.clear()
-            torch.testing.assert_close(restore(lq), expected)
-            assert len(ran) == 2
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ class Recipe(NamedTuple):
         betas: Of Adam.
         seconds: Passes are repeated for at least so long.
         device: "cpu" or "cuda".
-        compile: Whether this project's networks are compiled.
+        compile: Whether training steps of this project's networks are compiled, and on a GPU
+            replayed.
     """
 
     loss: Mapping[str, Any]
@@ -108,7 +109,7 @@ def cost(open_network: Callable[[], Build], case: Case, recipe: Recipe, tuned: b
     torch.manual_seed(0)
     network = build().to(device)
     if recipe.compile and isinstance(network, RestorationNetwork):
-        network.compile()
+        network.compile(replays=True)
     run = _step(network, case, recipe) if case.what == "training" else _pass(network, case, recipe)
     forget_peak(device)
     times: list[float] = []

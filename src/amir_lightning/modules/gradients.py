@@ -14,6 +14,7 @@ from amir_lightning.data.sampler import MultiTaskSampler
 from amir_lightning.errors import InputError
 from amir_lightning.losses import total
 from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.layers.blocks import TransformerBlock
 from amir_lightning.networks.layers.gating import TopKGate
 
@@ -106,14 +107,15 @@ def task_gradients(
 
 
 @contextlib.contextmanager
-def _alone(network: nn.Module) -> Iterator[None]:
-    """Gates draw from the process's generator and wait for no other process."""
+def _alone(network: RestorationNetwork) -> Iterator[None]:
+    """Gates draw from the process's generator and wait for no other process, as written."""
     gates = [one for one in network.modules() if isinstance(one, TopKGate)]
     before = [(gate.noise, gate.over_processes) for gate in gates]
     for gate in gates:
         gate.noise, gate.over_processes = None, False
     try:
-        yield
+        with network.as_written():
+            yield
     finally:
         for gate, (noise, over_processes) in zip(gates, before, strict=True):
             gate.noise, gate.over_processes = noise, over_processes

@@ -83,9 +83,9 @@ class RestorationModule(pl.LightningModule):
         self._batches: list[Batch] = []  # of the step in progress
         self.rows: list[dict[str, Any]] = []
         self.summary: Summary | None = None
-        self._gates = [one for one in network.modules() if isinstance(one, TopKGate)]
-        for gate in self._gates:
-            gate.over_processes = loss["global_balance"]
+        for gate in network.modules():
+            if isinstance(gate, TopKGate):
+                gate.over_processes = loss["global_balance"]
         self.add_partners(int(network_config["in_channels"]))
 
     def add_partners(self, in_channels: int) -> None:
@@ -100,8 +100,7 @@ class RestorationModule(pl.LightningModule):
         seeds = [_seed(self.seed, counter) for counter in batch.counters]
         torch.manual_seed(seeds[0])
         noise = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
-        for gate in self._gates:
-            gate.noise = noise
+        self.network.draw_noise(batch.lq, noise)
         self._batches.append(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:

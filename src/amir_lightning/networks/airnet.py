@@ -74,16 +74,6 @@ class AirNet(RestorationNetwork):
         features, embedding, query = self.encoder(lq)
         return Report(self.restorer(lq, features), instruction=embedding, query=query)
 
-    def compile(self, *args: object, **kwargs: object) -> None:
-        """Compile the parts that `restore` and `trace` share, in place; names of parameters stay.
-
-        Args:
-            args: Passed to `torch.compile`.
-            kwargs: Passed to `torch.compile`.
-        """
-        self.encoder.pre.compile(*args, **kwargs)
-        self.restorer.compile(*args, **kwargs)
-
 
 class Encoding(NamedTuple):
     """What the encoder reads of the degradation.

@@ -27,6 +27,7 @@ from amir_lightning.networks.layers.routing import (
     SpatialMode,
     SpatialRouting,
 )
+from amir_lightning.networks.precision import widen
 from amir_lightning.networks.restoration import Report
 from amir_lightning.networks.restormer import Restormer
 
@@ -163,6 +164,14 @@ class AMIR(Restormer):
     def query_encoder(self) -> nn.Module:
         """The part whose output contrastive learning compares, as ``query``."""
         return self.instruct
+
+    def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
+        """Draw the noise of the gates; see `RestorationNetwork`."""
+        height, width = self.pad(lq).shape[-2:]
+        for level, routing in enumerate(self.spatial_routing.values()):
+            if isinstance(routing, SpatialRouting):
+                tokens = (height >> level) * (width >> level)
+                routing.gate.draw_noise(generators, tokens, widen(lq).dtype)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""

@@ -3,7 +3,9 @@
 The one place that pads an image to the size that a network can process and crops the result back.
 """
 
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import whole
 from amir_lightning.networks.layers.blocks import Stage
+from amir_lightning.networks.training_pass import TrainingPass
 
 
 class Report(NamedTuple):
@@ -96,17 +99,33 @@ class RestorationNetwork(nn.Module):
         """Restore images that fit, with by-products."""
         return Report(self.restore(lq))
 
-    def compile(self, *args: object, **kwargs: object) -> None:
-        """Compile what `restore` and `trace` share, in place; names of parameters stay.
+    def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
+        """Draw what is random in the next training pass; nothing is, unless a subclass says so.
 
         Args:
-            args: Passed to `torch.compile`.
-            kwargs: Passed to `torch.compile`.
+            lq: Low-quality images of that pass, (B, C, H, W).
+            generators: One of each image, on the device of the network.
         """
-        traces = type(self).trace is not RestorationNetwork.trace
-        name = "trace" if traces else "restore"
-        compiled = torch.compile(getattr(self, name), *args, **kwargs)  # type: ignore[call-overload]
-        setattr(self, name, compiled)
+
+    def compile(self, *, replays: bool = False, **options: Any) -> None:
+        """Make `report` fast in training, in place; names of parameters stay. See `TrainingPass`.
+
+        Args:
+            replays: Whether training passes on a GPU are recorded and replayed.
+            options: Passed to `torch.compile`.
+        """
+        fast = TrainingPass(self, self.trace, replays, **options)
+        self.trace = fast  # type: ignore[method-assign]
+
+    @contextlib.contextmanager
+    def as_written(self) -> Iterator[None]:
+        """A context in which nothing is compiled or replayed."""
+        fast = vars(self).pop("trace", None)
+        try:
+            yield
+        finally:
+            if fast is not None:
+                self.trace = fast  # type: ignore[method-assign]
 
     def recompute(self, levels: int) -> None:
         """Trade time for memory in training: activation checkpointing of the finest levels.

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.layers import filling
 from amir_lightning.networks.layers.experts import Experts, fuse
 
 T, C, M = 40, 6, 4
@@ -77,6 +78,14 @@ def test_experts_in_inference_equal_those_in_training() -> None:
     expected = [one.detach() for one in experts(features)]
     with torch.inference_mode():
         torch.testing.assert_close(experts(features), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    experts = Experts(6, 3, 2.66)
+    features = torch.randn(2, 6, 5, 4)
+    expected = torch.stack(experts(features))
+    monkeypatch.setattr(filling, "everywhere", True)
+    torch.testing.assert_close(torch.stack(experts(features)), expected)
 
 
 def test_start_is_that_of_linear_layers() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from amir_lightning.networks.layers import gated
+from amir_lightning.networks.layers import filling, gated
 from amir_lightning.networks.layers.gated import gated_feed_forward
 
 D, C = 5, 3
@@ -91,3 +91,21 @@ def test_groups_of_hidden_channels_add_up(
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
     for found in (whole, groups):
         assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_hidden_channels_filled_up_with_zeros_change_nothing(
+    grad: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = inputs(torch.float64, torch.channels_last)
+    monkeypatch.setattr(filling, "everywhere", True)
+    with torch.set_grad_enabled(grad):
+        result = gated_feed_forward(*arguments)
+    expected = formula(*arguments)
+    torch.testing.assert_close(result, expected)
+    if grad:
+        cotangent = torch.randn_like(expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(result, arguments, cotangent),
+            torch.autograd.grad(expected, arguments, cotangent),
+        )

@@ -5,6 +5,7 @@ S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -178,21 +179,38 @@ class Stage(nn.Sequential):
     Attributes:
         recomputed: Whether the inputs of the blocks alone are kept for the backward pass, which
             computes the rest again: activation checkpointing.
+        runs_compiled: Whether the blocks run as `compile` made them.
     """
 
     def __init__(self, level: int, *blocks: nn.Module) -> None:
         super().__init__(*blocks)
         self.level = level
         self.recomputed = False
+        self.runs_compiled = False
+        self._compiled: list[Callable[[Tensor], Tensor]] = []
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile each block for images of one shape, to run where `runs_compiled` is set.
+
+        Blocks of one shape share what was compiled, which takes seconds instead of minutes.
+
+        Args:
+            args: Passed to `torch.compile`.
+            kwargs: Passed to `torch.compile`.
+        """
+        self._compiled = [torch.compile(block, *args, dynamic=False, **kwargs) for block in self]
 
     def forward(self, features: Tensor) -> Tensor:
         """Run all blocks on (B, C, H, W)."""
         if self.level == 1:
             features = widen(features)
-        if not (self.recomputed and torch.is_grad_enabled()):
-            return super().forward(features)
-        for block in self:
-            features = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
+        for block in self._compiled if self.runs_compiled else self:
+            if self.recomputed and torch.is_grad_enabled():
+                features = checkpoint(
+                    block, features, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                features = block(features)
         return features
 
 

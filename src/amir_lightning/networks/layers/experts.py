@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.arguments import at_least
+from amir_lightning.networks.layers.filling import filled, fills
 from amir_lightning.networks.layers.onednn import conv_gelu
 
 Fusion = Literal["logsumexp", "sum"]
@@ -43,16 +44,20 @@ class Experts(nn.Module):
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Evaluate all experts on (B, C, H, W), giving M of (B, C, H, W)."""
+        weights: list[Tensor] = [self.hidden_weight, self.hidden_bias, self.output_weight]
+        if fills(features):
+            weights = [filled(one, dim) for one, dim in zip(weights, (1, 1, 2), strict=True)]
+        hidden_weight, hidden_bias, output_weight = weights
         parts = zip(
-            self.hidden_weight[..., None, None],
-            self.hidden_bias,
-            self.output_weight[..., None, None],
+            hidden_weight[..., None, None],
+            hidden_bias,
+            output_weight[..., None, None],
             self.output_bias,
             strict=True,
         )
         return [
-            F.conv2d(conv_gelu(features, hidden_weight, hidden_bias), output_weight, output_bias)
-            for hidden_weight, hidden_bias, output_weight, output_bias in parts
+            F.conv2d(conv_gelu(features, weight, bias), projection, output_bias)
+            for weight, bias, projection, output_bias in parts
         ]
 
 

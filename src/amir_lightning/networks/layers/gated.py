@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from amir_lightning.networks.layers import onednn
+from amir_lightning.networks.layers.filling import filled, fills
 
 recomputes = True
 """Set to False to let autograd keep every intermediate result, for comparison."""
@@ -39,6 +40,11 @@ def gated_feed_forward(
     """
     if onednn.fuses(features):
         return _in_groups(features, expansion, depthwise, projection)
+    if fills(features):
+        expansion, depthwise = (
+            filled(both.unflatten(0, (2, -1)), 1).flatten(0, 1) for both in (expansion, depthwise)
+        )
+        projection = filled(projection, 1)
     gate, value = (F.conv2d(features, filters) for filters in expansion.chunk(2))
     # A compiler decides itself what is worth keeping.
     if recomputes and torch.is_grad_enabled() and not torch.compiler.is_compiling():

@@ -50,8 +50,8 @@ class TopKGate(nn.Module):
         over_processes: Whether importance and load of a training step are summed over the patches
             of all processes; otherwise each process balances its own patches, which is another
             loss, as variation is no mean.
-        noise: Generator of each image's training noise, in the order of the batch. None draws from
-            torch's process-wide generator.
+        noise: Standard normal noise of the next training pass, (B, T, M), see `draw_noise`. None
+            draws from torch's process-wide generator.
 
     Args:
         channels: Channels C of a token.
@@ -78,7 +78,7 @@ class TopKGate(nn.Module):
             )
         one_of("gate_map", gate_map, get_args(GateMap))
         self.over_processes = True
-        self.noise: Sequence[torch.Generator] | None = None
+        self.noise: Tensor | None = None
         one_of("gate_order", gate_order, get_args(GateOrder))
         self.top_k, self.gate_order = top_k, gate_order
         if gate_map == "noisy":
@@ -92,6 +92,26 @@ class TopKGate(nn.Module):
             )
             self.bias = nn.Parameter(torch.empty(num_experts).uniform_(-bound, bound))
             self.register_parameter("noise_weight", None)
+
+    def draw_noise(
+        self, generators: Sequence[torch.Generator], tokens: int, dtype: torch.dtype
+    ) -> None:
+        """Draw the noise of a training pass, of each image from its own generator.
+
+        It keeps its place in memory from step to step, where a recorded pass reads it.
+
+        Args:
+            generators: One of each image, on the device of the weights.
+            tokens: Pixels of an image.
+            dtype: Type of the logits.
+        """
+        if self.noise_weight is None:
+            return
+        shape = (len(generators), tokens, self.weight.shape[-1])
+        if self.noise is None or self.noise.shape != shape:
+            self.noise = torch.empty(shape, dtype=dtype, device=self.weight.device)
+        for image, generator in zip(self.noise, generators, strict=True):
+            image.normal_(generator=generator)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Gating:
         """Choose and weigh experts.
@@ -108,7 +128,8 @@ class TopKGate(nn.Module):
         logits, deviation = clean, None
         if self.noise_weight is not None and self.training:
             deviation = F.softplus(_joint_map(tokens, context, self.noise_weight)) + _NOISE_FLOOR
-            logits = clean + deviation * self._draw(clean)
+            noise = torch.randn_like(clean) if self.noise is None else self.noise
+            logits = clean + deviation * noise
 
         # A choice by index stays K experts when logits tie.
         chosen = torch.zeros_like(logits, dtype=torch.bool)
@@ -128,15 +149,6 @@ class TopKGate(nn.Module):
             amounts = sum_over_processes(amounts)
         return Gating(log_weights, torch.stack([squared_variation(one) for one in amounts]).sum())
 
-    @torch.compiler.disable
-    def _draw(self, like: Tensor) -> Tensor:
-        if self.noise is None:
-            return torch.randn_like(like)
-        noise = torch.empty_like(like)
-        for image, generator in zip(noise, self.noise, strict=True):
-            image.normal_(generator=generator)
-        return noise
-
 
 class _Sum(torch.autograd.Function):
     """Sum over the processes of values, and of their gradients."""
@@ -154,7 +166,6 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-@torch.compiler.disable
 def sum_over_processes(amounts: Tensor) -> Tensor:
     """Sum of what all processes hold, with gradients; a process alone gets back its own.
 
