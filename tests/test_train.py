@@ -1,6 +1,7 @@
 """The train command: its folder, its result, resuming, repeating."""
 
 import csv
+import functools
 import json
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def test_same_seed_same_run_bit_for_bit_and_another_seed_another(train: Command)
     assert (one / "result.json").read_text() == (two / "result.json").read_text()
     other = weights(three)
     assert any(not torch.equal(tensor, other[name]) for name, tensor in weights(one).items())
+
+
+def test_a_compiled_training_is_the_same_run(
+    train: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("task=mri+ct", "sampling=balanced")
+    assert train(*options, "paths.runs_dir=plain").status == 0
+    torch._dynamo.reset()
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    assert train(*options, "paths.runs_dir=fast", "compile=true").status == 0
+    assert compiled
+    plain, fast = run_folder(Path("plain")), run_folder(Path("fast"))
+    assert plain.name == fast.name
+    torch.testing.assert_close(weights(fast), weights(plain), atol=1e-3, rtol=1e-3)
 
 
 class _PowerCut(RuntimeError):

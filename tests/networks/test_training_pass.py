@@ -144,6 +144,6 @@ def test_the_noise_of_each_step_reaches_the_recording() -> None:
         draw(network, lq, step)
         balance = network.report(lq).balance
         assert balance is not None
-        balances.append(float(balance))
+        balances.append(float(balance.detach()))
     assert balances[0] == balances[2]
     assert balances[0] != balances[1]

@@ -106,6 +106,9 @@ class _Recorded(Generic[R]):
             self.backward, pool=self.forward.pool(), capture_error_mode="thread_local"
         ):
             self.gradients = self._differentiate(self.outputs, self.cotangents)
+        # What was recorded keeps its memory; autograd may forget how it came about.
+        self.outputs = [one.detach() for one in self.outputs]
+        self.result = _with_tensors(self.result, self.outputs)
 
     def __call__(self, lq: Tensor) -> R:
         """Replay the pass on other images of the same shape."""
