@@ -122,18 +122,18 @@ def _quieten() -> None:
         # A filter: Lightning sets the levels of its loggers when it is imported.
         logger = logging.getLogger(f"{name}.utilities.rank_zero")
         logger.addFilter(lambda record: record.levelno >= logging.WARNING)
-    # Lightning 2.6 on torch >= 2.13; nothing a user could change.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
-    # Run folders are kept and continued on purpose (`loggers`, `training`).
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    # Scores are gathered over the processes before they are logged (`modules`).
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # Restored slices are written where they belong (`restoring`).
-    warnings.filterwarnings("ignore", message=".*predict returned None.*")
-    # The default of no worker is right for small data; data.num_workers is there for more.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Of 1-channel filters: the stride of a dimension of size 1 means nothing, and costs nothing.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    for message in (
+        ".*LeafSpec.*deprecated",  # Lightning 2.6 on torch >= 2.13
+        ".*_prims_common.check.*deprecated",  # torch.compile of torch 2.11 to 2.13, its own
+        "TensorFloat32 tensor cores.*not enabled",  # float32 is float32, or bf16 is asked for
+        ".*exists and is not empty",  # run folders are continued on purpose (`loggers`, `training`)
+        ".*sync_dist=True",  # scores are gathered before they are logged (`modules`)
+        ".*predict returned None",  # slices are written where they belong (`restoring`)
+        ".*does not have many workers",  # right for small data; data.num_workers is there for more
+        # Of 1-channel filters: the stride of a dimension of size 1 means and costs nothing.
+        "Grad strides do not match bucket view strides",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def register_tasks() -> None:
