@@ -108,7 +108,8 @@ class TopKGate(nn.Module):
         if self.noise_weight is None:
             return
         shape = (len(generators), tokens, self.weight.shape[-1])
-        if self.noise is None or self.noise.shape != shape:
+        kind = (shape, dtype, self.weight.device)
+        if self.noise is None or (self.noise.shape, self.noise.dtype, self.noise.device) != kind:
             self.noise = torch.empty(shape, dtype=dtype, device=self.weight.device)
         for image, generator in zip(self.noise, generators, strict=True):
             image.normal_(generator=generator)
