@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import lightning.pytorch as pl
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -151,21 +152,22 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
             "optimizer.adjustable_clip and trainer.gradient_clip_val both clip; type one of them"
         )
     module.network.recompute(cfg.recompute)
-    if cfg.compile:
-        module.network.compile(replays=_replays(cfg))
     return module
 
 
-def _replays(cfg: DictConfig) -> bool:
-    """Whether each step is one pass of one process: what a recorded pass stands for."""
+def compile_network(cfg: DictConfig, module: RestorationModule) -> None:
+    """Make training passes fast, and record them where each step is one pass of one process."""
     trainer = plain(cfg.trainer)
-    return (
+    one_pass = (
         cfg.loss.objective == "plain"
         and trainer["accumulate_grad_batches"] == 1
         and trainer["strategy"] == "auto"
         and trainer["num_nodes"] == 1
-        and trainer["devices"] in (1, "1")
+        and trainer["devices"] in (1, "1", [0])
     )
+    replays = one_pass and torch.cuda.is_available() and trainer["accelerator"] != "cpu"
+    _log.info("training passes are compiled%s", " and replayed" * replays)
+    module.network.compile(replays=replays)
 
 
 def _refuse_for_two_optimisers(config: Mapping[str, Any]) -> None:

@@ -125,7 +125,7 @@ def _quieten() -> None:
     for message in (
         ".*LeafSpec.*deprecated",  # Lightning 2.6 on torch >= 2.13
         ".*_prims_common.check.*deprecated",  # torch.compile of torch 2.11 to 2.13, its own
-        "TensorFloat32 tensor cores.*not enabled",  # float32 is float32, or bf16 is asked for
+        "TensorFloat32 tensor cores.*not enabled",  # products of float32 stay float32
         ".*exists and is not empty",  # run folders are continued on purpose (`loggers`, `training`)
         ".*sync_dist=True",  # scores are gathered before they are logged (`modules`)
         ".*predict returned None",  # slices are written where they belong (`restoring`)

@@ -22,6 +22,8 @@ _MACHINE = (
     "on_nan",
     "data.batch_size",  # of a process: the batch of all must stay
     "data.num_workers",
+    "compile",
+    "recompute",
     "trusted",
 )
 _DEVICES = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")

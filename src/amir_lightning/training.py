@@ -17,7 +17,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from amir_lightning import runs
-from amir_lightning.assemble import build_data, build_module, build_trainer, load_weights, plain
+from amir_lightning.assemble import (
+    build_data,
+    build_module,
+    build_trainer,
+    compile_network,
+    load_weights,
+    plain,
+)
 from amir_lightning.atomic import complete_file
 from amir_lightning.callbacks import Stopped
 from amir_lightning.checkpoints import LAST, PREVIOUS, newest_whole
@@ -77,6 +84,8 @@ def _train(run: Run) -> float | None:
     if last is not None:
         step = load_weights(module, last)
         _log.info("resuming %s at step %d", run.folder, step)
+    if cfg.compile:
+        compile_network(cfg, module)
     before = runs.read_json(run.record) if run.record.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))

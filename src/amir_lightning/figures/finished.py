@@ -163,7 +163,7 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
     saved = runs.saved_config(folder, cfg.trusted)
     files = [Path(data["file"]) for data in record["data"].values()]
     phantoms = any(file.is_relative_to(saved.paths.phantom_dir) for file in files)
-    saved.paths, saved.compile = cfg.paths, False
+    saved.paths = cfg.paths
     return FinishedRun(folder, saved, record, cfg.checkpoint, cfg.split, phantoms)
 
 

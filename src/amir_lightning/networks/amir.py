@@ -27,7 +27,6 @@ from amir_lightning.networks.layers.routing import (
     SpatialMode,
     SpatialRouting,
 )
-from amir_lightning.networks.precision import widen
 from amir_lightning.networks.restoration import Report
 from amir_lightning.networks.restormer import Restormer
 
@@ -167,11 +166,12 @@ class AMIR(Restormer):
 
     def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
         """Draw the noise of the gates; see `RestorationNetwork`."""
-        height, width = self.pad(lq).shape[-2:]
+        height, width = (side + -side % self.size_multiple for side in lq.shape[-2:])
+        dtype = torch.promote_types(lq.dtype, torch.float32)
         for level, routing in enumerate(self.spatial_routing.values()):
             if isinstance(routing, SpatialRouting):
                 tokens = (height >> level) * (width >> level)
-                routing.gate.draw_noise(generators, tokens, widen(lq).dtype)
+                routing.gate.draw_noise(generators, tokens, dtype)
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""

@@ -100,10 +100,10 @@ class RestorationNetwork(nn.Module):
         return Report(self.restore(lq))
 
     def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
-        """Draw what is random in the next training pass; nothing is, unless a subclass says so.
+        """Draw what training passes need of each image's own; nothing, unless a subclass says so.
 
         Args:
-            lq: Low-quality images of that pass, (B, C, H, W).
+            lq: Low-quality images of these passes, (B, C, H, W).
             generators: One of each image, on the device of the network.
         """
 

@@ -5,7 +5,8 @@ of short kernels, which Python takes longer to launch than the GPU to run: a pas
 is launched as a whole.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from amir_lightning.networks.layers.blocks import Stage
 
 _WARM_UP = 3  # passes before the recording, in which libraries choose their algorithms
-_MOST_SHAPES = 64  # of one kind of block in one network; torch would give up after 8
+_MOST_SHAPES = 64  # of one kind of block; torch would give up after 8
 
 R = TypeVar("R", bound=tuple)
 """A named tuple of tensors, of tuples of tensors, and of None: what a pass returns."""
@@ -23,6 +24,8 @@ R = TypeVar("R", bound=tuple)
 
 class TrainingPass(Generic[R]):
     """A network's pass, fast for training images like the first ones, as written for all others.
+
+    A copy of the network runs as written.
 
     Args:
         network: Its blocks are compiled, or all of the pass where it has no stages of blocks.
@@ -35,6 +38,7 @@ class TrainingPass(Generic[R]):
     def __init__(
         self, network: nn.Module, run: Callable[[Tensor], R], replays: bool, **options: Any
     ) -> None:
+        torch._dynamo.reset()  # what the runs before this one in a sweep compiled
         torch._dynamo.config.recompile_limit = _MOST_SHAPES
         self._network, self._run, self._replays = network, run, replays
         self._stages = [one for one in network.modules() if isinstance(one, Stage)]
@@ -53,11 +57,17 @@ class TrainingPass(Generic[R]):
         kind = (lq.shape, lq.dtype, lq.device, precision)
         if self._kind is None:
             self._kind = kind
-            if self._replays and lq.is_cuda:
-                self._recorded = _Recorded(self._fast, lq, self._network.parameters())
         if kind != self._kind:
             return self._run(lq)
-        return self._fast(lq) if self._recorded is None else self._recorded(lq)
+        if not (self._replays and lq.is_cuda):
+            return self._fast(lq)
+        if self._recorded is None or self._recorded.places() != self._recorded.recorded_places:
+            self._recorded = None  # its memory first
+            self._recorded = _Recorded(self._fast, lq, self._network)
+        return self._recorded(lq)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[[Tensor], R]:
+        return copy.deepcopy(self._run, memo)
 
     def _fast(self, lq: Tensor) -> R:
         for stage in self._stages:
@@ -73,28 +83,35 @@ class _Recorded(Generic[R]):
     """A pass and its backward pass as two CUDA graphs.
 
     They read and write fixed places in memory: images are copied to one, and what a pass returns is
-    overwritten by the next one.
+    overwritten by the next one. Nothing of the recording is felt outside: random generators and
+    running statistics are where they were.
+
+    Attributes:
+        recorded_places: What `places` was.
     """
 
-    def __init__(
-        self, run: Callable[[Tensor], R], lq: Tensor, parameters: Iterable[nn.Parameter]
-    ) -> None:
+    def __init__(self, run: Callable[[Tensor], R], lq: Tensor, network: nn.Module) -> None:
         self.lq = lq.detach().clone()
-        self.parameters = [one for one in parameters if one.requires_grad]
+        self.parameters = [one for one in network.parameters() if one.requires_grad]
+        self._tensors = [*network.parameters(), *network.buffers()]
+        self.recorded_places = self.places()
         precision = torch.autocast(
             "cuda",
             torch.get_autocast_dtype("cuda"),
             torch.is_autocast_enabled("cuda"),
             cache_enabled=False,  # the cast of a weight belongs into the recording
         )
+        buffers = [(one, one.clone()) for one in network.buffers()]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        with torch.random.fork_rng([lq.device]), torch.cuda.stream(side):
             for _ in range(_WARM_UP):
                 with precision:
                     outputs = _tensors(run(self.lq))
                 self._differentiate(outputs, [torch.zeros_like(one) for one in outputs])
                 del outputs
+            for buffer, before in buffers:
+                buffer.copy_(before)
         torch.cuda.current_stream().wait_stream(side)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # The thread that pins the next batches goes on meanwhile, and is no part of a recording.
@@ -110,6 +127,10 @@ class _Recorded(Generic[R]):
         self.outputs = [one.detach() for one in self.outputs]
         self.result = _with_tensors(self.result, self.outputs)
 
+    def places(self) -> list[int]:
+        """Where parameters and buffers lie: a recording holds while they stay there."""
+        return [one.data_ptr() for one in self._tensors]
+
     def __call__(self, lq: Tensor) -> R:
         """Replay the pass on other images of the same shape."""
         return _with_tensors(self.result, _Replay.apply(self, lq, *self.parameters))
@@ -118,12 +139,13 @@ class _Recorded(Generic[R]):
         self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
         chosen = [i for i, one in enumerate(outputs) if one.requires_grad]
-        return torch.autograd.grad(
-            [outputs[i] for i in chosen],
-            self.parameters,
-            [cotangents[i] for i in chosen],
-            allow_unused=True,
-        )
+        with torch.autocast("cuda", enabled=False):  # as trainers do; gates are kept in float32
+            return torch.autograd.grad(
+                [outputs[i] for i in chosen],
+                self.parameters,
+                [cotangents[i] for i in chosen],
+                allow_unused=True,
+            )
 
 
 class _Replay(torch.autograd.Function):

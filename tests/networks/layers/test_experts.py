@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers import filling
 from amir_lightning.networks.layers.experts import Experts, fuse
+from amir_lightning.networks.layers.filling import filled
 
 T, C, M = 40, 6, 4
 
@@ -82,10 +83,16 @@ def test_experts_in_inference_equal_those_in_training() -> None:
 
 def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     experts = Experts(6, 3, 2.66)
-    features = torch.randn(2, 6, 5, 4)
+    weights, features = list(experts.parameters()), torch.randn(2, 6, 5, 4)
     expected = torch.stack(experts(features))
     monkeypatch.setattr(filling, "everywhere", True)
-    torch.testing.assert_close(torch.stack(experts(features)), expected)
+    assert filled(experts.hidden_weight, 1).shape == (3, 16, 6)
+    result = torch.stack(experts(features))
+    torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(result.square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
+    )
 
 
 def test_start_is_that_of_linear_layers() -> None:

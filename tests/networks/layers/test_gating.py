@@ -151,3 +151,21 @@ def test_impossible_choices_are_refused() -> None:
         TopKGate(C, M, 0, "noisy", "topk_softmax")
     with pytest.raises(InputError, match="gate_map is 'soft'; type gate_map=noisy or"):
         TopKGate(C, M, 2, "soft", "topk_softmax")  # type: ignore[arg-type]
+
+
+def test_noise_has_the_shape_of_the_logits_whatever_became_of_the_weights() -> None:
+    """FSDP leaves a process a flat part of each weight, outside of the forward pass."""
+    gate = TopKGate(C, M, 2, "noisy", "topk_softmax")
+    gate.weight.data = gate.weight.data.flatten()[:0]
+    gate.draw_noise([torch.Generator().manual_seed(seed) for seed in range(3)], 20, torch.float64)
+    assert gate.noise is not None
+    assert gate.noise.shape == (3, 20, M)
+    assert gate.noise.dtype == torch.float64
+    expected = torch.empty(20, M, dtype=torch.float64)
+    expected.normal_(generator=torch.Generator().manual_seed(1))
+    assert torch.equal(gate.noise[1], expected)
+    place = gate.noise.data_ptr()
+    gate.draw_noise([torch.Generator()], 20, torch.float64)
+    assert gate.noise.data_ptr() != place
+    gate.draw_noise([torch.Generator()] * 3, 20, torch.float64)
+    assert gate.noise.data_ptr() == place

@@ -189,16 +189,15 @@ class Stage(nn.Sequential):
         self.runs_compiled = False
         self._compiled: list[Callable[[Tensor], Tensor]] = []
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(self, **options: Any) -> None:
         """Compile each block for images of one shape, to run where `runs_compiled` is set.
 
         Blocks of one shape share what was compiled, which takes seconds instead of minutes.
 
         Args:
-            args: Passed to `torch.compile`.
-            kwargs: Passed to `torch.compile`.
+            options: Passed to `torch.compile`.
         """
-        self._compiled = [torch.compile(block, *args, dynamic=False, **kwargs) for block in self]
+        self._compiled = [torch.compile(block, dynamic=False, **options) for block in self]
 
     def forward(self, features: Tensor) -> Tensor:
         """Run all blocks on (B, C, H, W)."""

@@ -50,8 +50,8 @@ class TopKGate(nn.Module):
         over_processes: Whether importance and load of a training step are summed over the patches
             of all processes; otherwise each process balances its own patches, which is another
             loss, as variation is no mean.
-        noise: Standard normal noise of the next training pass, (B, T, M), see `draw_noise`. None
-            draws from torch's process-wide generator.
+        noise: Standard normal noise of training passes, (B, T, M), see `draw_noise`. None draws
+            from torch's process-wide generator in each pass.
 
     Args:
         channels: Channels C of a token.
@@ -79,8 +79,9 @@ class TopKGate(nn.Module):
         one_of("gate_map", gate_map, get_args(GateMap))
         self.over_processes = True
         self.noise: Tensor | None = None
+        self._noises: dict[object, Tensor] = {}
         one_of("gate_order", gate_order, get_args(GateOrder))
-        self.top_k, self.gate_order = top_k, gate_order
+        self.num_experts, self.top_k, self.gate_order = num_experts, top_k, gate_order
         if gate_map == "noisy":
             self.weight = nn.Parameter(torch.randn(2 * channels, num_experts))
             self.noise_weight = nn.Parameter(torch.zeros(2 * channels, num_experts))
@@ -96,21 +97,22 @@ class TopKGate(nn.Module):
     def draw_noise(
         self, generators: Sequence[torch.Generator], tokens: int, dtype: torch.dtype
     ) -> None:
-        """Draw the noise of a training pass, of each image from its own generator.
+        """Draw the noise of training passes until the next draw, of each image its own.
 
-        It keeps its place in memory from step to step, where a recorded pass reads it.
+        Noise of one shape keeps its place in memory, from where a recorded pass reads it.
 
         Args:
-            generators: One of each image, on the device of the weights.
+            generators: One of each image, on the device of the logits.
             tokens: Pixels of an image.
             dtype: Type of the logits.
         """
         if self.noise_weight is None:
             return
-        shape = (len(generators), tokens, self.weight.shape[-1])
-        kind = (shape, dtype, self.weight.device)
-        if self.noise is None or (self.noise.shape, self.noise.dtype, self.noise.device) != kind:
-            self.noise = torch.empty(shape, dtype=dtype, device=self.weight.device)
+        shape = (len(generators), tokens, self.num_experts)
+        kind = (shape, dtype, generators[0].device)
+        if kind not in self._noises:
+            self._noises[kind] = torch.empty(shape, dtype=dtype, device=kind[-1])
+        self.noise = self._noises[kind]
         for image, generator in zip(self.noise, generators, strict=True):
             image.normal_(generator=generator)
 
