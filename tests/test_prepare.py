@@ -228,6 +228,8 @@ def test_parts_of_other_options_are_not_used(command: Command, raw: Path) -> Non
         (["intensity_scale=0.0"], "intensity_scale is 0.0"),
         (["output=raw"], "is a folder"),
         (["raw_dir=nowhere"], "does not exist"),
+        (["raw_dir="], "raw_dir is empty; type raw_dir=<value>, or leave that option out"),
+        (["layout_options.hq=*/180s/*", "layout_options.lq=*/15s/*"], "expected <patient>/<full"),
         (["task=ct"], "which are not HU"),
         (["dataset=ixi"], "expected files named IXI*-T2.nii.gz"),
         (["dataset=archive"], "is not the authors' archive"),

@@ -101,9 +101,10 @@ def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
     for name, data in recorded.items():
         if found[name] != data["fingerprint"]:
             raise InputError(
-                f"the data of {name} changed since {folder.name} was started: fingerprint "
-                f"{found[name][:12]}, then {data['fingerprint'][:12]} ({data['file']}); start a "
-                "new run, or score other data on purpose with evaluate source=prepared or phantoms"
+                f"the data of {name} changed since {folder.name} was started from {data['file']}: "
+                f"fingerprint {data['fingerprint'][:12]} then, {found[name][:12]} now; start a new "
+                "run, or score other data on purpose: type evaluate source=phantoms or "
+                "source=prepared"
             )
     return found
 
@@ -255,7 +256,8 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"the trainer refuses its options: {first}; change trainer.*") from error
+        advice = "type trainer=cpu" if "No supported gpu" in first else "change trainer.*"
+        raise InputError(f"the trainer refuses its options: {first}; {advice}") from error
 
 
 def load_weights(module: RestorationModule, checkpoint: Path) -> int:

@@ -49,10 +49,8 @@ def command(
                 _quieten()  # in a process of a launcher
             try:
                 _check_types(cfg, config_name)
-                if (bootstrap := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
-                    raise InputError(
-                        f"bootstrap is {bootstrap}, expected at least 0; type bootstrap=1000"
-                    )
+                if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
+                    raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
                 return main(cfg)
             except Exception as error:
                 sentence = explain(error, config_name)
@@ -130,8 +128,7 @@ def _quieten() -> None:
         ".*sync_dist=True",  # scores are gathered before they are logged (`modules`)
         ".*predict returned None",  # slices are written where they belong (`restoring`)
         ".*does not have many workers",  # right for small data; data.num_workers is there for more
-        # Of 1-channel filters: the stride of a dimension of size 1 means and costs nothing.
-        "Grad strides do not match bucket view strides",
+        "Grad strides do not match bucket view strides",  # of filters of one channel; costs nothing
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -164,6 +161,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
+        if value == "" and default != "":
+            raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
         if default is None or default == "???" or _agrees(value, default):
             continue
         shown = "null" if value is None else value

@@ -188,7 +188,8 @@ def export_onnx(
         ) from error
     path = folder / "model.onnx"
     # It says that torchvision, which nothing here uses, is not installed.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "onnxscript"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

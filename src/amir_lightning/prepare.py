@@ -35,7 +35,9 @@ def main(cfg: DictConfig) -> None:
     raw_dir = Path(cfg.raw_dir)
     dataset = cfg.dataset
     if dataset == "auto":
-        dataset = "table" if cfg.layout_options.table else detect(raw_dir, task)
+        named = cfg.layout_options  # an option that one data set alone has
+        patterns = named.hq is not None and named.lq is not None
+        dataset = "table" if named.table else "pairs" if patterns else detect(raw_dir, task)
         _log.info("%s is read as dataset=%s: %s", raw_dir, dataset, cfg.datasets[dataset].about)
     if dataset not in LAYOUTS:
         raise InputError(f"dataset is '{dataset}'; choose from auto, {', '.join(LAYOUTS)}")
@@ -61,8 +63,8 @@ def _find(cfg: DictConfig, dataset: str, raw_dir: Path, task: Task) -> Found:
     for key in given:
         if key not in known:
             raise InputError(
-                f"dataset={dataset} has no option layout_options.{key}; "
-                f"it has {', '.join(known) or 'none'}"
+                f"dataset={dataset} has no option layout_options.{key} (it has "
+                f"{', '.join(known) or 'none'}); leave it out, or type dataset=<one that has it>"
             )
     return layout(raw_dir, task, **given)
 

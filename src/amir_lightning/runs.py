@@ -109,7 +109,7 @@ def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> Path:
     for path in (Path(name), runs_dir / name):
         if (path / "run.json").exists():
             return path
-    newest = sorted(started, key=lambda path: started[path])[-3:]
+    newest = sorted(started, key=lambda path: started[path])[:-4:-1]
     listed = f"; the newest are {', '.join(path.name for path in newest)}" if newest else ""
     raise InputError(f"there is no run '{name}' in {runs_dir}{listed} (run=last is the newest)")
 

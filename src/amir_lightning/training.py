@@ -142,14 +142,14 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     runs.write_json(run.record, {**record, **now})
     cfg = run.cfg
     _log.info(
-        "training %s with %s parameters on %s for %d steps of %d patches (%d processes x %d x %d "
+        "training %s with %s parameters on %s for %d steps of %d patches (%s x %d x %d "
         "accumulated), learning rate %g whatever the batch, into %s",
         cfg.network_name,
         f"{record['parameters']:,}",
         record["device"],
         record["max_steps"],
         record["effective_batch"],
-        record["processes"],
+        "1 process" if record["processes"] == 1 else f"{record['processes']} processes",
         cfg.data.batch_size,
         cfg.trainer.accumulate_grad_batches,
         cfg.optimizer.learning_rate,
