@@ -13,7 +13,9 @@ from conftest import TINY, Command
     ("options", "text"),
     [
         (["task=mra"], "unknown task 'mra'; choose from mri, ct, pet"),
-        (["task="], "task is empty; choose from mri, ct, pet"),
+        (["task="], "task is '', expected text; type for instance task=mri+ct+pet"),
+        (["task=' '"], "task is empty; choose from mri, ct, pet"),
+        (["network="], "unknown network ''; choose from airnet, amir, "),
         (["task=mri,ct"], "join tasks with '+'"),
         (["network=amri"], "unknown network 'amri'; choose from airnet, amir, "),
         (["netwrok=amir"], "unknown option 'netwrok'; did you mean"),

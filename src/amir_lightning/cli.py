@@ -161,7 +161,7 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
-        if value == "" and default != "":
+        if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
         if default is None or default == "???" or _agrees(value, default):
             continue
@@ -186,7 +186,7 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(value, str) and "${" in value:
         return True
     if isinstance(default, str):
-        return value is not None and not isinstance(value, list | dict)
+        return value not in (None, "") and not isinstance(value, list | dict)
     if isinstance(default, list):
         if not isinstance(value, list):
             return False
@@ -251,7 +251,7 @@ def explain(error: Exception, config_name: str) -> str | None:
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_option(found.group(1), config_name)
-    if found := re.search(r"Could not find '([^']+)/([^/']+)'", text):
+    if found := re.search(r"Could not find '([^']+)/([^/']*)'", text):
         group, name = found.groups()
         if group.startswith("hydra/") and name in _EXTRAS:
             extra = _EXTRAS[name]
