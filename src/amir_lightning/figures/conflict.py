@@ -22,8 +22,9 @@ def draw(run: FinishedRun) -> Drawing:
     layers = sorted({key.split("/")[1] for key in keys})
     if not layers:
         raise InputError(
-            f"{run.name} has not measured its gradients; train with callbacks=interference, or "
-            "measure the trained network alone with draw=interference"
+            f"{run.name} has not measured its gradients; train with callbacks=interference, which "
+            "measures every callbacks.interference.every steps, or measure the trained network "
+            "alone with draw=interference"
         )
     figure = new_figure(7.0, 2.6 * len(layers) + 0.2)
     grid = figure.subplots(len(layers), 2, squeeze=False)
