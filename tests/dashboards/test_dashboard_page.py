@@ -46,6 +46,15 @@ def test_shows_runs_scores_curves_and_settings_that_differ(command: Command) -> 
     assert sorted(trace["y"][-1] for trace in traces) == [33.0, 34.25, 35.5]
 
 
+def test_tasks_of_one_title_are_told_apart(command: Command) -> None:
+    twice = {"tasks": {"pet": {"title": "CT Denoising"}}}
+    write_run(Path("runs"), "a", {"mri": 20.0, "ct": 30.0, "pet": 40.0}, config=twice)
+    assert command("dashboard").status == 0
+    body = body_of(PAGE.read_text())
+    for title in ("MRI Super-Resolution<", "CT Denoising (ct)<", "CT Denoising (pet)<"):
+        assert title in body
+
+
 def test_networks_differ_in_their_options_by_nature(command: Command) -> None:
     write_run(Path("runs"), "a", {"ct": 30.0}, network="amir", config={"network": {"width": 8}})
     write_run(Path("runs"), "b", {"ct": 30.0}, network="srcnn", config={"network": {"width": 64}})

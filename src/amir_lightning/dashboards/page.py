@@ -2,6 +2,7 @@
 
 import secrets
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -168,11 +169,16 @@ def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, 
 
 
 def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
-    """Title and units of each task that a run has."""
-    return {
+    """Title and units of each task that a run has; the name, too, where titles are alike."""
+    found = {
         name: {key: str(entry.config.get(f"tasks.{name}.{key}", "")) for key in ("title", "units")}
         for entry in sorted(entries, key=lambda entry: len(entry.tasks), reverse=True)
         for name in entry.tasks
+    }
+    often = Counter(task["title"] for task in found.values() if task["title"])
+    return {
+        name: task | {"title": f"{task['title']} ({name})"} if often[task["title"]] > 1 else task
+        for name, task in found.items()
     }
 
 
