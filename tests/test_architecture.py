@@ -7,18 +7,19 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "amir_lightning"
 
-# Room -> rooms that it may import from. Leaves are errors, config and tasks.
+# Room -> rooms that it may import from. Leaves are errors, config, versions and tasks.
 ALLOWED = {
     "errors": set(),
+    "versions": set(),
     "config": set(),
     "tasks": {"config", "errors"},
     "atomic": {"errors"},
     "trust": {"errors"},
     "locks": {"errors"},
-    "io": {"errors", "tasks"},
+    "io": {"errors", "tasks", "versions"},
     "phantoms": {"io", "errors"},
     "degradation": {"errors"},
-    "data": {"io", "degradation", "tasks", "errors", "config", "atomic", "locks"},
+    "data": {"io", "degradation", "tasks", "errors", "config", "versions", "atomic", "locks"},
     "preparation": {"data", "degradation", "io", "tasks", "errors", "atomic", "locks"},
     "networks": {"errors"},
     "pretrained": {"networks", "tasks", "errors"},
@@ -40,7 +41,7 @@ ALLOWED = {
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "optimizers", "tasks", "errors"},
     "cli": {"config", "errors", "tasks"},
-    "runs": {"atomic", "config", "errors", "trust"},
+    "runs": {"atomic", "config", "errors", "trust", "versions"},
     "sweeps": {"cli", "config", "errors", "runs", "tasks"},
     "tables": {"metrics", "scores", "runs", "sweeps", "tasks", "errors"},
     "figures": {

@@ -8,6 +8,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from amir_lightning.versions import version_of
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [
@@ -58,3 +60,8 @@ def test_nothing_is_pinned_that_nothing_needs() -> None:
     for one in DIRECT:
         needed_by(one, found)
     assert not PINS.keys() - found
+
+
+def test_a_checkout_without_installation_has_no_version() -> None:
+    assert version_of("torch").startswith("2.")
+    assert version_of("amir-lightning-elsewhere") == "not installed"

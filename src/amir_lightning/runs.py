@@ -10,7 +10,6 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from amir_lightning.atomic import complete_file
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.trust import refuse_foreign_classes
+from amir_lightning.versions import version_of
 
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 
@@ -163,7 +163,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def environment() -> dict[str, Any]:
     """What `run.json` says of the software and the machine."""
     return {
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version_of(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "git_commit": _git_commit(),

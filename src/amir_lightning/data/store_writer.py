@@ -1,7 +1,6 @@
 """Write a prepared store: patient by patient, checked, and complete or not at all."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
+from amir_lightning.versions import version_of
 
 FORMAT = "amir-lightning prepared slices"
 VERSION = 1
@@ -115,7 +115,7 @@ def write_store(
         content = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         for key in sorted(digests):
             content.update(key.encode() + digests[key])
-        versions = {name: _version(name) for name in _PACKAGES}
+        versions = {name: version_of(name) for name in _PACKAGES}
         file.attrs.update(header)
         file.attrs.update(
             format=FORMAT,
@@ -182,10 +182,3 @@ def _digest(patient: PreparedPatient) -> bytes:
     ):
         digest.update(array.data)
     return digest.digest()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

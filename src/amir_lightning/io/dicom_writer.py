@@ -4,7 +4,6 @@ The attributes follow DICOM PS3.3: General Image (C.7.6.1), SOP Common (C.12.1) 
 modules of CT, MR and PET; PS3.16 CID 7203 and 7202 name derivation and purpose.
 """
 
-import importlib.metadata
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from amir_lightning.io.dicom_pixels import (
 )
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.nifti_writer import Voxels
+from amir_lightning.versions import version_of
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def _mark_derived(dataset: Dataset, description: str, derivation: str, now: date
     dataset.BurnedInAnnotation = "NO"
     equipment = Dataset()
     equipment.Manufacturer = "amir_lightning"
-    equipment.SoftwareVersions = importlib.metadata.version("amir-lightning")
+    equipment.SoftwareVersions = version_of("amir-lightning")
     equipment.PurposeOfReferenceCodeSequence = Sequence(
         [_code("109102", "DCM", "Processing Equipment")]
     )
