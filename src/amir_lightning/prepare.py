@@ -35,9 +35,9 @@ def main(cfg: DictConfig) -> None:
     raw_dir = Path(cfg.raw_dir)
     dataset = cfg.dataset
     if dataset == "auto":
-        named = cfg.layout_options  # an option that one data set alone has
-        patterns = named.hq is not None and named.lq is not None
-        dataset = "table" if named.table else "pairs" if patterns else detect(raw_dir, task)
+        named = cfg.layout_options  # options that one data set alone has tell it
+        paired = named.hq is not None and named.lq is not None
+        dataset = "table" if named.table else "pairs" if paired else detect(raw_dir, task)
         _log.info("%s is read as dataset=%s: %s", raw_dir, dataset, cfg.datasets[dataset].about)
     if dataset not in LAYOUTS:
         raise InputError(f"dataset is '{dataset}'; choose from auto, {', '.join(LAYOUTS)}")
