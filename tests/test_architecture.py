@@ -41,9 +41,9 @@ ALLOWED = {
     "scores": {"metrics", "tasks", "errors"},
     "modules": {"data", "losses", "metrics", "networks", "optimizers", "tasks", "errors"},
     "cli": {"config", "errors", "tasks"},
-    "runs": {"atomic", "config", "errors", "trust", "versions"},
+    "runs": {"atomic", "config", "data", "errors", "tasks", "trust", "versions"},
     "sweeps": {"cli", "config", "errors", "runs", "tasks"},
-    "tables": {"metrics", "scores", "runs", "sweeps", "tasks", "errors"},
+    "tables": {"metrics", "runs", "sweeps", "tasks", "errors"},
     "figures": {
         "assemble",
         "runs",

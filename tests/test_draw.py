@@ -178,7 +178,7 @@ def test_comparison_shows_the_median_slice_of_the_first_method(
     other = amir.with_name("other-data")
     shutil.copytree(amir, other, dirs_exist_ok=True)
     record = json.loads((other / "run.json").read_text())
-    record["data"]["ct"]["fingerprint"] = "0" * 64
+    record["data"]["ct"] |= {"fingerprint": "0" * 64, "drawn": {"version": 0}}
     (other / "run.json").write_text(json.dumps(record))
     refused = command("draw", "draw=comparison", f"runs=[{restormer},{other}]")
     shutil.rmtree(other)

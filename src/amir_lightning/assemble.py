@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -14,13 +14,10 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning import runs
 from amir_lightning.callbacks import KeepBest, KeepLast, Progress
 from amir_lightning.checkpoints import WholeCheckpoints
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
-from amir_lightning.data.embedded import Cohort, embedded_store
 from amir_lightning.data.splits import Split
-from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.modules import RestorationModule, module_class
@@ -41,79 +38,6 @@ def active_tasks(cfg: DictConfig) -> list[Task]:
     """The tasks that ``task=...`` names, in canonical order."""
     names = parse_tasks(cfg.task, cfg.tasks)
     return [Task.from_config(name, plain(cfg.tasks[name])) for name in names]
-
-
-def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
-    """The file that each task reads, and one plain line per task that says which.
-
-    Raises:
-        InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
-            be read.
-    """
-    if cfg.data.source not in ("auto", "prepared", "phantoms"):
-        raise InputError(
-            f"data.source is '{cfg.data.source}'; choose from auto, prepared, phantoms"
-        )
-    cohort = Cohort(**plain(cfg.data.phantoms))
-    found = {}
-    for task in tasks:
-        prepared = Path(cfg.paths.prepared_dir) / f"{task.name}.h5"
-        if cfg.data.source != "phantoms" and prepared.exists():
-            _log.info("%s: prepared data %s", task.name, prepared)
-            found[task] = prepared
-            continue
-        prepare = f"python -m amir_lightning.prepare task={task.name} raw_dir=<folder>"
-        if cfg.data.source == "prepared":
-            raise InputError(
-                f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "
-                f"{prepare} first (or data.source=phantoms to train on embedded phantoms)"
-            )
-        reason = "" if cfg.data.source == "phantoms" else f" ({prepared} does not exist; {prepare})"
-        _log.info("%s: embedded phantoms%s", task.name, reason)
-        found[task] = embedded_store(task, cohort, Path(cfg.paths.phantom_dir))
-    return found
-
-
-def fingerprints(stores: Mapping[Task, Path]) -> dict[str, str]:
-    """Content hash of each task's file, whose slices are listed before a run is opened for them.
-
-    Raises:
-        InputError: A file is damaged or of another task.
-    """
-    opened = {task.name: Store(path, task.name) for task, path in stores.items()}
-    for store in opened.values():
-        store.patients("train")
-    return {name: store.fingerprint for name, store in opened.items()}
-
-
-def same_data(stores: Mapping[Task, Path], folder: Path) -> dict[str, str]:
-    """Fingerprints of the files, after a look whether they are those that a run was trained on.
-
-    Raises:
-        InputError: A file has other contents than when the run was started.
-    """
-    found = fingerprints(stores)
-    recorded = runs.read_json(folder / "run.json").get("data")
-    if not _names_data(recorded) or recorded.keys() != found.keys():
-        raise InputError(
-            f"{folder / 'run.json'} does not say which data the run was trained on; train it again"
-        )
-    for name, data in recorded.items():
-        if found[name] != data["fingerprint"]:
-            raise InputError(
-                f"the data of {name} changed since {folder.name} was started from {data['file']}: "
-                f"fingerprint {data['fingerprint'][:12]} then, {found[name][:12]} now; start a new "
-                "run, or score other data on purpose: type evaluate source=phantoms or "
-                "source=prepared"
-            )
-    return found
-
-
-def _names_data(recorded: object) -> TypeGuard[dict[str, dict[str, Any]]]:
-    return isinstance(recorded, dict) and all(
-        isinstance(one, dict) and isinstance(one.get("fingerprint"), str) and "file" in one
-        for one in recorded.values()
-    )
 
 
 def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> RestorationModule:

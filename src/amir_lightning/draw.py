@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     for kind in kinds:
         for group in [runs] if kind == "comparison" else [[run] for run in runs]:
             drawing = draw(kind, cfg, group)
-            folder = group[0].folder / "figures" if cfg.output is None else Path(cfg.output)
+            folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
             # Several pictures of one kind in one folder are told apart by their run.
             several = cfg.output is not None and len(group) < len(runs)
             name = f"{kind}-{group[0].name}" if several else kind
@@ -116,9 +116,9 @@ def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str
 
     jobs = sweeps.jobs(experiment, overrides)
     found = []
-    for job, folder in zip(jobs, sweeps.locate(jobs, runs_dir), strict=True):
-        if folder is not None and sweeps.finished(folder):
-            found.append(str(folder))
+    for job, run in zip(jobs, sweeps.locate(jobs, runs_dir), strict=True):
+        if run is not None and run.finished:
+            found.append(str(run.path))
         else:
             _log.info("left out, not finished: %s", job.command)
     if not found:

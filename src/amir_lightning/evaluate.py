@@ -16,37 +16,33 @@ def main(cfg: DictConfig) -> None:
     """Score one split with one checkpoint and write slices.csv, patients.csv and tasks.csv."""
     import lightning.pytorch as pl
 
-    from amir_lightning import runs
     from amir_lightning.assemble import (
         active_tasks,
         build_data,
         build_module,
         load_weights,
-        locate_data,
         plain,
-        same_data,
     )
     from amir_lightning.callbacks import Progress
     from amir_lightning.metrics import summarise
+    from amir_lightning.runs.data import locate_data, same_data
+    from amir_lightning.runs.folder import find_run
     from amir_lightning.scores import print_scores, write_scores
 
     if cfg.split not in ("train", "val", "test"):
         raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
-    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
-    run = runs.saved_config(folder, cfg.trusted)
+    files = find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
+    run = files.config(cfg.trusted)
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source
     tasks = active_tasks(run)
     module = build_module(run, tasks)
-    named = cfg.checkpoint in ("best", "last")
-    checkpoint = (
-        folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
-    )
+    checkpoint = files.checkpoint(cfg.checkpoint)
     step = load_weights(module, checkpoint)
     stores = locate_data(run, tasks)
     if cfg.source is None:
-        same_data(stores, folder)
+        same_data(stores, files)
     data = build_data(run, stores, test_split=cfg.split)
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
@@ -55,7 +51,7 @@ def main(cfg: DictConfig) -> None:
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        default_root_dir=folder,
+        default_root_dir=files.path,
         **plain(cfg.trainer),
     )
     trainer.test(module, datamodule=data, verbose=False)
@@ -67,13 +63,13 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
-    output = folder / "evaluation" / "-".join(parts)
+    output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
     OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
     print_scores(
         summary,
         tasks,
-        f"{folder.name}\n"
+        f"{files.name}\n"
         f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})",
     )
     for name, group in summary.tasks.items():

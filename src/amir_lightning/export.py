@@ -12,7 +12,6 @@ def main(cfg: DictConfig) -> None:
     """Write safetensors, configuration and model card; on request torch.export and ONNX."""
     import json
 
-    from amir_lightning import runs
     from amir_lightning.atomic import complete_folder
     from amir_lightning.exporting import (
         export_onnx,
@@ -23,32 +22,26 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.networks.checkpoints import archive
     from amir_lightning.pretrained import CONFIG
     from amir_lightning.restoring import load_weights
+    from amir_lightning.runs.folder import find_run
 
-    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
-    named = cfg.checkpoint in ("best", "last")
-    path = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
+    run = find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
+    path = run.checkpoint(cfg.checkpoint)
     weights = load_weights(str(path), Path(cfg.paths.runs_dir))
     content = archive.load(path)["hyper_parameters"]
-    record = runs.read_json(folder / "run.json")
-    result = folder / "result.json"
-    best = cfg.checkpoint == "best" and result.exists()
     arguments = {
         key: value for key, value in content["network_config"].items() if key != "_target_"
     }
     about = {
         "metrics": weights.metrics,
-        "scores": runs.read_json(result) if best else {},
-        "scale": record.get("scale"),
-        "seed": record.get("seed"),
-        "max_steps": record.get("max_steps"),
+        "scores": run.result if cfg.checkpoint == "best" else {},
+        "scale": run.record.get("scale"),
+        "seed": run.record.get("seed"),
+        "max_steps": run.record.get("max_steps"),
         "data": {
-            name: {
-                "source": "phantoms" if "phantoms" in str(node["file"]) else "prepared scans",
-                "fingerprint": node["fingerprint"],
-            }
-            for name, node in record.get("data", {}).items()
+            name: {"source": data.source, "fingerprint": data.fingerprint}
+            for name, data in run.data.items()
         },
-        "versions": record.get("versions", {}),
+        "versions": run.record.get("versions", {}),
     }
     output = Path(cfg.output)
     with complete_folder(output) as work:

@@ -20,6 +20,16 @@ log = logging.getLogger(__name__)
 
 _TRACED = (64, 96)  # size of the image that is traced
 _COMPARED = ((64, 64), (96, 160), (128, 72))  # sizes on which a program is compared
+# What a folder says of its data, and what the card says then.
+_SOURCES = {
+    "phantoms": "embedded phantoms, no patients",
+    "scans": "prepared scans",
+    "prepared scans": "prepared scans",  # of folders that an earlier version wrote
+}
+_STAMPS = {
+    "phantoms": " They were measured on embedded phantoms, not on patients.",
+    "unknown": " Whether they were measured on phantoms or on patients is not known.",
+}
 _LARGEST = 4096  # rows and columns of an image that a program takes
 
 
@@ -87,8 +97,11 @@ def model_card(config: Mapping[str, Any]) -> str:
         if scale == "demo"
         else f"Scale {scale}."
     )
+    sources = {str(node.get("source")) for node in config.get("data", {}).values()}
+    stamp += "".join(text for source, text in _STAMPS.items() if source in sources)
     data = "\n".join(
-        f"- {key}: {node.get('source', 'unknown')}, fingerprint `{str(node['fingerprint'])[:16]}`"
+        f"- {key}: {_SOURCES.get(str(node.get('source')), 'unknown')}, fingerprint "
+        f"`{str(node['fingerprint'])[:16]}`"
         for key, node in config.get("data", {}).items()
     )
     programs = "\n".join(

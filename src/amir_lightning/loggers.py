@@ -31,7 +31,7 @@ def build_loggers(
     Args:
         options: The logger node: its name and that logger's options.
         folder: Run folder.
-        config: Resolved configuration, shown on the dashboard.
+        config: Resolved configuration and source of the data, shown on the dashboard.
         step: Optimiser step that the run starts from; metrics of later steps are from a part that
             is now trained again, and are dropped.
         wandb_id: Identity of the run in W&B, the same when it is resumed.
@@ -149,7 +149,8 @@ def _wandb_logger(
         offline=offline,
         group=group,
         job_type="train",
-        tags=[*config["tasks"], config["scale"]],  # a demo run never passes for the paper's
+        # Neither a demo run nor phantoms ever pass for the paper's.
+        tags=[*config["tasks"], config["scale"], config["source"]],
         config={**config, "run_dir": str(folder)},
         resume="allow",
         settings=wandb.Settings(

@@ -1,16 +1,33 @@
 """Which run a configuration means: its folder, its tasks and its data."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning import runs
-from amir_lightning.assemble import active_tasks, fingerprints, locate_data, plain, same_data
+from amir_lightning.assemble import (
+    active_tasks,
+    plain,
+)
 from amir_lightning.errors import InputError
+from amir_lightning.runs.data import (
+    describe_data,
+    locate_data,
+    same_data,
+    say_other_phantoms,
+)
+from amir_lightning.runs.folder import (
+    RunFolder,
+    Source,
+    TaskData,
+    common_source,
+    find_run,
+    folder_of,
+)
+from amir_lightning.runs.identity import identity, network_name, number_of_processes
 from amir_lightning.tasks import Task
 
 # What may change when a run is resumed: the machine, not the experiment.
@@ -35,17 +52,24 @@ class Run:
 
     Attributes:
         cfg: Its configuration.
-        folder: Its run folder.
+        files: Its run folder.
         tasks: The tasks it trains.
         stores: The file that each task reads.
-        data: Content hash of each file.
+        data: What each file holds.
+        identity: All that makes it this run; None of a run that is older than the entry.
     """
 
     cfg: DictConfig
-    folder: Path
+    files: RunFolder
     tasks: list[Task]
     stores: dict[Task, Path]
-    data: dict[str, str]
+    data: dict[str, TaskData]
+    identity: Mapping[str, Any] | None
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.files.path
 
     @property
     def checkpoints(self) -> Path:
@@ -53,21 +77,16 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def source(self) -> Source:
+        """Whether its data are phantoms or scans."""
+        return common_source(self.data.values())
+
+    @property
     def config(self) -> dict[str, Any]:
         """The configuration that the run folder keeps: of the tasks that are trained."""
         config = plain(self.cfg)
         config["tasks"] = {task.name: config["tasks"][task.name] for task in self.tasks}
         return config | {"run": None}
-
-    @property
-    def record(self) -> Path:
-        """How and on what the run was trained."""
-        return self.folder / "run.json"
-
-    @property
-    def result(self) -> Path:
-        """The scores of a finished run."""
-        return self.folder / "result.json"
 
 
 def open_run(cfg: DictConfig) -> Run:
@@ -91,18 +110,26 @@ def open_run(cfg: DictConfig) -> Run:
         )
     if cfg.run is not None:
         return _resumed(cfg, list(hydra.overrides.task))
+    cfg.network_name = network_name(cfg.network_name, cfg.network, hydra.overrides.task)
     tasks = active_tasks(cfg)
     cfg.task = "+".join(task.name for task in tasks)
     stores = locate_data(cfg, tasks)
-    data = fingerprints(stores)
-    names = [task.name for task in tasks]
-    content = runs.content(plain(cfg), names, data, _processes(cfg))
-    folder = Path(cfg.paths.runs_dir) / runs.run_name(content)
-    return Run(cfg, folder, tasks, stores, data)
+    data = describe_data(stores)
+    own = _identity(cfg, tasks, data)
+    files = folder_of(own, Path(cfg.paths.runs_dir))
+    if files.record_file.exists():
+        say_other_phantoms(data, files)
+    return Run(cfg, files, tasks, stores, data, own)
+
+
+def _identity(cfg: DictConfig, tasks: list[Task], data: Mapping[str, TaskData]) -> dict[str, Any]:
+    facts = {name: one._asdict() for name, one in data.items()}
+    return identity(plain(cfg), [task.name for task in tasks], facts, number_of_processes(cfg))
 
 
 def _nodes(key: str) -> tuple[str, ...]:
     """What an option of a resumed run takes from the command line."""
+    key = key.lstrip("+~")
     if key == "trainer":  # its devices; precision and steps stay those of the run
         return _DEVICES
     if key.startswith(("run", "paths")):
@@ -110,41 +137,36 @@ def _nodes(key: str) -> tuple[str, ...]:
     return (key.split(".")[0] if key.startswith(("logger", "callbacks")) else key,)
 
 
-def _processes(cfg: DictConfig) -> int:
-    """Number of processes of a run on all its nodes."""
-    devices = cfg.trainer.devices
-    if devices == "auto" and cfg.trainer.accelerator == "cpu":
-        count = 1
-    elif devices in (-1, "-1", "auto"):
-        count = max(torch.cuda.device_count(), 1)
-    elif isinstance(devices, int):
-        count = devices
-    else:  # numbers of devices, as a list or joined with commas
-        count = len(devices) if not isinstance(devices, str) else len(devices.split(","))
-    return count * int(cfg.trainer.num_nodes)
-
-
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     for override in overrides:
-        if not override.startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
+        if not override.lstrip("+~").startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
             raise InputError(
                 f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
                 "that option, or leave out run= to start another run"
             )
-    folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir))
-    saved = runs.saved_config(folder, cfg.trusted)
+    files = find_run(str(cfg.run), Path(cfg.paths.runs_dir))
+    saved = files.config(cfg.trusted)
     before = copy.deepcopy(saved)
     saved.paths = cfg.paths
     for override in overrides:
         for node in _nodes(override.split("=")[0]):
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
-    batches = [one.data.batch_size * _processes(one) for one in (before, saved)]
-    if batches[0] != batches[1]:
+    processes = number_of_processes(saved)
+    batch = before.data.batch_size * number_of_processes(before)
+    if batch != saved.data.batch_size * processes:
         raise InputError(
-            f"{folder.name} is trained on batches of {batches[0]} patches and these options make "
-            f"{batches[1]}; type data.batch_size={max(batches[0] // _processes(saved), 1)} with "
-            f"{_processes(saved)} processes, or a number of processes that divides {batches[0]}"
+            f"{files.name} is trained on batches of {batch} patches and these options make "
+            f"{saved.data.batch_size * processes}; type "
+            f"data.batch_size={max(batch // processes, 1)} with {processes} processes, or a number "
+            f"of processes that divides {batch}"
         )
     tasks = active_tasks(saved)
     stores = locate_data(saved, tasks)
-    return Run(saved, folder, tasks, stores, same_data(stores, folder))
+    data = same_data(stores, files)
+    was, will_be = (_identity(one, tasks, data) for one in (before, saved))
+    if changed := sorted(key for key in {*was, *will_be} if was.get(key) != will_be.get(key)):
+        raise InputError(
+            f"run={cfg.run} resumes a run as it was and {', '.join(changed)} would change it; drop "
+            "that option, or leave out run= to start another run"
+        )
+    return Run(saved, files, tasks, stores, data, files.identity)

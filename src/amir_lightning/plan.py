@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-from amir_lightning import runs
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
-from amir_lightning.sweeps import Job, experiment_of, finished, jobs, locate, start_of
+from amir_lightning.runs.folder import RunFolder, run_folders
+from amir_lightning.sweeps import Job, experiment_of, jobs, locate, start_of
 
 _PIPE_WIDTH = 200  # letters; more than any row has
 
@@ -47,8 +47,8 @@ def main(cfg: DictConfig) -> None:
     states: Counter[str] = Counter()
     needed: list[Cost] = []
     unknown = set()
-    for job, folder in zip(planned, locate(planned, runs_dir), strict=True):
-        state, left = _state(job, folder)
+    for job, run in zip(planned, locate(planned, runs_dir), strict=True):
+        state, left = _state(job, run)
         cost = costs.get((job.network, job.cfg.scale))
         states[state] += 1
         cells = ["-", "-"]
@@ -78,28 +78,28 @@ def main(cfg: DictConfig) -> None:
     print(f"{'start':>10}  {start_of(experiment, overrides)}")
 
 
-def _state(job: Job, folder: Path | None) -> tuple[str, int]:
+def _state(job: Job, run: RunFolder | None) -> tuple[str, int]:
     """Whether a job is finished, started or new, and how many steps are left."""
     steps = int(job.cfg.trainer.max_steps)
-    if folder is None:
+    if run is None:
         return "new", steps
-    if finished(folder):
+    if run.finished:
         return "finished", 0
     # A run that was killed has no step on record; it goes on from its last validation all the same.
-    return "started", max(0, steps - int(runs.read_json(folder / "run.json").get("step", 0)))
+    return "started", max(0, steps - int(run.record.get("step", 0)))
 
 
 def _costs(runs_dir: Path) -> dict[tuple[str, str], Cost]:
     """Medians over the finished runs of each network and scale; validation and test included."""
     found: dict[tuple[str, str], list[Cost]] = {}
-    for path in runs_dir.glob("*/run.json"):
+    for run in run_folders(runs_dir):
         try:
-            record = runs.read_json(path)
+            record = run.record
             steps = record["step"] - record["sessions"][-1]["from_step"]
-            if not finished(path.parent) or steps < 1:
+            if not run.finished or steps < 1:
                 continue
             key = (record["network"], record["scale"])
-            cost = Cost(_seconds(record) / steps, _bytes(path.parent))
+            cost = Cost(_seconds(record) / steps, _bytes(run.path))
         except (InputError, KeyError, IndexError, TypeError, ValueError):
             continue  # a damaged run folder tells nothing
         found.setdefault(key, []).append(cost)

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from amir_lightning.errors import InputError
 from amir_lightning.metrics import SCORES, Group, Summary
 from amir_lightning.tasks import Task
 
@@ -56,22 +55,6 @@ def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Su
     _write(folder / "patients.csv", ["task", "patient", *counts, *SCORES], patients)
     tasks = ({"task": task, **_columns(group)} for task, group in summary.tasks.items())
     _write(folder / "tasks.csv", ["task", *counts, *SCORES], tasks)
-
-
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of a folder's ``slices.csv``, as text.
-
-    Raises:
-        InputError: The file is missing.
-    """
-    path = folder / "slices.csv"
-    if not path.exists():
-        raise InputError(
-            f"{path} does not exist; write it with python -m amir_lightning.evaluate "
-            f"run={folder.parents[1].name}"
-        )
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _columns(group: Group) -> dict[str, object]:

@@ -3,7 +3,6 @@
 Reads configurations only: no data, no training code. Works inside a command (`cli.command`).
 """
 
-import json
 import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +12,17 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning import runs
 from amir_lightning.cli import compose, explain
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder, run_folders
+from amir_lightning.runs.identity import (
+    digest,
+    identity,
+    network_name,
+    number_of_processes,
+    without_data,
+)
 from amir_lightning.tasks import parse_tasks
 
 _log = logging.getLogger(__name__)
@@ -100,39 +106,25 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
         raise InputError(sentence) from error
 
 
-def locate(wanted: Iterable[Job], runs_dir: Path) -> list[Path | None]:
+def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
     """The run folder of each job, None where it has not been started.
 
-    A job's folder holds the same content, whatever data and machine it ran on. Of several, the
+    A job's folder is of the same identity, whatever data and machine it ran on. Of several, the
     newest finished one is taken, and if none has finished the newest. A folder that cannot be read
     is left out with a warning.
     """
-    found: dict[str, list[tuple[bool, str, Path]]] = {}
-    for path in sorted(runs_dir.glob("*/run.json")):
-        folder = path.parent
+    found: dict[str, list[tuple[bool, str, RunFolder]]] = {}
+    for run in run_folders(runs_dir):
         try:
-            started = str(runs.read_json(path)["started"])
-            config = cast(
-                dict[str, Any], OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-            )
-            key = _content(config, list(config["tasks"]))
+            entry = (run.finished, str(run.record["started"]), run)
+            for key in _keys_of_run(run):
+                found.setdefault(key, []).append(entry)
         except Exception:  # whatever a damaged or foreign folder holds, it is no job's
             _log.warning(
-                "left out, cannot be read: %s; remove the folder, or train the run again", folder
+                "left out, cannot be read: %s; remove the folder, or train the run again", run.path
             )
-            continue
-        found.setdefault(key, []).append((finished(folder), started, folder))
-    folders = []
-    for job in wanted:
-        config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
-        same = found.get(_content(config, job.tasks))
-        folders.append(max(same)[-1] if same else None)
-    return folders
-
-
-def finished(folder: Path) -> bool:
-    """Whether a run has its test scores."""
-    return (folder / "result.json").exists()
+    same = (found.get(_key_of_job(job), []) for job in wanted)
+    return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
 
 
 def _known() -> list[str]:
@@ -153,15 +145,36 @@ def _expand(texts: list[str]) -> list[Job]:
 
 def _job(overrides: tuple[str, ...]) -> Job:
     cfg = compose("train", list(overrides), keep_hydra=True)
-    cfg.network_name = cfg.hydra.runtime.choices.network
+    cfg.network_name = network_name(cfg.hydra.runtime.choices.network, cfg.network, overrides)
     cfg.pop("hydra")
     tasks = parse_tasks(cfg.task, cfg.tasks)
     cfg.task = "+".join(tasks)
     return Job(overrides, cfg, tuple(tasks), cfg.network_name, cfg.seed)
 
 
-def _content(config: Mapping[str, Any], tasks: Sequence[str]) -> str:
-    """What `runs.content` says without data and processes, in a form that can be compared."""
-    content = runs.content(config, tasks, {}, processes=1)
-    content["data"] = {key: content["data"][key] for key in ("patch_size", "global_batch")}
-    return json.dumps(content, sort_keys=True, default=str)
+def _keys_of_run(run: RunFolder) -> list[str]:
+    """What jobs find a run by: its identity without the data.
+
+    With the batch of all processes, and with that of one process for a job that leaves their number
+    to the machine.
+    """
+    settings = run.settings
+    own = run.identity or identity(settings, list(settings["tasks"]), {}, run.record["processes"])
+    return [_key(own), _key({**own, **_per_process(settings)})]
+
+
+def _key_of_job(job: Job) -> str:
+    config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
+    own = identity(config, job.tasks, {}, processes=1)
+    if config["trainer"]["devices"] in (-1, "-1", "auto"):
+        return _key({**own, **_per_process(config)})
+    own["data.global_batch"] *= number_of_processes(config)
+    return _key(own)
+
+
+def _per_process(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"data.global_batch": f"{config['data']['batch_size']} of each process"}
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    return digest(without_data(identity))

@@ -16,7 +16,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from amir_lightning import runs
 from amir_lightning.assemble import (
     build_data,
     build_module,
@@ -42,7 +41,9 @@ from amir_lightning.processes import (
     requeue,
     say_which_process_ended,
 )
-from amir_lightning.scores import print_scores, read_rows, write_scores
+from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.record import environment, now, read_json, write_json
+from amir_lightning.scores import print_scores, write_scores
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +61,11 @@ def train(run: Run) -> float | None:
     """
     purpose = f"training {run.folder.name}"
     try:
-        if run.result.exists() or not is_first_process():
-            return _known(run) if run.result.exists() else _train(run)
+        if run.files.finished or not is_first_process():
+            return _known(run) if run.files.finished else _train(run)
         with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
             # Somebody may have finished it while we looked.
-            return _known(run) if run.result.exists() else _train(run)
+            return _known(run) if run.files.finished else _train(run)
     except Stopped as stopped:
         requeue(stopped.signum)
         raise
@@ -72,8 +73,7 @@ def train(run: Run) -> float | None:
 
 def _known(run: Run) -> float | None:
     _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
-    _show_result(run)
-    return runs.read_json(run.result).get("val/avg/psnr")
+    return _show_result(run)
 
 
 def _train(run: Run) -> float | None:
@@ -86,11 +86,18 @@ def _train(run: Run) -> float | None:
         _log.info("resuming %s at step %d", run.folder, step)
     if cfg.compile:
         compile_network(cfg, module)
-    before = runs.read_json(run.record) if run.record.exists() else {}
+    before = run.files.record if run.files.record_file.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))
     data = build_data(cfg, run.stores)
-    loggers = build_loggers(plain(cfg.logger), run.folder, run.config, step, wandb_id, experiment)
+    loggers = build_loggers(
+        plain(cfg.logger),
+        run.folder,
+        {**run.config, "source": run.source},
+        step,
+        wandb_id,
+        experiment,
+    )
     trainer = build_trainer(cfg, run.folder, loggers)
     end_with_launcher(trainer)
     say_which_process_ended()
@@ -102,15 +109,15 @@ def _train(run: Run) -> float | None:
         # Here: fit would read a checkpoint of float64 into float32 first.
         trainer.precision_plugin.convert_module(module)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-        best = load_weights(module, run.checkpoints / "best.ckpt")
+        best = load_weights(module, run.files.checkpoint("best"))
         trainer.test(module, datamodule=data, verbose=False)
         log_cases(loggers, module.rows, trainer.global_step)
         if trainer.is_global_zero and module.summary is not None:
-            write_scores(run.folder / "evaluation" / "test", module.rows, module.summary)
+            write_scores(run.files.evaluation("test"), module.rows, module.summary)
             scores = module.summary.flat("test")
             chosen = getattr(trainer.checkpoint_callback, "best_model_score", None)
             scores |= {} if chosen is None else {"val/avg/psnr": float(chosen)}
-            runs.write_json(run.result, {**scores, "best_step": best, "metrics": cfg.metrics})
+            write_json(run.files.result_file, {**scores, "best_step": best, "metrics": cfg.metrics})
         status = "finished"
     except (Exception, SystemExit) as error:
         end_others(trainer)
@@ -128,18 +135,17 @@ def _train(run: Run) -> float | None:
         raise failure  # here: the traceback would hold loader processes
     if not trainer.is_global_zero:
         return None
-    _show_result(run)
-    return runs.read_json(run.result).get("val/avg/psnr")
+    return _show_result(run)
 
 
 def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     """Write what the run is, and say it."""
     with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
         OmegaConf.save(OmegaConf.create(run.config), partial)
-    session = {"started": runs.now(), "from_step": step, **runs.environment()}
+    session = {"started": now(), "from_step": step, **environment()}
     sessions = [*record.get("sessions", []), session]
-    now = {"sessions": sessions, "started": session["started"], "status": "running"}
-    runs.write_json(run.record, {**record, **now})
+    current = {"sessions": sessions, "started": session["started"], "status": "running"}
+    write_json(run.files.record_file, {**record, **current})
     cfg = run.cfg
     _log.info(
         "training %s with %s parameters on %s for %d steps of %d patches (%s x %d x %d "
@@ -162,9 +168,9 @@ def _end(run: Run, status: str, step: int, seconds: float, begun: bool) -> None:
     if status == "failed" and not begun:
         shutil.rmtree(run.folder)
         return
-    ended = {"status": status, "finished": runs.now(), "seconds": seconds, "step": step}
+    ended = {"status": status, "finished": now(), "seconds": seconds, "step": step}
     with contextlib.suppress(InputError):  # of a full disk, which has been told
-        runs.write_json(run.record, {**runs.read_json(run.record), **ended})
+        write_json(run.files.record_file, {**read_json(run.files.record_file), **ended})
 
 
 def _again(run: Run, trainer: pl.Trainer) -> str:
@@ -204,31 +210,36 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
         * trainer.accumulate_grad_batches,
         "max_steps": trainer.max_steps,
         "parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
-        "data": {
-            task.name: {"file": str(path), "fingerprint": run.data[task.name]}
-            for task, path in run.stores.items()
-        },
-        **runs.environment(),
+        "compile": cfg.compile,
+        "data": {name: data._asdict() for name, data in run.data.items()},
+        "identity": run.identity,
+        **environment(),
     }
 
 
-def _show_result(run: Run) -> None:
-    """The table, where everything lies, and the next command to type."""
-    result = runs.read_json(run.result)
+def _show_result(run: Run) -> float | None:
+    """Print the table, where everything lies, and the next command to type.
+
+    Returns:
+        What a sweeper may choose by, see `train`.
+    """
+    files = RunFolder(run.folder)
     print_scores(
-        summarise(read_rows(run.folder / "evaluation" / "test")),
+        summarise(files.rows("test")),
         run.tasks,
         f"{run.folder.name}\n"
-        f"test scores, {run.cfg.metrics} definition, best checkpoint (step {result['best_step']})",
+        f"test scores, {run.cfg.metrics} definition, best checkpoint "
+        f"(step {files.result['best_step']})",
     )
     lines: dict[str, object] = {
         "run folder": run.folder,
-        "scores": run.folder / "evaluation" / "test",
+        "scores": files.evaluation("test"),
         "pictures": run.folder / "samples",
-        "weights": run.folder / "checkpoints" / "best.ckpt",
+        "weights": files.checkpoint("best"),
     }
     if list(run.folder.glob("wandb/offline-run-*")):
         lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
     lines["next"] = f"python -m amir_lightning.evaluate run={_typed(run)} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")
+    return files.result.get("val/avg/psnr")

@@ -231,12 +231,12 @@ def test_an_output_that_cannot_be_written_leaves_nothing(command: Command) -> No
     assert "Traceback" not in done.err
 
 
-def test_settings_of_most_runs_are_not_shown() -> None:
-    from amir_lightning.dashboards.collect import RunEntry, settings
+def test_settings_of_most_runs_are_not_shown(tmp_path: Path) -> None:
+    from amir_lightning.dashboards.collect import read_run, settings
 
     entries = [
-        RunEntry(Path(str(seed)), {"network": "amir", "scale": "demo"}, config, {}, {})
-        for seed, config in enumerate([{"a.x": 1}, {"a.x": 1}, {"a.x": 2}])
+        read_run(write_run(tmp_path, str(seed), {"ct": 30.0}, config={"loss": {"edge": edge}}))
+        for seed, edge in enumerate((1, 1, 2))
     ]
-    assert settings(entries) == [{}, {}, {"a.x": 2}]
-    assert settings(entries[1:]) == [{"a.x": 1}, {"a.x": 2}]
+    assert settings(entries) == [{}, {}, {"loss.edge": 2}]
+    assert settings(entries[1:]) == [{"loss.edge": 1}, {"loss.edge": 2}]

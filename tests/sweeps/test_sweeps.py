@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from written_runs import jobs, plain_scores, write_run
 
+from amir_lightning import sweeps
 from amir_lightning.errors import InputError
-from amir_lightning.sweeps import Job, experiment_of, locate
+from amir_lightning.sweeps import Job, experiment_of
 
 pytestmark = pytest.mark.usefixtures("composing")
 
@@ -16,6 +17,10 @@ TABLE1 = {
     "ct": ["chen_cnn", "redcnn", "eformer", "ctformer", "amir"],
     "pet": ["xiang", "dcnn", "argan", "spach", "amir"],
 }
+
+
+def locate(wanted: list[Job], runs_dir: Path) -> list[Path | None]:
+    return [run and run.path for run in sweeps.locate(wanted, runs_dir)]
 
 
 def pairs(found: list[Job]) -> list[tuple[str, tuple[str, ...]]]:

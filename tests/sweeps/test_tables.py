@@ -14,6 +14,7 @@ from scipy import stats
 from written_runs import PATIENTS, jobs, plain_scores, write_run
 
 from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder
 from amir_lightning.sweeps import Job
 from amir_lightning.tables import collect, notes, result_grid
 from amir_lightning.tables.statistics import compare, spread, wilcoxon
@@ -107,7 +108,9 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
 
     wanted = jobs("table2", "network=restormer,amir")
     folders = [write_run(job, tmp_path, scores) for job in wanted]
-    restormer, amir = collect(wanted, folders, tmp_path / "none.csv", bootstrap=2000)
+    restormer, amir = collect(
+        wanted, [*map(RunFolder, folders)], tmp_path / "none.csv", bootstrap=2000
+    )
     found = compare([restormer, amir], restormer, "ct")
     assert found is not None
     for at, score in enumerate(("psnr", "ssim", "rmse")):
@@ -135,7 +138,9 @@ def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ:
         write_run(theirs, tmp_path, plain_scores),
         write_run(ours, tmp_path, plain_scores, fingerprint=other),
     ]
-    methods = collect([theirs, ours], folders, tmp_path / "none.csv", bootstrap=0)
+    methods = collect(
+        [theirs, ours], [*map(RunFolder, folders)], tmp_path / "none.csv", bootstrap=0
+    )
     found = compare(methods, methods[0], "ct")
     assert found is not None
     tested = found.p_values["psnr"] is not None
@@ -152,7 +157,7 @@ def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ:
 def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
     wanted = jobs("figure4")
     folder = write_run(wanted[0], tmp_path, lambda *_: {"psnr": 7.0})
-    (method,) = collect(wanted, [folder], tmp_path / "none.csv", bootstrap=50)
+    (method,) = collect(wanted, [RunFolder(folder)], tmp_path / "none.csv", bootstrap=50)
     found = compare([method], method, "pet")
     assert found is not None
     assert found.intervals["psnr"] == (7.0, 7.0)
@@ -174,7 +179,7 @@ def test_damaged_scores_name_their_run(tmp_path: Path, damage, found: str) -> No
     path = folder / "evaluation" / "test" / "slices.csv"
     path.write_text(damage(path.read_text().splitlines(keepends=True)))
     with pytest.raises(InputError, match=found) as caught:
-        collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+        collect(wanted, [RunFolder(folder)], tmp_path / "none.csv", bootstrap=0)
     assert f"the scores of {folder} cannot be read" in str(caught.value)
 
 
@@ -182,7 +187,7 @@ def test_damaged_scores_name_their_run(tmp_path: Path, damage, found: str) -> No
 def test_no_average_without_a_trained_task(tmp_path: Path) -> None:
     wanted = jobs("table3", "task=mri+ct")
     folder = write_run(wanted[0], tmp_path, plain_scores)
-    (method,) = collect(wanted, [folder], tmp_path / "none.csv", bootstrap=0)
+    (method,) = collect(wanted, [RunFolder(folder)], tmp_path / "none.csv", bootstrap=0)
     assert method.value("average", "psnr") is not None
     lacking = dataclasses.replace(method, trained=("mri", "ct", "pet"))
     assert lacking.value("average", "psnr") is None

@@ -30,6 +30,7 @@ def write_run(
     finished: bool = True,
     started: str = "2026-01-01T00:00:00+00:00",
     name: str | None = None,
+    source: str = "phantoms",
 ) -> Path:
     """Two slices of each of six patients per task; `scores` gives psnr, ssim and rmse of each."""
     folder = runs_dir / (name or f"{job.cfg.task}-{job.network}-s{job.seed}")
@@ -47,9 +48,14 @@ def write_run(
         "started": started,
         "finished": "2026-01-01T00:10:00+00:00",
         "step": 600,
+        "processes": 1,
         "sessions": [{"from_step": 0}],
         "data": {
-            task: {"file": f"data/phantoms/{task}.h5", "fingerprint": f"{task}{fingerprint}"}
+            task: {
+                "file": f"data/{task}.h5",
+                "fingerprint": f"{task}{fingerprint}",
+                "source": source,
+            }
             for task in job.tasks
         },
     }

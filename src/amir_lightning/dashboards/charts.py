@@ -48,7 +48,7 @@ def comparison(entries: Sequence[RunEntry], key: str, title: str, points: int) -
             },
             marker={"size": 5},
             meta=index,
-            hovertemplate=f"{_text(entry.folder.name)}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"{_text(entry.files.name)}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
         )
     return _plain(figure)
 

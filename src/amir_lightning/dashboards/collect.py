@@ -1,6 +1,5 @@
 """What run folders hold, read as data: nothing in them is trusted, a broken one stops nothing."""
 
-import csv
 import math
 import re
 from collections import Counter, defaultdict
@@ -10,16 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from amir_lightning import runs
 from amir_lightning.dashboards.offline import offline_history
 from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder
 
 Curve = list[tuple[int, float]]
 """Steps and values of one logged key."""
 
-_SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
 _LOGGED = re.compile(
     r"(?!samples/|routing/)\w+/"
 )  # numbers; the step, the clock and pictures are none
@@ -32,18 +28,21 @@ class RunEntry:
     """A run folder that could be read.
 
     Attributes:
-        folder: The run folder.
-        record: What ``run.json`` says.
+        files: The run folder.
         config: The resolved configuration, by dotted key.
         scores: Test scores by task, ``avg`` among them, and name; empty before the run finished.
         curves: What was logged, by key.
     """
 
-    folder: Path
-    record: Mapping[str, Any]
+    files: RunFolder
     config: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, float]]
     curves: Mapping[str, Curve]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What ``run.json`` says."""
+        return self.files.record
 
     @property
     def finished(self) -> bool:
@@ -90,7 +89,7 @@ def collect_runs(runs_dir: Path) -> tuple[list[RunEntry], dict[str, str]]:
             except InputError as error:
                 broken[folder.name] = str(error)
     if not any(entry.finished for entry in entries):
-        started = [entry.folder.name for entry in entries]
+        started = [entry.files.name for entry in entries]
         goes_on = f", and {len(started)} not to its end" if started else ""
         run = f" run={started[0]}" if started else ""
         raise InputError(
@@ -107,19 +106,11 @@ def read_run(folder: Path) -> RunEntry:
     Raises:
         InputError: A file is missing or damaged.
     """
-    record = _mapping(folder / "run.json")
+    files = RunFolder(folder)
     for key in ("task", "network", "scale"):
-        if not isinstance(record.get(key), str):
-            raise InputError(f"{folder / 'run.json'} has no {key}; train again")
-    result = folder / "result.json"
-    scores: dict[str, dict[str, float]] = {}
-    for key, value in (_mapping(result) if result.exists() else {}).items():
-        found, number = _SCORE.fullmatch(key), _number(value)
-        if found and number is not None:
-            scores.setdefault(found[1], {})[found[2]] = number
-    if result.exists() and not scores:
-        raise InputError(f"{result} has no test scores; remove it and train again")
-    return RunEntry(folder, record, _config(folder / "config.yaml"), scores, _curves(folder))
+        if not isinstance(files.record.get(key), str):
+            raise InputError(f"{files.record_file} has no {key}; train again")
+    return RunEntry(files, dict(leaves(files.settings)), files.scores, _curves(files))
 
 
 def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
@@ -157,23 +148,6 @@ def _peers(entry: RunEntry, key: str) -> tuple[str, ...]:
     return str(entry.record["scale"]), network, key
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    content = runs.read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no names with values; train again")
-    return content
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        if not isinstance(config, dict):
-            raise TypeError("a configuration is a mapping")
-    except Exception as error:  # OSError, or one of the YAML parser's many
-        raise InputError(f"{path} cannot be read; train again") from error
-    return dict(leaves(config))
-
-
 def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of a nested mapping by dotted key."""
     if isinstance(node, Mapping):
@@ -183,13 +157,13 @@ def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, node
 
 
-def _curves(folder: Path) -> dict[str, Curve]:
+def _curves(files: RunFolder) -> dict[str, Curve]:
     """What was logged: metrics.csv, or W&B's offline files where that is lost."""
+    rows: list[dict[str, Any]]
     try:
-        with (folder / "metrics.csv").open(newline="") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
-        rows = [row for path in _offline_files(folder) for row in offline_history(path)]
+        rows = [*files.logged()]
+    except InputError:
+        rows = [row for path in _offline_files(files.path) for row in offline_history(path)]
     curves: dict[str, Curve] = {}
     for row in rows:
         step = _number(row.get("step"))

@@ -44,7 +44,7 @@ function apply() {
     const text = row.textContent.toLowerCase();
     const kept = words.every((word) => text.includes(word))
       && (!chosen.task || JSON.parse(row.dataset.tasks).includes(chosen.task))
-      && ["network", "scale", "status"].every((key) => !chosen[key] || row.dataset[key] === chosen[key]);
+      && ["network", "scale", "source", "status"].every((key) => !chosen[key] || row.dataset[key] === chosen[key]);
     row.hidden = !kept;
     if (kept) shown.add(Number(row.dataset.index));
     row.querySelectorAll("td[data-task]").forEach((cell) => {

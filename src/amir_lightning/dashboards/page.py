@@ -16,6 +16,8 @@ from plotly.offline import get_plotlyjs
 from amir_lightning.dashboards import charts
 from amir_lightning.dashboards.collect import RunEntry, settings
 from amir_lightning.dashboards.embed import Album, markdown, read_tables
+from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import TaskData
 
 _METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "rmse": "RMSE"}
 
@@ -80,7 +82,7 @@ def render(
         scales={
             scale: sum(row["scale"] == scale for row in rows) for scale in _values(rows, "scale")
         },
-        choices={key: _values(rows, key) for key in ("network", "scale", "status")},
+        choices={key: _values(rows, key) for key in ("network", "scale", "source", "status")},
         experiments=experiments,
         broken=broken,
         album=album,
@@ -97,7 +99,7 @@ def _row(
     entry: RunEntry, own: Mapping[str, Any], album: Album, per_task: int, table_rows: int
 ) -> dict[str, Any]:
     """What the page shows of a run."""
-    folder, record = entry.folder, entry.record
+    folder, record = entry.files.path, entry.record
     status = str(record.get("status", "unknown"))
     name = shlex.quote(folder.name)
     command = f"evaluate run={name} split=val" if entry.finished else f"train run={name}"
@@ -114,13 +116,14 @@ def _row(
         "steps": f"{record.get('step', '?')} of {record.get('max_steps', '?')}",
         "code": record.get("git_commit"),
         "software": _pairs(record.get("versions")),
-        "data": _pairs({k: v["fingerprint"][:12] for k, v in _data(record).items()}),
+        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in _data(entry).items()}),
     }
     return {
         "anchor": "run-" + sha256(folder.name.encode(errors="replace")).hexdigest()[:10],
         "name": folder.name,
         "status": status,
         "scale": record["scale"],
+        "source": entry.files.source,
         "task": record["task"],
         "tasks": entry.tasks,
         "network": record["network"],
@@ -182,12 +185,11 @@ def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
     }
 
 
-def _data(record: Mapping[str, Any]) -> dict[str, Any]:
-    data = record.get("data")
-    pairs = data.items() if isinstance(data, Mapping) else ()
-    return {
-        k: v for k, v in pairs if isinstance(v, Mapping) and isinstance(v.get("fingerprint"), str)
-    }
+def _data(entry: RunEntry) -> Mapping[str, TaskData]:
+    try:
+        return entry.files.data
+    except InputError:
+        return {}  # which the page says as an unknown source
 
 
 def _axis(title: str, units: str) -> str:

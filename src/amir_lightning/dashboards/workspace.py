@@ -61,7 +61,12 @@ def build_workspace(project: str, entity: str, tasks: Sequence[Task]) -> workspa
         panels.LinePlot(title="share of each expert", x=_STEP, metric_regex="router/srm[123]/.*"),
     ]
     section = partial(workspaces.Section, is_open=True)
-    columns = ["run:displayName", "config:scale.value", "config:network_name.value"]
+    columns = [
+        "run:displayName",
+        "config:scale.value",
+        "config:source.value",
+        "config:network_name.value",
+    ]
     return workspaces.Workspace(
         entity=entity,
         project=project,

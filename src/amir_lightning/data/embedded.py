@@ -46,25 +46,30 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
         cohort: Number of the patients.
         folder: Cache folder.
     """
-    content = {
+    recipe = {
         "version": _VERSION,
         "phantom": dict(task.phantom),
         "degradation": dict(task.degradation),
         "slices": task.phantom_slices,
         "plane": task.plane,
-        "stored": [task.units, task.value_range],
+        "stored": [task.units, list(task.value_range)],
         "cohort": vars(cohort),
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    path = folder / f"{task.name}-{digest}.h5"
+    path = folder / cache_name(task.name, recipe)
     if not path.exists():
         with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
             if not path.exists():  # nobody did it while we waited
-                _draw(path, task, cohort)
+                _draw(path, task, cohort, recipe)
     return path
 
 
-def _draw(path: Path, task: Task, cohort: Cohort) -> None:
+def cache_name(task: str, recipe: Mapping[str, object]) -> str:
+    """Name of the file that holds the phantoms of a recipe."""
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{task}-{digest}.h5"
+
+
+def _draw(path: Path, task: Task, cohort: Cohort, recipe: Mapping[str, object]) -> None:
     _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
     write_store(
         path,
@@ -72,6 +77,7 @@ def _draw(path: Path, task: Task, cohort: Cohort) -> None:
         _patients(task, cohort),
         degradation=task.degradation,
         source="phantoms",
+        drawn=recipe,
         split_kind="patients",
     )
 

@@ -73,6 +73,7 @@ class Store:
         plane: Orientation of the slices.
         degradation: The physics that made LQ from HQ, and its seed.
         source: Kind of data: scans or phantoms.
+        drawn: What drew the phantoms: version, parameters and seed; None for scans.
         split_kind: "patients" or "slice blocks".
         fingerprint: SHA-256 over everything that a training run can see.
         versions: Versions of the packages that wrote it.
@@ -105,6 +106,7 @@ class Store:
             self.plane = str(attributes["plane"])
             self.degradation: dict[str, object] = json.loads(attributes["degradation"])
             self.source = str(attributes["source"])
+            self.drawn: dict[str, object] | None = json.loads(attributes.get("drawn", "null"))
             self.split_kind = str(attributes["split_kind"])
             self.fingerprint = str(attributes["fingerprint"])
             self.versions: dict[str, str] = json.loads(attributes["versions"])

@@ -67,6 +67,7 @@ def write_store(
     degradation: Mapping[str, object],
     source: str,
     split_kind: SplitKind,
+    drawn: Mapping[str, object] | None = None,
     compression: Compression | None = None,
     salt: str = "",
 ) -> None:
@@ -79,6 +80,7 @@ def write_store(
         degradation: Parameters and seed of the physics that made LQ from HQ.
         source: Kind of data, "scans" or "phantoms".
         split_kind: Whether patients or slice blocks are kept apart.
+        drawn: What draws the phantoms; None for scans.
         compression: None lets patches be read at their bytes. "lzf" (after a byte shuffle) unpacks
             whole slices, many times slower, and saves 70 % of integer-valued HQ but only 10 to
             25 % of LQ.
@@ -121,6 +123,7 @@ def write_store(
             format=FORMAT,
             version=VERSION,
             source=source,
+            drawn=json.dumps(drawn, sort_keys=True),
             fingerprint=content.hexdigest(),
             versions=json.dumps(versions),
         )

@@ -17,7 +17,7 @@ def draw(run: FinishedRun) -> Drawing:
     Raises:
         InputError: The run was trained without the observer.
     """
-    logged = run.logged()
+    logged = run.files.logged()
     keys = sorted({key for row in logged for key in row if key.split("/")[0] in _KINDS})
     layers = sorted({key.split("/")[1] for key in keys})
     if not layers:

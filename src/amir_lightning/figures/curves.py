@@ -29,7 +29,7 @@ def draw(run: FinishedRun) -> Drawing:
     Raises:
         InputError: The run has logged nothing.
     """
-    logged = run.logged()
+    logged = run.files.logged()
     figure = new_figure(6.5, 4.4)
     rows: list[dict[str, object]] = []
     for ax, (pattern, title) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
@@ -49,7 +49,7 @@ def draw(run: FinishedRun) -> Drawing:
         label(ax, title)
     if not rows:
         raise InputError(
-            f"{run.folder / 'metrics.csv'} holds no curves; draw another run (run=<folder>)"
+            f"{run.files.path / 'metrics.csv'} holds no curves; draw another run (run=<folder>)"
         )
     figure.axes[0].set_yscale("log")
     figure.axes[0].yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 0.1)))

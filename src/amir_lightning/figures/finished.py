@@ -1,23 +1,19 @@
 """A finished run, opened to be looked at: its tasks, data, network and files."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
 
-from amir_lightning import runs
 from amir_lightning.assemble import (
     active_tasks,
     build_data,
     build_module,
     load_weights,
-    locate_data,
-    same_data,
 )
 from amir_lightning.data.datamodule import MultiTaskDataModule
 from amir_lightning.data.dataset import PairedSlices
@@ -25,7 +21,8 @@ from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.modules import RestorationModule
 from amir_lightning.networks import Report
-from amir_lightning.scores import read_rows
+from amir_lightning.runs.data import locate_data, same_data
+from amir_lightning.runs.folder import RunFolder, TaskData, find_run
 from amir_lightning.tasks import Task
 
 
@@ -56,25 +53,21 @@ class FinishedRun:
     """A run with a result.
 
     Attributes:
-        folder: Its run folder.
+        files: Its run folder.
         cfg: Its configuration, with the paths of this command.
-        record: Its ``run.json``.
         checkpoint: "best" or "last".
         split: Split that is looked at.
-        phantoms: Whether it was trained on embedded patients.
     """
 
-    folder: Path
+    files: RunFolder
     cfg: DictConfig
-    record: dict[str, Any]
     checkpoint: str
     split: Split
-    phantoms: bool
 
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return self.folder.name
+        return self.files.name
 
     @property
     def network_name(self) -> str:
@@ -90,14 +83,14 @@ class FinishedRun:
     def data(self) -> MultiTaskDataModule:
         """The very data that it was trained on."""
         stores = locate_data(self.cfg, self.tasks)
-        same_data(stores, self.folder)
+        same_data(stores, self.files)
         return build_data(self.cfg, stores, test_split=self.split)
 
     @cached_property
     def module(self) -> RestorationModule:
         """The trained network, in evaluation mode, on the GPU if there is one."""
         module = build_module(self.cfg, self.tasks)
-        load_weights(module, self.folder / "checkpoints" / f"{self.checkpoint}.ckpt")
+        load_weights(module, self.files.checkpoint(self.checkpoint))
         return module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def slices(self, task: Task) -> PairedSlices:
@@ -125,22 +118,7 @@ class FinishedRun:
     def scores(self) -> list[dict[str, str]]:
         """The rows of its ``slices.csv`` of the split."""
         parts = [self.split] + ([] if self.checkpoint == "best" else [self.checkpoint])
-        return read_rows(self.folder / "evaluation" / "-".join(parts))
-
-    def logged(self) -> list[dict[str, str]]:
-        """The rows of its ``metrics.csv``, as text.
-
-        Raises:
-            InputError: The file cannot be read.
-        """
-        path = self.folder / "metrics.csv"
-        try:
-            with path.open(newline="") as file:
-                return list(csv.DictReader(file))
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); draw another run (run=<folder>)"
-            ) from error
+        return self.files.rows(*parts)
 
 
 def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
@@ -153,18 +131,15 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
     Raises:
         InputError: There is no such run, or it has not finished.
     """
-    folder = runs.find_run(name, Path(cfg.paths.runs_dir), "result.json")
-    record = runs.read_json(folder / "run.json")
-    if not (folder / "result.json").exists():
+    files = find_run(name, Path(cfg.paths.runs_dir), "result.json")
+    if not files.finished:
         raise InputError(
-            f"run {folder.name} has not finished (it is {record.get('status')}); "
-            f"python -m amir_lightning.train run={folder.name} goes on with it"
+            f"run {files.name} has not finished (it is {files.record.get('status')}); "
+            f"python -m amir_lightning.train run={files.name} goes on with it"
         )
-    saved = runs.saved_config(folder, cfg.trusted)
-    files = [Path(data["file"]) for data in record["data"].values()]
-    phantoms = any(file.is_relative_to(saved.paths.phantom_dir) for file in files)
+    saved = files.config(cfg.trusted)
     saved.paths = cfg.paths
-    return FinishedRun(folder, saved, record, cfg.checkpoint, cfg.split, phantoms)
+    return FinishedRun(files, saved, cfg.checkpoint, cfg.split)
 
 
 def alike(runs_: Sequence[FinishedRun]) -> None:
@@ -182,13 +157,13 @@ def alike(runs_: Sequence[FinishedRun]) -> None:
                     f"{first.name} and {run.name} differ in {what}, {one} and {other}, and do not "
                     f"belong into one figure; give runs of one {option} (runs=[...])"
                 )
-    seen: dict[str, tuple[str, str]] = {}
+    seen: dict[str, tuple[TaskData, str]] = {}
     for run in runs_:
-        for task, data in run.record["data"].items():
-            before, name = seen.setdefault(task, (data["fingerprint"], run.name))
-            if before != data["fingerprint"]:
+        for task, data in run.files.data.items():
+            before, name = seen.setdefault(task, (data, run.name))
+            if not before.is_same(data):
                 raise InputError(
                     f"{name} and {run.name} were trained on other data of {task} (fingerprints "
-                    f"{before[:12]} and {data['fingerprint'][:12]}); give runs of the same data "
-                    "(runs=[...])"
+                    f"{before.fingerprint[:12]} and {data.fingerprint[:12]}); give runs of the "
+                    "same data (runs=[...])"
                 )

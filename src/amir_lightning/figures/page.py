@@ -47,9 +47,10 @@ def palette(index: int) -> str:
 def stamp(runs: Sequence[FinishedRun]) -> str:
     """What a picture says of the runs that it shows."""
     scale = str(runs[0].cfg.scale)
-    phantoms = any(run.phantoms for run in runs)
-    data = ", embedded phantoms" if phantoms else ""
-    warning = ": not comparable with the paper" if phantoms or scale != "paper" else ""
+    sources = {run.files.source for run in runs}
+    texts = {"phantoms": ", embedded phantoms", "unknown": ", phantoms or patients unknown"}
+    data = "".join(text for source, text in texts.items() if source in sources)
+    warning = ": not comparable with the paper" if data or scale != "paper" else ""
     names = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     return f"scale={scale}{data}{warning}\n{names}"
 

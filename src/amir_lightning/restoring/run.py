@@ -14,7 +14,6 @@ import torch
 from hydra.utils import instantiate
 from torch.utils.data import DataLoader
 
-from amir_lightning import runs
 from amir_lightning.atomic import complete_folder
 from amir_lightning.callbacks import Progress
 from amir_lightning.data.plausible import check_units
@@ -36,6 +35,7 @@ from amir_lightning.restoring.scratch import ScratchVolume, degrade, stage
 from amir_lightning.restoring.slices import SliceRestorer, Slices
 from amir_lightning.restoring.tiles import Tiling, choose_tiling, tile_error
 from amir_lightning.restoring.weights import Weights
+from amir_lightning.runs.record import environment, write_json
 from amir_lightning.tasks import Task
 from amir_lightning.trust import refuse_foreign_classes
 
@@ -125,7 +125,7 @@ def restore_all(
             "weights_fingerprint": weights.fingerprint,
             "degrade": request.degrade,
             "scans": [],
-            **runs.environment(),
+            **environment(),
         }
         for number, scan in enumerate(scans, 1):
             try:
@@ -142,7 +142,7 @@ def restore_all(
         if len(failed) == len(scans):
             more = f" (and {len(failed) - 1} more scans failed)" if len(failed) > 1 else ""
             raise InputError(f"{failed[0]}{more}")
-        runs.write_json(work / "restore.json", record)
+        write_json(work / "restore.json", record)
     return rows, failed
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from amir_lightning import runs
 from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.restoration import RestorationNetwork
@@ -15,6 +14,7 @@ from amir_lightning.pretrained import (
     is_weights_folder,
     load_pretrained,
 )
+from amir_lightning.runs.folder import find_run
 from amir_lightning.tasks import Task
 
 _NETWORK = "network."  # of the names in a checkpoint; others belong to the training
@@ -62,13 +62,13 @@ def load_weights(source: str, runs_dir: Path) -> Weights:
         metrics = str(pretrained.config.get("metrics", "paper"))
         return _weights(pretrained.network, pretrained.tasks, metrics, source)
     try:
-        folder = runs.find_run(source, runs_dir, "checkpoints/best.ckpt")
+        run = find_run(source, runs_dir, "checkpoints/best.ckpt")
     except InputError as error:
         text = str(error).replace("(run=last is the newest)", "(weights=last is the newest)")
         raise InputError(
             f"{text}; a checkpoint file or a folder that export wrote are weights, too"
         ) from error
-    return _from_checkpoint(folder / "checkpoints" / "best.ckpt")
+    return _from_checkpoint(run.checkpoint("best"))
 
 
 def _from_checkpoint(path: Path) -> Weights:

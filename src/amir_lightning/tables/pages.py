@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from amir_lightning.runs.folder import Source
 from amir_lightning.tables.layout import Cell, Grid
-from amir_lightning.tables.results import PAPER_SCORES, Method
+from amir_lightning.tables.results import PAPER_SCORES, Method, Run
 from amir_lightning.tables.statistics import compare, spread
 from amir_lightning.tasks import Task
 
@@ -91,7 +92,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     done = [run for method in methods for run in method.runs]
     scales = sorted({method.scale for method in methods if method.runs})
     lines = [f"Scale {' and '.join(scales)}."]
-    phantoms = [task.name for task in tasks if any(run.phantoms.get(task.name) for run in done)]
+    phantoms, unknown = (_tasks_of(source, done, tasks) for source in ("phantoms", "unknown"))
     if "demo" in scales:
         lines.append(
             "Small networks trained for few steps; these are not the paper's numbers and cannot "
@@ -99,10 +100,20 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
         )
     if phantoms:
         lines.append(f"Embedded phantoms instead of patients: {', '.join(phantoms)}.")
+    if unknown:
+        lines.append(
+            f"Phantoms or patients, which the records of older runs do not say: "
+            f"{', '.join(unknown)}."
+        )
+    if drawn := _drawn_apart(done):
+        lines.append(
+            f"Phantoms of one recipe, drawn by CPUs that round otherwise: {', '.join(drawn)}."
+        )
     if any(method.paper for method in methods):
+        like = not ("demo" in scales or phantoms or unknown)
         lines.append(
             "In brackets the paper's value and the difference of ours"
-            + (", which says nothing at this scale." if "demo" in scales or phantoms else ".")
+            + ("." if like else ", which says nothing at this scale.")
         )
     counts = (_counts(methods, task) for task in tasks)
     lines.append("Test data: " + "; ".join(text for text in counts if text) + ".")
@@ -125,6 +136,24 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     elif missing := [one for one in methods if not one.runs]:
         lines.append(f"A dash where no run has finished: {len(missing)} of {len(methods)} methods.")
     return lines
+
+
+def _tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list[str]:
+    """Names of the tasks whose data are of a source in any run."""
+    return [
+        task.name
+        for task in tasks
+        if any(task.name in run.data and run.data[task.name].source == source for run in runs)
+    ]
+
+
+def _drawn_apart(runs: Sequence[Run]) -> list[str]:
+    """Names of the tasks whose phantoms have one recipe and several contents."""
+    contents: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        for task, data in run.data.items():
+            contents.setdefault((task, data.key), set()).add(data.fingerprint)
+    return sorted({task for (task, _), found in contents.items() if len(found) > 1})
 
 
 def evidence_notes(methods: Sequence[Method]) -> str:
@@ -252,10 +281,16 @@ def records(
                     "paper": "" if printed is None else f"{printed:.4f}",
                     "difference": text(value - printed) if known else "",  # type: ignore[operator]
                     "parameters": method.parameters or "",
-                    "seeds": "+".join(str(run.record["seed"]) for run in method.runs),
+                    "seeds": "+".join(str(run.files.record["seed"]) for run in method.runs),
                     "metrics": "+".join(sorted({run.metrics for run in method.runs})),
                     "data": "+".join(
-                        sorted({run.fingerprints.get(task, "")[:12] for run in method.runs})
+                        sorted(
+                            {
+                                f"{run.data[task].source} {run.data[task].fingerprint[:12]}"
+                                for run in method.runs
+                                if task in run.data
+                            }
+                        )
                     ),
-                    "runs": "+".join(run.folder.name for run in method.runs),
+                    "runs": "+".join(run.files.name for run in method.runs),
                 }

@@ -2,17 +2,14 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from amir_lightning import runs
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import SCORES, Summary, summarise
-from amir_lightning.scores import read_rows
-from amir_lightning.sweeps import Job, finished
+from amir_lightning.runs.folder import RunFolder, TaskData
+from amir_lightning.sweeps import Job
 
 PAPER_SCORES = ("psnr", "ssim", "rmse")
 
@@ -22,23 +19,16 @@ class Run:
     """One finished run.
 
     Attributes:
-        folder: Its run folder.
-        record: Its ``run.json``.
+        files: Its run folder.
         metrics: The definition it was scored by.
-        phantoms: Whether each task was trained and tested on embedded patients.
         rows: Scores of the test slices, by (task, patient, slice).
+        data: What each task was trained and tested on.
     """
 
-    folder: Path
-    record: Mapping[str, Any]
+    files: RunFolder
     metrics: str
-    phantoms: dict[str, bool]
     rows: dict[tuple[str, str, str], dict[str, float]]
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Content hash of each task's data."""
-        return {task: data["fingerprint"] for task, data in self.record["data"].items()}
+    data: Mapping[str, TaskData]
 
 
 @dataclass(frozen=True)
@@ -78,9 +68,9 @@ class Method:
         """What must be alike before scores are compared: scale, their definition and the data."""
         metrics = {run.metrics for run in self.runs}
         data = {
-            (name, text)
+            (name, one.key)
             for run in self.runs
-            for name, text in run.fingerprints.items()
+            for name, one in run.data.items()
             if task in (name, "average")
         }
         return self.scale, *sorted(metrics), *sorted(data)
@@ -99,11 +89,11 @@ class Method:
     @property
     def parameters(self) -> int | None:
         """Trainable parameters of its network."""
-        return int(self.runs[0].record["parameters"]) if self.runs else None
+        return int(self.runs[0].files.record["parameters"]) if self.runs else None
 
 
 def collect(
-    jobs: Sequence[Job], folders: Sequence[Path | None], paper: Path, bootstrap: int
+    jobs: Sequence[Job], folders: Sequence[RunFolder | None], paper: Path, bootstrap: int
 ) -> list[Method]:
     """Group the jobs of a sweep into the rows of its table, in the order of the sweep.
 
@@ -113,15 +103,15 @@ def collect(
         paper: The paper's numbers, ``paper.csv``; it need not exist.
         bootstrap: Resamples of the patients for the confidence intervals.
     """
-    groups: dict[tuple[str, ...], list[tuple[Job, Path | None]]] = {}
-    for job, folder in zip(jobs, folders, strict=True):
+    groups: dict[tuple[str, ...], list[tuple[Job, Run | None]]] = {}
+    for job, run in zip(jobs, _read_all(folders), strict=True):
         key = tuple(text for text in job.overrides if not text.startswith(("seed=", "repeat=")))
-        groups.setdefault(key, []).append((job, folder))
+        groups.setdefault(key, []).append((job, run))
     printed = _read_paper(paper)
     methods = []
     for key, members in groups.items():
         job = members[0][0]
-        found = tuple(_read(path) for _, path in members if path is not None and finished(path))
+        found = tuple(run for _, run in members if run is not None)
         lines = printed.get((job.network, job.tasks), [])
         label = lines[0]["method"] if lines else job.network
         extra = [text for text in key if any(text not in other for other in groups)]
@@ -164,9 +154,11 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
     for method in methods:
         for run in method.runs:
             facts = {"scale": method.scale, "metric definition": run.metrics}
-            facts |= {f"data of {task}": text[:12] for task, text in run.fingerprints.items()}
+            facts |= {
+                f"data of {task}": f"{one.source} {one.key[:12]}" for task, one in run.data.items()
+            }
             for fact, value in facts.items():
-                found.setdefault(fact, {}).setdefault(value, run.folder.name)
+                found.setdefault(fact, {}).setdefault(value, run.files.name)
     for fact, values in found.items():
         if len(values) > 1:
             listed = ", ".join(f"{value} ({folder})" for value, folder in values.items())
@@ -176,26 +168,35 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
             )
 
 
-def _read(folder: Path) -> Run:
-    record = runs.read_json(folder / "run.json")
-    result = runs.read_json(folder / "result.json")
-    config = OmegaConf.load(folder / "config.yaml")
-    phantom_dir = Path(str(OmegaConf.select(config, "paths.phantom_dir")))
+def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
+    """The finished runs; what an older one does not say of its data, one of equal content tells."""
+    found = [_read(files) if files is not None and files.finished else None for files in folders]
+    known = {
+        data.fingerprint: data
+        for run in found
+        for data in (run.data.values() if run else ())
+        if data.source != "unknown"
+    }
+    return [
+        run and replace(run, data={k: known.get(v.fingerprint, v) for k, v in run.data.items()})
+        for run in found
+    ]
+
+
+def _read(files: RunFolder) -> Run:
     try:
         rows = {
             (row["task"], row["patient"], row["slice"]): {key: float(row[key]) for key in SCORES}
-            for row in read_rows(folder / "evaluation" / "test")
+            for row in files.rows("test")
         }
-        files = {task: Path(data["file"]) for task, data in record["data"].items()}
-        metrics = str(result["metrics"])
-        _check_tasks({task for task, _, _ in rows}, result)
+        metrics = str(files.result["metrics"])
+        _check_tasks({task for task, _, _ in rows}, files.result)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"the scores of {folder} cannot be read ({error}); write them again with python -m "
-            f"amir_lightning.evaluate run={folder.name}, or remove the folder and train again"
+            f"the scores of {files.path} cannot be read ({error}); write them again with python -m "
+            f"amir_lightning.evaluate run={files.name}, or remove the folder and train again"
         ) from error
-    phantoms = {task: file.parent == phantom_dir for task, file in files.items()}
-    return Run(folder, record, metrics, phantoms, rows)
+    return Run(files, metrics, rows, files.data)
 
 
 def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Run folders: what names them, and the one reader of what they hold."""

@@ -1,0 +1,105 @@
+"""The data of a run: which files its tasks read, and whether they are those it was trained on."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from amir_lightning.data.embedded import Cohort, cache_name, embedded_store
+from amir_lightning.data.store import Store
+from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder, Source, TaskData
+from amir_lightning.tasks import Task
+
+_log = logging.getLogger(__name__)
+
+
+def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
+    """The file that each task reads, and one plain line per task that says which.
+
+    Raises:
+        InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
+            be read.
+    """
+    if cfg.data.source not in ("auto", "prepared", "phantoms"):
+        raise InputError(
+            f"data.source is '{cfg.data.source}'; choose from auto, prepared, phantoms"
+        )
+    cohort = Cohort(**{str(key): value for key, value in cfg.data.phantoms.items()})
+    found = {}
+    for task in tasks:
+        prepared = Path(cfg.paths.prepared_dir) / f"{task.name}.h5"
+        if cfg.data.source != "phantoms" and prepared.exists():
+            _log.info("%s: prepared data %s", task.name, prepared)
+            found[task] = prepared
+            continue
+        prepare = f"python -m amir_lightning.prepare task={task.name} raw_dir=<folder>"
+        if cfg.data.source == "prepared":
+            raise InputError(
+                f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "
+                f"{prepare} first (or data.source=phantoms to train on embedded phantoms)"
+            )
+        reason = "" if cfg.data.source == "phantoms" else f" ({prepared} does not exist; {prepare})"
+        _log.info("%s: embedded phantoms%s", task.name, reason)
+        found[task] = embedded_store(task, cohort, Path(cfg.paths.phantom_dir))
+    return found
+
+
+def describe_data(stores: Mapping[Task, Path]) -> dict[str, TaskData]:
+    """What a run says of its data; slices are listed before a run is opened for them.
+
+    Raises:
+        InputError: A file is damaged or of another task.
+    """
+    opened = {task.name: Store(path, task.name) for task, path in stores.items()}
+    for store in opened.values():
+        store.patients("train")
+    return {name: _describe(store) for name, store in opened.items()}
+
+
+def same_data(stores: Mapping[Task, Path], run: RunFolder) -> dict[str, TaskData]:
+    """The data of a run, after a look whether they are those that it was trained on.
+
+    Phantoms that the same generator drew on another CPU differ in their last digits, which is said.
+
+    Raises:
+        InputError: A file has other contents than when the run was started.
+    """
+    found, recorded = describe_data(stores), run.data
+    if recorded.keys() != found.keys():
+        raise InputError(
+            f"{run.record_file} does not say which data the run was trained on; train it again"
+        )
+    for name, data in recorded.items():
+        if not found[name].is_same(data):
+            raise InputError(
+                f"the data of {name} changed since {run.name} was started from {data.file}: "
+                f"fingerprint {data.fingerprint[:12]} then, {found[name].fingerprint[:12]} now; "
+                "start a new run, or score other data on purpose: type evaluate source=phantoms or "
+                "source=prepared"
+            )
+    say_other_phantoms(found, run)
+    return found
+
+
+def say_other_phantoms(found: Mapping[str, TaskData], run: RunFolder) -> None:
+    """Warn where phantoms of one recipe have another content than those of a run."""
+    for name, data in run.data.items():
+        if found[name].fingerprint != data.fingerprint:
+            _log.warning(
+                "%s: the phantoms of %s have another content (fingerprint %s) than those drawn "
+                "here (%s): another CPU or another version of numpy or torch rounds otherwise",
+                name,
+                run.name,
+                data.fingerprint[:12],
+                found[name].fingerprint[:12],
+            )
+
+
+def _describe(store: Store) -> TaskData:
+    """What a store holds; its recipe counts in the cache alone, where nobody puts other content."""
+    source: Source = "phantoms" if store.source == "phantoms" else "scans"
+    cached = store.drawn and store.path.name == cache_name(store.task, store.drawn)
+    drawn = store.drawn if cached else None
+    return TaskData(str(store.path), store.fingerprint, source, drawn)

@@ -1,0 +1,300 @@
+"""The one reader of run folders; what a run is called and holds, every command asks here.
+
+A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it ran),
+``checkpoints/``, ``samples/``, ``metrics.csv``, ``evaluation/`` and, once finished,
+``result.json``. Nothing in it is trusted, and what a folder of an older version does not say is
+unknown.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.errors import InputError
+from amir_lightning.runs.identity import digest, run_names
+from amir_lightning.runs.record import read_json
+from amir_lightning.trust import refuse_foreign_classes
+
+Source = Literal["phantoms", "scans", "unknown"]
+
+_SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
+
+
+class TaskData(NamedTuple):
+    """The data that a run was trained and tested on, of one task.
+
+    Attributes:
+        file: The prepared store, or the cache of the phantoms.
+        fingerprint: Hash of its content.
+        source: Embedded phantoms or scans; unknown of a run that is older than the entry.
+        drawn: What drew the phantoms: version, parameters and seed of the generator.
+    """
+
+    file: str
+    fingerprint: str
+    source: Source
+    drawn: Mapping[str, Any] | None
+
+    @property
+    def key(self) -> str:
+        """What tells data apart: the recipe of phantoms, which another CPU rounds otherwise."""
+        return digest(self.drawn) if self.drawn else self.fingerprint
+
+    def is_same(self, other: "TaskData") -> bool:
+        """Whether both have one content, or are phantoms of one recipe."""
+        return self.fingerprint == other.fingerprint or self.key == other.key
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder.
+
+    Attributes:
+        path: Where it lies.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def record_file(self) -> Path:
+        """How and on what the run was trained."""
+        return self.path / "run.json"
+
+    @property
+    def result_file(self) -> Path:
+        """The scores of a finished run."""
+        return self.path / "result.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its test scores."""
+        return self.result_file.exists()
+
+    def checkpoint(self, name: str) -> Path:
+        """File of the checkpoint that is called best or last, or the file of that path."""
+        named = name in ("best", "last")
+        return self.path / "checkpoints" / f"{name}.ckpt" if named else Path(name)
+
+    def evaluation(self, *parts: str) -> Path:
+        """Folder of the scores of a split, and of whatever else was not as in training."""
+        return self.path / "evaluation" / "-".join(parts)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        return read_json(self.record_file)
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` says; nothing before the run has finished.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        return read_json(self.result_file) if self.finished else {}
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Test scores by task, ``avg`` among them, and name.
+
+        Raises:
+            InputError: The run has finished and has none.
+        """
+        scores: dict[str, dict[str, float]] = {}
+        for key, value in self.result.items():
+            if (found := _SCORE.fullmatch(key)) and isinstance(value, int | float):
+                scores.setdefault(found[1], {})[found[2]] = float(value)
+        if self.finished and not scores:
+            raise InputError(f"{self.result_file} has no test scores; remove it and train again")
+        return scores
+
+    @property
+    def identity(self) -> dict[str, Any] | None:
+        """All that makes it this run; None of a run that is older than the entry."""
+        found = self.record.get("identity")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def data(self) -> dict[str, TaskData]:
+        """The data of each task.
+
+        Raises:
+            InputError: ``run.json`` does not say which they are.
+        """
+        recorded = self.record.get("data")
+        try:
+            if not isinstance(recorded, dict) or not recorded:
+                raise TypeError
+            return {name: _task_data(facts) for name, facts in recorded.items()}
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.record_file} does not say which data the run was trained on; train it again"
+            ) from error
+
+    @property
+    def source(self) -> Source:
+        """Where its data come from, as `common_source` says it."""
+        try:
+            return common_source(self.data.values())
+        except InputError:
+            return "unknown"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved configuration as plain data, of which nothing may be built.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        return cast(dict[str, Any], OmegaConf.to_container(self._saved_config(), resolve=False))
+
+    def config(self, trusted: Sequence[str]) -> DictConfig:
+        """The resolved configuration, to build objects from.
+
+        Args:
+            trusted: Modules whose classes it may name; a folder from elsewhere could name any code.
+
+        Raises:
+            InputError: It is missing or damaged, or names a class of another module.
+        """
+        saved = self._saved_config()
+        refuse_foreign_classes(OmegaConf.to_container(saved), self.path / "config.yaml", trusted)
+        return saved
+
+    def rows(self, *parts: str) -> list[dict[str, str]]:
+        """The scores of each slice of an evaluation, as text.
+
+        Raises:
+            InputError: There is no such evaluation.
+        """
+        path = self.evaluation(*parts) / "slices.csv"
+        try:
+            with path.open(newline="") as file:
+                return list(csv.DictReader(file))
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); write it with python -m "
+                f"amir_lightning.evaluate run={self.name}"
+            ) from error
+
+    def logged(self) -> list[dict[str, str]]:
+        """The rows of ``metrics.csv``, as text.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        path = self.path / "metrics.csv"
+        try:
+            with path.open(newline="") as file:
+                return list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{path} cannot be read ({error}); choose another run, or train again"
+            ) from error
+
+    def _saved_config(self) -> DictConfig:
+        path = self.path / "config.yaml"
+        try:
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
+                raise ValueError("aliases, of which a few lines can unfold to any size")
+            saved = OmegaConf.load(path)
+        except Exception as error:  # OSError, or one of the YAML parser's many
+            raise InputError(
+                f"{path} cannot be read; choose another run, or train again"
+            ) from error
+        if not isinstance(saved, DictConfig):
+            raise InputError(f"{path} is not a configuration; choose another run, or train again")
+        return saved
+
+
+def common_source(data: Iterable[TaskData]) -> Source:
+    """Source of several tasks' data: phantoms if those of any are, unknown if any is unknown."""
+    found = {one.source for one in data}
+    return "phantoms" if "phantoms" in found else "unknown" if "unknown" in found else "scans"
+
+
+def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
+    """All run folders, sorted by name."""
+    for path in sorted(runs_dir.glob("*/run.json")):
+        yield RunFolder(path.parent)
+
+
+def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
+    """The run folder that a person named: a path, a folder of `runs_dir`, or "last".
+
+    Args:
+        name: What was typed.
+        runs_dir: Folder of the runs.
+        holding: "last" is the newest run that has this file.
+
+    Raises:
+        InputError: There is no such run.
+    """
+    started = {run.path: _started(run) for run in run_folders(runs_dir)}
+    if name == "last":
+        started = {path: time for path, time in started.items() if (path / holding).exists()}
+        if not started:
+            raise InputError(
+                f"there is no run in {runs_dir}; train one: python -m amir_lightning.train"
+            )
+        return RunFolder(max(started, key=lambda path: started[path]))
+    for path in (Path(name), runs_dir / name):
+        if (path / "run.json").exists():
+            return RunFolder(path)
+    newest = sorted(started, key=lambda path: started[path])[:-4:-1]
+    listed = f"; the newest are {', '.join(path.name for path in newest)}" if newest else ""
+    raise InputError(f"there is no run '{name}' in {runs_dir}{listed} (run=last is the newest)")
+
+
+def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
+    """The folder of the run of this identity, whether it has been started or not.
+
+    A folder is taken for the run only if the identity that it records is equal: where another run
+    has the name, more digits of the hash follow.
+
+    Args:
+        identity: All that makes it this run.
+        runs_dir: Folder of the runs.
+
+    Raises:
+        InputError: The ``run.json`` of a folder of that name is damaged.
+    """
+    folders = [RunFolder(runs_dir / name) for name in run_names(identity)]
+    started = [one for one in folders if one.record_file.exists()]
+    own = [one for one in started if one.identity and digest(one.identity) == digest(identity)]
+    return next(one for one in [*own, *folders] if one in own or one not in started)
+
+
+def _task_data(facts: Mapping[str, Any]) -> TaskData:
+    if not isinstance(facts["fingerprint"], str):
+        raise TypeError("a fingerprint is text")
+    source, drawn = facts.get("source"), facts.get("drawn")
+    return TaskData(
+        str(facts["file"]),
+        facts["fingerprint"],
+        source if source in ("phantoms", "scans") else "unknown",
+        drawn if isinstance(drawn, dict) else None,
+    )
+
+
+def _started(run: RunFolder) -> str:
+    try:
+        return str(run.record["started"])
+    except (InputError, KeyError):
+        return ""  # a damaged run is never the newest

@@ -1,0 +1,72 @@
+"""Records as JSON files, and what they say of the software, the machine and the time."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from amir_lightning.atomic import complete_file
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+from amir_lightning.versions import version_of
+
+_PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no names with values")
+        return content
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); remove the folder {path.parent} and train again"
+        ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    with complete_file(path, "type paths.runs_dir=<folder>") as partial:
+        partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
+
+
+def now() -> str:
+    """Time stamp of `run.json`, UTC."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def environment() -> dict[str, Any]:
+    """What `run.json` says of the software and the machine."""
+    return {
+        "versions": {name: version_of(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that the code runs from, marked if it has local changes."""
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(CONF_DIR.parent), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+changes" if status else "")
