@@ -46,7 +46,18 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
         cohort: Number of the patients.
         folder: Cache folder.
     """
-    recipe = {
+    drawn = recipe(task, cohort)
+    path = folder / cache_name(task.name, drawn)
+    if not path.exists():
+        with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
+            if not path.exists():  # nobody did it while we waited
+                _draw(path, task, cohort, drawn)
+    return path
+
+
+def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
+    """What draws the embedded patients of a task: version, parameters and seed."""
+    return {
         "version": _VERSION,
         "phantom": dict(task.phantom),
         "degradation": dict(task.degradation),
@@ -55,21 +66,15 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
         "stored": [task.units, list(task.value_range)],
         "cohort": vars(cohort),
     }
-    path = folder / cache_name(task.name, recipe)
-    if not path.exists():
-        with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
-            if not path.exists():  # nobody did it while we waited
-                _draw(path, task, cohort, recipe)
-    return path
 
 
-def cache_name(task: str, recipe: Mapping[str, object]) -> str:
+def cache_name(task: str, drawn: Mapping[str, object]) -> str:
     """Name of the file that holds the phantoms of a recipe."""
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:12]
     return f"{task}-{digest}.h5"
 
 
-def _draw(path: Path, task: Task, cohort: Cohort, recipe: Mapping[str, object]) -> None:
+def _draw(path: Path, task: Task, cohort: Cohort, drawn: Mapping[str, object]) -> None:
     _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
     write_store(
         path,
@@ -77,7 +82,7 @@ def _draw(path: Path, task: Task, cohort: Cohort, recipe: Mapping[str, object]) 
         _patients(task, cohort),
         degradation=task.degradation,
         source="phantoms",
-        drawn=recipe,
+        drawn=drawn,
         split_kind="patients",
     )
 

@@ -38,7 +38,6 @@ NOT_COUNTED: Mapping[str, str] = {
     "trainer.devices": "the machine; processes share one batch",
     "trainer.num_nodes": "the machine; processes share one batch",
     "trainer.log_every_n_steps": "how often curves are written",
-    "trainer.enable_progress_bar": "what is shown",
 }
 """Options that change no number of a run but its rounding, and why; ``*`` is a task."""
 
