@@ -240,3 +240,17 @@ def test_settings_of_most_runs_are_not_shown(tmp_path: Path) -> None:
     ]
     assert settings(entries) == [{}, {}, {"loss.edge": 2}]
     assert settings(entries[1:]) == [{"loss.edge": 1}, {"loss.edge": 2}]
+
+
+def test_runs_say_whose_data_they_show(tmp_path: Path, command: Command) -> None:
+    for name, source in (("drawn", "phantoms"), ("measured", "scans"), ("older", None)):
+        facts = {"file": "data/phantoms/ct.h5", "fingerprint": "0" * 64}
+        facts |= {"source": source} if source else {}
+        write_run(tmp_path / "runs", name, {"ct": 30.0}, data={"ct": facts})
+    done = command("dashboard", "experiments_dir=none")
+    assert done.status == 0, done.err
+    page = Path("runs/dashboard.html").read_text()
+    for name, text in (("drawn", "phantoms"), ("measured", "scans"), ("older", "unknown data")):
+        (row,) = re.findall(rf'<td class="name"><a[^>]*>{name}</a>.*', page)
+        assert f">{text}</span>" in row
+    assert "drawn patients, not on people" in page
