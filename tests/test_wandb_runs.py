@@ -65,6 +65,7 @@ def test_a_run_shows_who_it_is_and_all_that_it_measured(
     for key in ("test/mri/psnr", "test/ct/input_ssim", "test/avg/rmse"):
         assert summary[key] == pytest.approx(expected[key], rel=1e-5)
     assert 0 <= summary["router/srm1/mri/expert0"] <= 1
+    assert 0 < summary["train/learning_rate"] < shown["config"]["optimizer"]["learning_rate"]
     for kind in ("samples", "routing"):
         for task in ("mri", "ct"):
             (name,) = summary[f"{kind}/{task}"]["filenames"]

@@ -134,10 +134,14 @@ class RestorationModule(pl.LightningModule):
         )
 
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
-        """Log each term without its weight as ``train/{term}``, and return their weighted sum."""
+        """Log each term without its weight as ``train/{term}``, and return their weighted sum.
+
+        The learning rate of the step is logged beside them, as ``train/learning_rate``.
+        """
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         # The distance of a NaN has gradient zero: let it spoil all gradients, for `guard` to see.
         return loss * (1 + 0 * loss.detach())
 
