@@ -279,14 +279,6 @@ def _refused_arguments(error: BaseException) -> str | None:
         node = re.search(r"full_key: (\S+)", str(error))
         where = f" (in {node.group(1)})" if node else ""
         return f"{cause}{where}; --cfg job lists the options that exist"
-    # Other errors in a user's module keep their traceback, which says where they are.
-    missing = getattr(cause, "__cause__", None)
-    found = re.search(r"Error locating target '([^']+)'", str(error))
-    if found and isinstance(missing, ModuleNotFoundError | AttributeError):
-        return (
-            f"{found[1]} cannot be imported ({missing}); type the module and the name of a class, "
-            "such as own.Network for class Network of own.py in the current folder"
-        )
     return None
 
 
