@@ -17,6 +17,7 @@ from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
+from amir_lightning.modules.merging import merged
 from amir_lightning.networks import Report, RestorationNetwork
 from amir_lightning.networks.layers.gating import TopKGate
 from amir_lightning.optimizers import adam
@@ -284,12 +285,8 @@ class RestorationModule(pl.LightningModule):
     on_test_epoch_start = on_validation_epoch_start
 
     def _summarise(self, stage: str) -> None:
-        if self.trainer.world_size > 1:
-            gathered: list[list[dict[str, Any]]] = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(gathered, self.rows)
-            every = [row for rows in gathered for row in rows]
-            once = {(row["task"], row["patient"], row["slice"]): row for row in every}
-            self.rows = list(once.values())
+        own = {(row["task"], row["patient"], row["slice"]): row for row in self.rows}
+        self.rows = list(merged(own, self.trainer.world_size).values())
         order = {task.name: index for index, task in enumerate(self.tasks)}
         self.rows.sort(key=lambda row: (order[row["task"]], row["patient"], row["slice"]))
         self.summary = summarise(self.rows)
