@@ -7,16 +7,24 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import amir_lightning
 from amir_lightning.cli import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task, known_tasks, load_task, parse_tasks
 
+SRC = Path(amir_lightning.__file__).parent
+FILES = sorted(
+    path
+    for path in (file.relative_to(CONF_DIR) for file in CONF_DIR.rglob("*.yaml"))
+    if path.parts[0] != "local"  # one machine's own settings, no part of the suite
+)
 
-def composed(*overrides: str) -> DictConfig:
+
+def composed(*overrides: str, command: str = "train") -> DictConfig:
     register_tasks()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose(command, list(overrides))
 
 
 def test_scale_paper_is_the_papers_experiment() -> None:
@@ -44,11 +52,47 @@ def test_demo_is_the_default_and_small() -> None:
     assert cfg.task == "mri+ct+pet"
 
 
-@pytest.mark.parametrize("group", sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir()))
-def test_every_file_composes(group: str) -> None:
-    for path in sorted((CONF_DIR / group).glob("*.yaml")):
-        if group not in ("local", "tasks", "paths"):
-            composed(f"{group}={path.stem}")
+def chosen_by(path: Path) -> tuple[str, list[str]]:
+    """The command, and the options, by which a user chooses a file of conf/."""
+    *group, name = path.with_suffix("").parts
+    if not group:
+        return name, []
+    if group == ["tasks"]:
+        return "train", [f"+tasks@tasks.another={name}"]
+    if group == ["network", "size"]:  # chosen by both together
+        network, _, scale = name.rpartition("_")
+        return "train", [f"network={network}", f"scale={scale}"]
+    if group[0] == "experiment":
+        return "train", ["experiment=" + "/".join([*group[1:], name])]
+    return "train", ["/".join(group) + f"={name}"]
+
+
+def sizes(path: Path) -> dict[str, object]:
+    """What a file of conf/network/size says, and the files that it is based on."""
+    values = dict(OmegaConf.load(CONF_DIR / path))  # type: ignore[arg-type]
+    bases = [sizes(path.with_stem(name)) for name in values.pop("defaults", []) if name != "_self_"]
+    return {key: value for part in [*bases, values] for key, value in part.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_every_file_composes(path: Path) -> None:
+    command, options = chosen_by(path)
+    cfg = composed(*options, command=command)
+    if path.parts[:2] == ("network", "size"):  # a file that nobody asks for would be ignored
+        values = sizes(path)
+        assert values
+        assert all(cfg.network[key] == value for key, value in values.items())
+    node = OmegaConf.to_container(cfg)
+    assert isinstance(node, dict)
+    node.pop("network_name", None)  # known to a running command alone
+    OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+
+
+def test_no_file_is_left_out() -> None:
+    folders = {str(path.parent) for path in FILES}
+    assert {".", "hydra/launcher", "network/size", "paths", "tasks"} <= folders
+    commands = {path.stem for path in FILES if len(path.parts) == 1} - {"quiet"}
+    assert all((SRC / f"{name}.py").exists() for name in commands)
 
 
 @pytest.mark.parametrize("name", known_tasks())

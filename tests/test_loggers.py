@@ -2,10 +2,11 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import TINY_DATA, Command
 
 from amir_lightning.loggers import build_loggers, is_offline
 
@@ -39,6 +40,27 @@ def test_a_resumed_run_keeps_its_metrics_and_drops_those_it_trains_again(tmp_pat
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["train/loss"]) for row in rows] == [("1", "0.5"), ("2", "0.35")]
+
+
+@pytest.mark.parametrize(
+    ("network", "keys"),
+    [
+        ("srcnn", ["train/learning_rate"]),
+        ("argan", ["train/critic_learning_rate", "train/learning_rate"]),
+    ],
+)
+def test_the_rate_of_each_optimiser_is_logged_beside_its_loss(
+    command: Command, network: str, keys: list[str]
+) -> None:
+    rates = ["optimizer.learning_rate=1e-3", "optimizer.final_learning_rate=1e-5"]
+    done = command("train", *TINY_DATA, "task=mri", f"network={network}", *rates)
+    assert done.status == 0, done.err
+    with next(Path("runs").glob("*/metrics.csv")).open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert sorted(key for key in rows[0] if key.endswith("learning_rate")) == keys
+    cosine = [1e-5 + 0.99e-3 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    for key in keys:
+        assert [float(row[key]) for row in rows] == pytest.approx(cosine)
 
 
 def test_result_is_plain_json(train: Command) -> None:

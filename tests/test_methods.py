@@ -9,16 +9,14 @@ import pytest
 import torch
 from conftest import TINY_DATA, Command
 from omegaconf import OmegaConf
+from power_cut import power_cut
 from safetensors.torch import load_file
 
+from amir_lightning.assemble import active_tasks, build_module
+from amir_lightning.cli import compose
 from amir_lightning.config import CONF_DIR
-from amir_lightning.modules import RestorationModule
 
 NETWORKS = sorted(path.stem for path in (CONF_DIR / "network").glob("*.yaml"))
-
-
-class _PowerCut(RuntimeError):
-    pass
 
 
 def run_folder(runs: str) -> Path:
@@ -34,9 +32,7 @@ def checkpoint(runs: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_network_goes_all_the_way(
-    network: str, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_goes_all_the_way(network: str, command: Command) -> None:
     options = [*TINY_DATA, "task=mri+pet", f"network={network}", "trainer.max_steps=4"]
     options += (
         ["loss.warmup_fraction=0.75"] if network == "airnet" else []
@@ -44,17 +40,8 @@ def test_a_network_goes_all_the_way(
     whole = command("train", *options, "paths.runs_dir=whole")
     assert whole.status == 0, whole.err
 
-    batch_start = RestorationModule.on_train_batch_start
-
-    def cut(self: RestorationModule, batch: object, batch_idx: int) -> None:
-        if self.global_step == 3:
-            raise _PowerCut
-        batch_start(self, batch, batch_idx)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(RestorationModule, "on_train_batch_start", cut)
-    with pytest.raises(_PowerCut):
+    with power_cut(3):
         command("train", *options, "paths.runs_dir=cut")
-    monkeypatch.setattr(RestorationModule, "on_train_batch_start", batch_start)
     resumed = command("train", "run=last", "paths.runs_dir=cut")
     assert resumed.status == 0, resumed.err
     assert "at step 2" in resumed.err
@@ -185,20 +172,33 @@ def test_pretrained_weights_start_a_run_and_are_part_of_its_name(command: Comman
 
 
 def test_adjustable_clipping_bounds_the_step(command: Command) -> None:
-    """With hardly a gradient left, Adam's epsilon keeps the weights nearly where they were."""
+    """With hardly a gradient left, Adam's epsilon keeps the weights where they were."""
     options = [*TINY_DATA, "task=mri", "network=restormer", "trainer.max_steps=2"]
-    for theta, runs in (("1e-14", "none"), ("1e-3", "some"), ("null", "free")):
-        done = command(
-            "train", *options, f"optimizer.adjustable_clip={theta}", f"paths.runs_dir={runs}"
-        )
+    still = ["optimizer.learning_rate=0.0", "optimizer.final_learning_rate=0.0"]
+    for runs, more in (
+        ("start", still),
+        ("clipped", ["optimizer.adjustable_clip=1e-14"]),
+        ("free", []),
+    ):
+        done = command("train", *options, *more, f"paths.runs_dir={runs}")
         assert done.status == 0, done.err
-    none, some, free = (checkpoint(runs) for runs in ("none", "some", "free"))
-    moved = [
-        float((one["network.stem.weight"] - free["network.stem.weight"]).abs().max())
-        for one in (none, some)
-    ]
-    assert moved[0] > 1e-4
-    assert any(not torch.equal(some[name], none[name]) for name in free)
+    start, clipped, free = (checkpoint(runs) for runs in ("start", "clipped", "free"))
+    for state, least, most in ((clipped, 0, 1e-5), (free, 1e-3, 1e-2)):
+        moved = max(float((state[name] - start[name]).abs().max()) for name in start)
+        assert least <= moved <= most
+
+
+def test_the_bound_of_adjustable_clipping_widens_as_the_rate_falls(composing: None) -> None:
+    cfg = compose("train", ["task=mri", "network=srcnn", "optimizer.adjustable_clip=0.01"])
+    module = build_module(cfg, active_tasks(cfg))
+    for rate, bound in ((0.1, 0.1), (0.001, 10.0)):
+        gradients = []
+        for weight in module.network.parameters():
+            gradients.append(torch.linspace(-20, 20, weight.numel()).view_as(weight))
+            weight.grad = gradients[-1].clone()
+        module.configure_gradient_clipping(torch.optim.SGD(module.parameters(), lr=rate))
+        for weight, gradient in zip(module.network.parameters(), gradients, strict=True):
+            assert torch.equal(weight.grad, gradient.clamp(-bound, bound))
 
 
 def test_an_edge_term_can_be_added_to_any_network(command: Command) -> None:

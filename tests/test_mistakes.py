@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -125,6 +127,32 @@ def test_a_run_folder_cannot_name_foreign_code(train: Command, command: Command)
     done = command("evaluate", "run=last")
     assert done.status == 2
     assert "names the class os.system" in done.err
+
+
+OWN = """
+from torch import nn
+from amir_lightning.networks import RestorationNetwork
+
+class Idle(RestorationNetwork):
+    def __init__(self, **options):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+"""
+
+
+def test_an_own_network_that_overrides_neither_method_is_told_what_to_write(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    options = [*TINY, "task=mri", "network._target_=own.Idle", f"paths.data_dir={data_dir}"]
+    command = [sys.executable, "-m", "amir_lightning.train", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: own.Idle does not say how it restores an image; write its method restore(self, lq)"
+    )
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs").glob("*/run.json"))
 
 
 def test_a_sweep_with_ddp_is_refused(command: Command) -> None:

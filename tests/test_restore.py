@@ -54,7 +54,10 @@ def test_scans_in_scans_out(command: Command, weights: Path) -> None:
     brain(Path("in/deep/brain.nii.gz"))
     body(Path("in/ct"))
     Path("in/notes.txt").touch()
+    Path("in/cut.nii.gz").write_bytes(b"cut")
     done = command("restore", f"weights={weights}", "input=in", "output=out", "pictures=2")
+    assert "failed:   in/cut.nii.gz is not a readable NIfTI file" in done.out
+    assert "skipped:  1 x not a NIfTI or DICOM image\n" in done.out
     # The NIfTI file does not say which of the two tasks it is; the series does.
     assert done.status == 2
     assert "brain.nii.gz does not say what it shows" in done.err

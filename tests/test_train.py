@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 import torch
 from conftest import Command
+from power_cut import power_cut
 
-from amir_lightning import training
 from amir_lightning.assemble import compile_network
 from amir_lightning.cli import compose
 
@@ -149,29 +149,16 @@ def test_a_step_of_one_pass_of_one_process_is_replayed(
     module.network.compile.assert_called_once_with(replays=replays)
 
 
-class _PowerCut(RuntimeError):
-    pass
-
-
 @pytest.mark.parametrize("steps_before", [3, 5])
 def test_a_stopped_run_resumes_to_the_same_weights(
-    train: Command, command: Command, monkeypatch: pytest.MonkeyPatch, steps_before: int
+    train: Command, command: Command, steps_before: int
 ) -> None:
     """The run is cut in the middle of an epoch and between two validations."""
     options = ("task=mri+pet", "trainer.max_steps=6", "sampling=balanced")
     assert train(*options, "paths.runs_dir=whole").status == 0
 
-    batch_start = training.RestorationModule.on_train_batch_start
-
-    def cut(self: training.RestorationModule, batch: object, batch_idx: int) -> None:
-        if self.global_step == steps_before:
-            raise _PowerCut
-        batch_start(self, batch, batch_idx)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(training.RestorationModule, "on_train_batch_start", cut)
-    with pytest.raises(_PowerCut):
+    with power_cut(steps_before):
         train(*options, "paths.runs_dir=cut")
-    monkeypatch.setattr(training.RestorationModule, "on_train_batch_start", batch_start)
     record = json.loads((run_folder(Path("cut")) / "run.json").read_text())
     assert record["status"] == "failed"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import TINY, Command
+from power_cut import power_cut
 
-from amir_lightning import training
 from amir_lightning.dashboards.offline import offline_history
 from amir_lightning.errors import InputError
 
@@ -65,6 +65,7 @@ def test_a_run_shows_who_it_is_and_all_that_it_measured(
     for key in ("test/mri/psnr", "test/ct/input_ssim", "test/avg/rmse"):
         assert summary[key] == pytest.approx(expected[key], rel=1e-5)
     assert 0 <= summary["router/srm1/mri/expert0"] <= 1
+    assert 0 < summary["train/learning_rate"] < shown["config"]["optimizer"]["learning_rate"]
     for kind in ("samples", "routing"):
         for task in ("mri", "ct"):
             (name,) = summary[f"{kind}/{task}"]["filenames"]
@@ -97,24 +98,9 @@ def test_two_jobs_of_a_sweep_are_two_runs_of_their_experiment(
         assert len(steps) == 2, "the validations of one run, not of both"
 
 
-class _PowerCut(RuntimeError):
-    pass
-
-
-def test_a_resumed_run_goes_on_as_the_same_run(
-    train: Command, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch_start = training.RestorationModule.on_train_batch_start
-
-    def cut(self: training.RestorationModule, batch: object, batch_idx: int) -> None:
-        if self.global_step == 3:
-            raise _PowerCut
-        batch_start(self, batch, batch_idx)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.RestorationModule, "on_train_batch_start", cut)
-        with pytest.raises(_PowerCut):
-            train("task=mri", *WANDB)
+def test_a_resumed_run_goes_on_as_the_same_run(train: Command, command: Command) -> None:
+    with power_cut(3):
+        train("task=mri", *WANDB)
     (before,) = offline_files()
     (shown,) = inspect(before, "--summary")
     assert (shown["state"], shown["exit_code"]) == ("failed", 1)

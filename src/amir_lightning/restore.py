@@ -16,6 +16,7 @@ def main(cfg: DictConfig) -> None:
     ask_for_huge_pages()
     from amir_lightning.assemble import plain
     from amir_lightning.data.layouts import summarise as summarise_skipped
+    from amir_lightning.io.dicom import Damaged
     from amir_lightning.io.scan import find_scans
     from amir_lightning.metrics import summarise
     from amir_lightning.restoring import Request, load_weights, restore_all
@@ -42,11 +43,10 @@ def main(cfg: DictConfig) -> None:
         trusted=list(cfg.trusted),
     )
     scans, skipped = find_scans(source)
-    damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]
-    for reason in damaged:
-        print(f"failed:   {reason.removeprefix('unreadable: ')}")
-    if len(skipped) > len(damaged):
-        others = (one for one in skipped if one.reason not in damaged)
+    for one in skipped:
+        if isinstance(one, Damaged):
+            print(f"failed:   {one.problem}")
+    if others := [one for one in skipped if not isinstance(one, Damaged)]:
         print(f"skipped:  {summarise_skipped(others)}")
     root = source if source.is_dir() else source.parent
     rows, failed = restore_all(scans, root, weights, output, request)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import logging
 import zlib
 from pathlib import Path
@@ -235,6 +236,23 @@ def test_a_damaged_file_stops_it_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"P3\.nii\.gz"):
         run(tmp_path / "raw", output)
     assert not output.parent.exists()
+
+
+def test_a_damaged_file_of_a_series_is_a_problem_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("P1", "P2", "P3"):
+        dicom(tmp_path / "raw" / name, 3)
+    path = min((tmp_path / "raw" / "P3").iterdir())
+    path.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "raw" / "P3" / "notes.txt").touch()
+    problem = rf"^{path} is not a readable DICOM image.*on_error=skip"
+    with pytest.raises(InputError, match=problem):
+        run(tmp_path / "raw", tmp_path / "mri.h5")
+    run(tmp_path / "raw", tmp_path / "mri.h5", on_error="skip")
+    assert "1 x not a NIfTI or DICOM image, 1 x unreadable; 1 x problem" in capsys.readouterr().out
+    left_out = json.loads((tmp_path / "mri.manifest.json").read_text())["left_out"]
+    assert left_out == {"not a NIfTI or DICOM image": 1, "unreadable": 1}
 
 
 def test_wrong_units_are_told_from_an_empty_scan(tmp_path: Path) -> None:

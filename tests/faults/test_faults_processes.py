@@ -68,6 +68,7 @@ def test_two_processes_train_what_one_trains_balance_and_noise_included(
         assert_close(tmp_path / "one", tmp_path / several)
         assert run_folder(tmp_path / several).name == run_folder(tmp_path / "one").name
         assert scored(tmp_path / several) == scored(tmp_path / "one")
+        assert routed(tmp_path / several) == pytest.approx(routed(tmp_path / "one"), abs=1e-6)
     with pytest.raises(AssertionError):
         assert_close(tmp_path / "one", tmp_path / "own")
 
@@ -76,6 +77,15 @@ def scored(runs: Path) -> list[tuple[str, str, str]]:
     """Every slice of the table of test scores, once for each time it was scored."""
     with (run_folder(runs) / "evaluation" / "test" / "slices.csv").open() as file:
         return [(row["task"], row["patient"], row["slice"]) for row in csv.DictReader(file)]
+
+
+def routed(runs: Path) -> dict[str, float]:
+    """Expert shares and balance losses of the last validation."""
+    with (run_folder(runs) / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["router/srm1/mri/expert0"]]
+    values = {key: float(one) for key, one in rows[-1].items() if key.startswith("router/")}
+    assert len(values) == 3 * 4 + 1
+    return values
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
+from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series, read_dicom_series
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.dicom_writer import write_dicom_series
 from amir_lightning.io.scan import find_scans
@@ -127,9 +127,25 @@ def test_damage_is_told_in_one_sentence_without_names(tmp_path: Path, kind: str)
     assert "Doe" not in str(caught.value)
     assert "force" not in str(caught.value)
     _, skipped = find_dicom_series([path], on_error="collect")
-    assert [one.reason.split(":")[0] for one in skipped] == ["unreadable"]
+    assert skipped == [Damaged(path, str(caught.value))]
     if kind == "encrypted":
         assert "is encrypted" in str(caught.value)
+
+
+def test_what_is_damaged_is_told_from_what_is_no_scan(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", np.zeros((40, 60), np.uint16), (0, 0, 0))
+    whole = write_slice(tmp_path / "b.dcm", np.zeros((40, 60), np.uint16), (0, 0, 0)).read_bytes()
+    (tmp_path / "b.dcm").write_bytes(whole[:500])
+    (tmp_path / "c.nii.gz").write_bytes(b"cut")
+    (tmp_path / "notes.txt").touch()
+    (scan,), skipped = find_scans(tmp_path)
+    assert scan.files == (tmp_path / "a.dcm",)
+    damaged = {one.path.name: one.problem for one in skipped if isinstance(one, Damaged)}
+    assert sorted(damaged) == ["b.dcm", "c.nii.gz"]
+    assert all(name in problem for name, problem in damaged.items())
+    assert [one for one in skipped if not isinstance(one, Damaged)] == [
+        Skipped(tmp_path / "notes.txt", "not a NIfTI or DICOM image")
+    ]
 
 
 def test_an_enhanced_file_is_a_stack_of_frames(tmp_path: Path) -> None:

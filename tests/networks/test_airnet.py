@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,10 +20,6 @@ def build(**arguments: object) -> AirNet:
         if "sampling" in name:
             nn.init.normal_(parameter, std=0.3)
     return network
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def calls(module: nn.Module) -> list[int]:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from by_hand import parameters
 from torch import nn
 
 from amir_lightning.errors import InputError
@@ -16,10 +17,6 @@ LITERAL = {
     "spatial_residual": False,
     "channel_mode": "mask",
 }
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_release_and_of_the_literal_equations() -> None:

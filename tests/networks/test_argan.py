@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
@@ -8,10 +9,6 @@ from amir_lightning.networks import ARGAN
 from amir_lightning.networks.argan import Discriminator, PreNet
 
 SMALL = {"width": 4, "num_downs": 4, "rectifier_width": 4}
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_sheet() -> None:

@@ -3,21 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import convolutions, convolve
 from torch import nn
 
 from amir_lightning.networks import DCNN
-
-
-def convs(network: DCNN) -> list[nn.Conv2d]:
-    return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-
-
-def convolve(maps: np.ndarray, conv: nn.Conv2d) -> np.ndarray:
-    """Correlate (B, I, H, W) with every kernel, zeros outside, as a sum over windows."""
-    padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    out = np.einsum("bihwyx,oiyx->bohw", windows, conv.weight.detach().numpy())
-    return out if conv.bias is None else out + conv.bias.detach().numpy()[:, None, None]
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
@@ -32,7 +21,7 @@ def test_against_numpy(batch_norm: bool) -> None:
     assert len(norms) == (6 if batch_norm else 0)
     lq = torch.randn(4, 1, 11, 16, dtype=torch.float64)
     features = lq.numpy()
-    for layer, conv in enumerate(convs(network)[:-1]):
+    for layer, conv in enumerate(convolutions(network)[:-1]):
         features = convolve(features, conv)
         if batch_norm and layer:
             norm = norms[layer - 1]
@@ -41,7 +30,7 @@ def test_against_numpy(batch_norm: bool) -> None:
             scale, shift = norm.weight.detach().numpy(), norm.bias.detach().numpy()
             features = features * scale[:, None, None] + shift[:, None, None]
         features = np.maximum(features, 0)
-    expected = lq.numpy() + convolve(features, convs(network)[-1])
+    expected = lq.numpy() + convolve(features, convolutions(network)[-1])
     np.testing.assert_allclose(network(lq).detach().numpy(), expected, atol=1e-9)
 
 
@@ -49,7 +38,7 @@ def test_against_numpy(batch_norm: bool) -> None:
 def test_convolutions_start_from_he_and_norms_from_one(batch_norm: bool) -> None:
     torch.manual_seed(0)
     network = DCNN(depth=4, batch_norm=batch_norm)
-    for conv in convs(network):
+    for conv in convolutions(network):
         deviation = (2 / (9 * conv.in_channels)) ** 0.5
         assert float(conv.weight.detach().std()) == pytest.approx(deviation, rel=0.1)
         assert conv.bias is None or not conv.bias.any()

@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
@@ -10,10 +11,6 @@ from amir_lightning.networks import DRMC
 from amir_lightning.networks.drmc import AttentionExpert, ExpertBank, MLPExpert, Router
 
 SMALL = {"width": 8, "num_blocks": 2, "heads": 2, "state_size": 4}
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def small(**arguments: float) -> DRMC:

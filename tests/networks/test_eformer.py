@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
@@ -10,10 +11,6 @@ from amir_lightning.networks import Eformer
 from amir_lightning.networks.eformer import LeWinBlock, SobelEdges
 
 SMALL = {"width": 8, "depth": 1, "window_size": 4, "edge_channels": 4}
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_sheet() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import parameters
 from scipy import signal
 from torch import Tensor, nn
 
@@ -15,10 +16,6 @@ from amir_lightning.networks import (
     AutoContextCNN,
     RestorationNetwork,
 )
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize(

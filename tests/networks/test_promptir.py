@@ -3,6 +3,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
@@ -16,10 +17,6 @@ SMALL = {
     "prompt_channels": [8, 16, 40],
     "prompt_size": 24,
 }
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_sheet() -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks import SRCNN, RestorationNetwork, Restormer
+from amir_lightning.networks import SRCNN, Report, RestorationNetwork, Restormer
 from amir_lightning.networks.layers.blocks import Stage
 
 
@@ -17,6 +17,25 @@ class Recorder(RestorationNetwork):
     def restore(self, lq: Tensor) -> Tensor:
         self.seen = lq
         return lq
+
+
+class Idle(RestorationNetwork):
+    """Writes neither method."""
+
+
+class Traced(RestorationNetwork):
+    """Writes the one that says more."""
+
+    def trace(self, lq: Tensor) -> Report:
+        return Report(2 * lq, (lq,))
+
+
+def test_each_method_serves_for_both_and_one_has_to_be_there() -> None:
+    lq = torch.rand(1, 1, 9, 11)
+    assert torch.equal(Traced()(lq), 2 * lq)
+    assert torch.equal(Recorder(8).report(lq).image, lq)
+    with pytest.raises(InputError, match=r"test_restoration\.Idle does not say .* restore\(self"):
+        Idle()
 
 
 @pytest.mark.parametrize("size", [(9, 9), (33, 47), (16, 24), (17, 64)])

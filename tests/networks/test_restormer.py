@@ -1,15 +1,12 @@
 import pytest
 import torch
+from by_hand import parameters
 from torch import nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks import Restormer
 
 SMALL = {"width": 8, "depths": [1, 1, 1, 1], "refinement_depth": 1}
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_paper() -> None:

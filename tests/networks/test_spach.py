@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
@@ -13,10 +14,6 @@ SMALL = {
     "swin_depths": [2, 2],
     "position_size": 12,
 }
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_sheet() -> None:

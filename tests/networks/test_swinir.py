@@ -1,16 +1,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import parameters
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks import SwinIR
 
 SMALL = {"width": 12, "groups": 2, "depth": 2, "heads": 2}
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_counts_are_those_of_the_release() -> None:

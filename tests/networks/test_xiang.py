@@ -2,20 +2,10 @@
 
 import numpy as np
 import torch
-from scipy import signal
+from by_hand import convolve
 from torch import nn
 
 from amir_lightning.networks import AutoContextCNN
-
-
-def convolve(maps: np.ndarray, conv: nn.Conv2d) -> np.ndarray:
-    """Correlate (I, H, W) with every kernel, zeros outside, map by map."""
-    assert conv.bias is not None
-    out = []
-    for kernels, bias in zip(conv.weight.detach().numpy(), conv.bias.detach().numpy(), strict=True):
-        pairs = zip(maps, kernels, strict=True)
-        out.append(bias + sum(signal.correlate2d(image, k, mode="same") for image, k in pairs))
-    return np.stack(out)
 
 
 def test_a_stage_against_scipy() -> None:

@@ -1,8 +1,7 @@
 """Which experts each task uses: shares per spatial routing module, as in Fig. 4 (b), and maps."""
 
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -11,6 +10,14 @@ from torch import Tensor
 from amir_lightning import pictures
 from amir_lightning.callbacks.show import chosen_batches, show
 from amir_lightning.data.dataset import Batch
+from amir_lightning.modules.merging import merged
+
+
+class _Routed(NamedTuple):
+    """Use of the experts by one slice."""
+
+    masses: list[Tensor]  # of each routing module, (M,)
+    balance: float
 
 
 class RoutingMonitor(pl.Callback):
@@ -22,14 +29,12 @@ class RoutingMonitor(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._mass: dict[tuple[str, int], Tensor] = {}
-        self._balance: dict[str, list[Tensor]] = defaultdict(list)
+        self._routed: dict[tuple[str, str, int], _Routed] = {}  # by task, patient and slice
         self._maps: dict[str, pictures.Pixels] = {}
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the shares of the last validation."""
-        self._mass.clear()
-        self._balance.clear()
+        self._routed.clear()
         self._maps.clear()
 
     def on_validation_batch_end(
@@ -41,29 +46,29 @@ class RoutingMonitor(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add up the gates of a batch."""
+        """Add up the gates of a slice; the batch of an evaluation is one slice."""
         if not isinstance(outputs, Mapping) or not outputs["report"].gates:
             return
         task = outputs["task"].name
-        for level, gates in enumerate(outputs["report"].gates, start=1):
-            mass = gates.reshape(-1, gates.shape[-1]).double().sum(dim=0)
-            key = (task, level)
-            self._mass[key] = self._mass[key] + mass if key in self._mass else mass
-        self._balance[task].append(outputs["report"].balance)
+        gates, balance = outputs["report"].gates, outputs["report"].balance
+        masses = [level.flatten(0, -2).double().sum(dim=0).cpu() for level in gates]
+        key = (task, batch.patient[0], batch.slice_index[0])
+        self._routed[key] = _Routed(masses, float(balance))
         if trainer.is_global_zero and batch_idx in chosen_batches(trainer, dataloader_idx, 1):
             self._maps[task] = _maps(outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the shares; with several processes, those of the first one's slices."""
-        if not trainer.is_global_zero:
-            return
-        for (task, level), mass in self._mass.items():
-            for expert, share in enumerate(mass / mass.sum().clamp_min(1e-12)):
-                key = f"router/srm{level}/{task}/expert{expert}"
-                pl_module.log(key, share.float(), rank_zero_only=True)
-        for task, balances in self._balance.items():
-            mean = torch.stack(balances).mean()
-            pl_module.log(f"router/balance/{task}", mean, rank_zero_only=True)
+        """Log the shares over the slices of all processes."""
+        routed = merged(self._routed, trainer.world_size)
+        keys = sorted(routed)  # the order of the sums is that of one process
+        for task in dict.fromkeys(key[0] for key in keys):
+            slices = [routed[key] for key in keys if key[0] == task]
+            for level, masses in enumerate(zip(*(one.masses for one in slices), strict=True), 1):
+                mass = torch.stack(masses).sum(dim=0)
+                for expert, share in enumerate(mass / mass.sum().clamp_min(1e-12)):
+                    pl_module.log(f"router/srm{level}/{task}/expert{expert}", share.float())
+            balance = sum(one.balance for one in slices) / len(slices)
+            pl_module.log(f"router/balance/{task}", balance)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write one picture per task and hand it to the loggers."""

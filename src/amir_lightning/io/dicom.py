@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -32,11 +33,29 @@ _SAME_HEIGHT = 2  # decimals [mm]
 _PARALLEL = 1e-2  # largest difference of direction cosines in one stack
 
 
-class Skipped(NamedTuple):
-    """Something in the raw folder that does not enter the store, and why."""
+@dataclass(frozen=True)
+class Skipped:
+    """A file of the raw folder that is not used.
+
+    Attributes:
+        path: The file.
+        reason: Why, in a few words that are the same for all files of that kind.
+    """
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class Damaged(Skipped):
+    """A file that should hold a scan but cannot be read.
+
+    Attributes:
+        problem: What is wrong with it and what to do, as one sentence.
+    """
+
+    reason: str = field(default="unreadable", init=False)
+    problem: str
 
 
 class DicomSeries(NamedTuple):
@@ -90,7 +109,7 @@ def find_dicom_series(
 
     Args:
         files: Any files, in any order and with any suffix.
-        on_error: "collect" lists a damaged file as skipped instead of raising.
+        on_error: "collect" lists a file that cannot be read as `Damaged` instead of raising.
         keep_derived: Keep images that were computed from others of the patient, as a simulated low
             dose may be, but not reformats.
 
@@ -112,7 +131,7 @@ def find_dicom_series(
         except InputError as error:
             if on_error == "stop":
                 raise
-            skipped.append(Skipped(path, f"unreadable: {error}"))
+            skipped.append(Damaged(path, str(error)))
             continue
         reason = next(filter(None, (unusable(image.header) for image in images)), None)
         if reason:
@@ -133,7 +152,7 @@ def find_dicom_series(
             skipped += [Skipped(path, "derived image") for path in _files(group)]
             continue
         stack, others = _one_orientation(group)
-        skipped += [Skipped(path, "localizer: several orientations") for path in _files(others)]
+        skipped += [Skipped(path, "localizer of several orientations") for path in _files(others)]
         series += [part[0].series._replace(files=_files(part)) for part in _separate(stack)]
     return sorted(series, key=lambda one: (-len(one.files), one.uid, one.files)), skipped
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Skipped, find_dicom_series
+from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.nifti import NiftiScan, is_nifti
 from amir_lightning.io.orientation import Where
@@ -56,8 +56,7 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
         units: Units of NIfTI voxels.
 
     Returns:
-        Scans sorted by path, and what is none; the reason of a damaged one starts with
-        "unreadable".
+        Scans sorted by path, and the files that belong to none of them.
 
     Raises:
         InputError: There is no scan that can be read.
@@ -71,19 +70,19 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
     series, skipped = find_dicom_series(
         (file for file in files if not is_nifti(file)), on_error="collect"
     )
-    openers: list[Callable[[], Scan]] = [
-        partial(NiftiScan, file, units) for file in files if is_nifti(file)
+    openers: list[tuple[Path, Callable[[], Scan]]] = [
+        (file, partial(NiftiScan, file, units)) for file in files if is_nifti(file)
     ]
-    openers += [partial(DicomScan, one.files) for one in series]
+    openers += [(one.files[0], partial(DicomScan, one.files)) for one in series]
     scans: list[Scan] = []
-    for opener in openers:
+    for file, opener in openers:
         try:
             scans.append(opener())
         except InputError as error:
-            skipped.append(Skipped(path, f"unreadable: {error}"))
-    damaged = [one.reason for one in skipped if one.reason.startswith("unreadable: ")]
-    if damaged and not scans:
-        raise InputError(damaged[0].removeprefix("unreadable: "))
+            skipped.append(Damaged(file, str(error)))
+    problems = [one.problem for one in skipped if isinstance(one, Damaged)]
+    if problems and not scans:
+        raise InputError(problems[0])
     if not scans:
         reasons = sorted({one.reason for one in skipped})
         raise InputError(

@@ -62,6 +62,7 @@ class AdversarialModule(RestorationModule):
         self._descend(network, self.log_terms(terms, batch) + self.touch(self.critic))
 
         self.log("train/critic", verdict.detach(), prog_bar=True, batch_size=len(batch.lq))
+        self.log("train/critic_learning_rate", critic.param_groups[0]["lr"])
         schedules = self.lr_schedulers()
         assert isinstance(schedules, list)
         for schedule in schedules:

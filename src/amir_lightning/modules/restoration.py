@@ -17,6 +17,7 @@ from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
+from amir_lightning.modules.merging import merged
 from amir_lightning.networks import Report, RestorationNetwork
 from amir_lightning.networks.layers.gating import TopKGate
 from amir_lightning.optimizers import adam
@@ -134,10 +135,14 @@ class RestorationModule(pl.LightningModule):
         )
 
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
-        """Log each term without its weight as ``train/{term}``, and return their weighted sum."""
+        """Log each term without its weight as ``train/{term}``, and return their weighted sum.
+
+        The learning rate of the step is logged beside them, as ``train/learning_rate``.
+        """
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         # The distance of a NaN has gradient zero: let it spoil all gradients, for `guard` to see.
         return loss * (1 + 0 * loss.detach())
 
@@ -280,12 +285,8 @@ class RestorationModule(pl.LightningModule):
     on_test_epoch_start = on_validation_epoch_start
 
     def _summarise(self, stage: str) -> None:
-        if self.trainer.world_size > 1:
-            gathered: list[list[dict[str, Any]]] = [[] for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(gathered, self.rows)
-            every = [row for rows in gathered for row in rows]
-            once = {(row["task"], row["patient"], row["slice"]): row for row in every}
-            self.rows = list(once.values())
+        own = {(row["task"], row["patient"], row["slice"]): row for row in self.rows}
+        self.rows = list(merged(own, self.trainer.world_size).values())
         order = {task.name: index for index, task in enumerate(self.tasks)}
         self.rows.sort(key=lambda row: (order[row["task"]], row["patient"], row["slice"]))
         self.summary = summarise(self.rows)

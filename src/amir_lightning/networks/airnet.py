@@ -4,6 +4,8 @@ B. Li et al., "All-In-One Image Restoration for Unknown Corruption", CVPR 2022: 
 contrastive-based degradation encoder (CBDE) and the degradation-guided restoration network (DGRN).
 Momentum contrast, which compares the queries, belongs to training and is not part of the network.
 
+Source: layers, widths and strides are those of the released code.
+
 Deviation: the released code runs the whole encoder to restore an image, and its result depends on
 the first residual block alone; `restore` runs no more than that block. The deformable convolution
 is the same formula in plain PyTorch instead of a compiled operator.

@@ -3,8 +3,14 @@
 Y. Luo et al., "Adaptive rectification based adversarial network with spectrum constraint for
 high-quality PET image synthesis", Medical Image Analysis 2022. No official code is public.
 
-Deviation: the paper states the layers but not their widths. Those of U-Net and critic are pix2pix's
-(P. Isola et al., CVPR 2017); those of the rectification network double at each encoder block.
+Source: two public re-implementations; the article itself was not read. Both have the U-Net of seven
+halvings, the same layers in the rectification network, and R = P * tanh(AR-Net(P)). The 4x4 kernels
+of the U-Net are those that one of them quotes from the article. The widths of the rectification
+network are those of the same re-implementation. No line of either was taken.
+
+Deviation: widths, activations and initial weights are documented nowhere. Those of U-Net and critic
+are pix2pix's (P. Isola et al., CVPR 2017). Where the two re-implementations differ, the rectified
+image has no sigmoid, the critic judges that image, and its scores have no bounds.
 """
 
 from collections.abc import Iterator

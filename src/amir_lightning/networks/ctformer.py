@@ -4,6 +4,8 @@ D. Wang et al., "CTformer: Convolution-free Token2Token Dilated Vision Transform
 Denoising", Physics in Medicine & Biology 2023. The network sees tiles of 64x64 pixels; slices are
 restored by the paper's overlapped inference.
 
+Source: layers and sizes are those of the released code.
+
 Deviation: the class token and the head of 1000 classes of the release, which nothing uses, are left
 out; that leaves 1.38 of its 1.45 M parameters. AMIR's training patches of 128x128 are cut into four
 tiles. The side of a tile may be another one, and the sizes of the token grids follow from it.

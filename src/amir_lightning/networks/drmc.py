@@ -1,7 +1,9 @@
 """DRMC, residual blocks whose attention and MLP are mixed of experts as the image asks for.
 
 Z. Yang et al., "DRMC: A Generalist Model with Dynamic Routing for Multi-Center PET Image
-Synthesis", MICCAI 2023. This is the released 2D form with its six blocks.
+Synthesis", MICCAI 2023.
+
+Source: layers and sizes are those of the released code in its 2D form, with its six blocks.
 """
 
 from collections.abc import Callable

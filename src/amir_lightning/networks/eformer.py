@@ -5,6 +5,9 @@ Workshops 2021. The edges are those of T. Liang et al., "EDCNN: Edge enhancement
 Connected Network with Compound Loss for Low-Dose CT Denoising", ICSP 2020; the block is that of
 Z. Wang et al., "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR 2022.
 
+Source: the article and public notes on it; the released code of EDCNN for the edge filters and of
+Uformer for the numbers of its block. No line was taken from either.
+
 Deviation: no code is public, and the text leaves width, depth and number of levels open. Here: two
 levels of two blocks, skips as in Uformer, and in the decoder upsampling, concatenation, a
 convolution and then the blocks. Edges of lower levels are made by strided convolution, as the

@@ -1,7 +1,9 @@
 """PromptIR, Restormer whose decoder is prompted with what the image says about its degradation.
 
 V. Potlapalli et al., "PromptIR: Prompting for All-in-One Blind Image Restoration", NeurIPS 2023,
-Sec. 3. Widths are those of the released model.
+Sec. 3.
+
+Source: layers and widths are those of the released code.
 
 Deviation: six convolutions that the release creates and never uses are left out, 35.37 of its
 35.59 M parameters remain.

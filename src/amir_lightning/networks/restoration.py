@@ -52,10 +52,23 @@ class RestorationNetwork(nn.Module):
     Attributes:
         size_multiple: Height and width that a subclass receives are multiples of this.
         smallest_side: Height and width of an image have at least so many pixels.
+
+    Raises:
+        InputError: The subclass writes neither method; here each is defined by the other.
     """
 
     size_multiple: int = 1
     smallest_side: int = 9
+
+    def __init__(self) -> None:
+        super().__init__()
+        own, base = type(self), RestorationNetwork
+        if own.restore is base.restore and own.trace is base.trace:
+            raise InputError(
+                f"{own.__module__}.{own.__qualname__} does not say how it restores an image; "
+                "write its method restore(self, lq), from (B, C, H, W) to the same shape, "
+                "or trace(self, lq), which returns a Report"
+            )
 
     @property
     def query_encoder(self) -> nn.Module | None:

@@ -3,6 +3,8 @@
 S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration", CVPR
 2022. Channel layer normalisation has a bias: with one image channel this gives the 26.12 M
 parameters of the AMIR paper (Table 4).
+
+Source: the article, and the released code for numbers that the article does not print.
 """
 
 from collections.abc import Callable, Sequence

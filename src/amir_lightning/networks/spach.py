@@ -3,10 +3,11 @@
 S.-I. Jang et al., "Spach Transformer: Spatial and Channel-wise Transformer Based on Local and
 Global Self-attentions for PET Image Denoising", IEEE TMI 2023.
 
+Source: the layout is that of the code released in November 2023, the only public one when AMIR was
+written; the later release has fewer blocks and a second feed-forward network in each.
+
 Deviation: the original is 3D; here each convolution, window and interpolation has two dimensions,
-and windows have 8x8 tokens in place of 6x6x6, so that training patches need no padding. The layout
-is the release of November 2023, the only public one when AMIR was written; the later one has fewer
-blocks and a second feed-forward network in each.
+and windows have 8x8 tokens in place of 6x6x6, so that training patches need no padding.
 """
 
 from collections.abc import Sequence

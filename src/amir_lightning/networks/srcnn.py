@@ -4,6 +4,8 @@ C. Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", IEEE
 Sec. 3. With kernels 9-3-5 it is also the network of H. Chen et al., "Low-dose CT denoising with
 convolutional neural network", ISBI 2017.
 
+Source: the articles; the numbers of the CT network are those of a public benchmark of low-dose CT.
+
 Deviation: the AMIR paper does not say which kernels it compares with; 9-5-5 is the best network of
 the article. Convolutions are padded with zeros, where the article lets the image shrink, and start
 from torch's initialisation, because the article's tiny one belongs to its slow SGD.

@@ -3,10 +3,12 @@
 L. Xiang et al., "Deep auto-context convolutional neural networks for standard-dose PET image
 estimation from low-dose PET/MRI", Neurocomputing 267, 2017.
 
-Deviation: the article's second input, a T1 MRI, does not exist here, and its filter sizes were not
-to be had; 3x3 kernels with 64 filters are those of a public re-implementation. Convolutions are
-padded with zeros, where the article lets patches shrink, and estimates are not squashed. The three
-are trained jointly on the sum of their losses.
+Source: the abstract, public notes on the article, and one public re-implementation; the article
+itself was not read. Three networks of four convolutions and the sum of their losses are from the
+notes, 3x3 kernels with 64 filters from the re-implementation.
+
+Deviation: the article's second input, a T1 MRI, does not exist here. Convolutions are padded with
+zeros, where the article lets patches shrink, and estimates are not squashed.
 """
 
 from itertools import pairwise

@@ -55,7 +55,7 @@ def write_manifest(
             }
             for one in sorted(looked, key=lambda one: patient_id(one.key, options.salt))
         },
-        "left_out": dict(Counter(one.reason.split(":")[0] for one in skipped)),
+        "left_out": dict(Counter(one.reason for one in skipped)),
     }
     with complete_file(manifest_path(store)) as partial:
         partial.write_text(json.dumps(content, indent=1, default=str) + "\n")

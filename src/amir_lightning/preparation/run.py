@@ -17,7 +17,7 @@ from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.dicom import Damaged, Skipped
 from amir_lightning.locks import locked
 from amir_lightning.preparation.assignment import assign
 from amir_lightning.preparation.look import Looked, duplicates, look
@@ -76,9 +76,8 @@ def _prepare(
     check: bool,
 ) -> Path:
     skipped = list(found.skipped)
-    damaged = [one.reason for one in skipped if one.reason.startswith("unreadable")]
     looked, patients, problems = _look_at_all(task, found.patients, options)
-    problems = [text.removeprefix("unreadable: ") for text in damaged] + problems
+    problems = [one.problem for one in skipped if isinstance(one, Damaged)] + problems
     kind, assigned = assign(patients, options)
     if kind == "patients":
         shared = duplicates(looked, assigned)

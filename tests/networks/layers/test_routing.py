@@ -1,5 +1,6 @@
 import pytest
 import torch
+from by_hand import parameters
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.routing import ChannelRouting, SpatialRouting
@@ -7,10 +8,6 @@ from amir_lightning.networks.layers.routing import ChannelRouting, SpatialRoutin
 C, S, M = 6, 5, 4
 RELEASED = (S, M, 2, 2.66, "noisy", "topk_softmax", "logsumexp", True)
 LITERAL = (S, M, 2, 2.66, "plain", "softmax_topk", "sum", False)
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def expert_outputs(module: SpatialRouting, token: torch.Tensor) -> torch.Tensor:
@@ -41,12 +38,12 @@ def test_each_pixel_follows_equations_2_and_3(form: tuple) -> None:
 
 @pytest.mark.parametrize(("channels", "total"), [(42, 49_374), (84, 174_016), (168, 647_744)])
 def test_released_spatial_counts(channels: int, total: int) -> None:
-    assert count(SpatialRouting(channels, 256, *RELEASED[1:])) == total
+    assert parameters(SpatialRouting(channels, 256, *RELEASED[1:])) == total
 
 
 @pytest.mark.parametrize(("channels", "total"), [(336, 87_024), (168, 43_512), (84, 21_756)])
 def test_released_channel_counts(channels: int, total: int) -> None:
-    assert count(ChannelRouting(channels, 256, "affine")) == total
+    assert parameters(ChannelRouting(channels, 256, "affine")) == total
 
 
 def test_the_instruction_of_an_image_changes_only_its_own_gates() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import DicomSeries, Skipped, find_dicom_series
+from amir_lightning.io.dicom import Damaged, DicomSeries, Skipped, find_dicom_series
 from amir_lightning.tasks import Task
 
 DICOM_OR_NIFTI = "NIfTI (.nii, .nii.gz) or DICOM"
@@ -45,7 +45,7 @@ Layout = Callable[..., Found]
 
 def summarise(skipped: Iterable[Skipped]) -> str:
     """How many were left out for which reason, as one line."""
-    counts = Counter(one.reason.split(":")[0] for one in skipped)
+    counts = Counter(one.reason for one in skipped)
     return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items()))
 
 
@@ -76,9 +76,9 @@ def finished(
     Raises:
         InputError: No patient was found, or two have the same key.
     """
-    damaged = [one for one in skipped if one.reason.startswith("unreadable")]
-    if not patients and damaged:
-        raise InputError(damaged[0].reason.removeprefix("unreadable: "))
+    problems = [one.problem for one in skipped if isinstance(one, Damaged)]
+    if not patients and problems:
+        raise InputError(problems[0])
     if not patients:
         contents = summarise(skipped) or "it is empty"
         raise InputError(

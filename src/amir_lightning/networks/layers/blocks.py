@@ -1,7 +1,10 @@
 """Building blocks of Restormer.
 
 S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration", CVPR
-2022. Written from the paper. No convolution has a bias.
+2022. No convolution has a bias.
+
+Source: the article for attention, feed-forward network and resampling; the released code for both
+layer normalisations, their epsilon, and the rounding of hidden channels. No line was taken from it.
 """
 
 from collections.abc import Callable
@@ -32,7 +35,8 @@ class LayerNorm(nn.LayerNorm):
 class BiasFreeLayerNorm(nn.Module):
     """The "BiasFree" normalisation of Restormer's denoising weights: `weight * x / std(x)`.
 
-    It divides by the standard deviation over the channels without taking the mean off.
+    It divides by the standard deviation over the channels without taking the mean off, which the
+    released code does and the article does not describe.
     """
 
     def __init__(self, channels: int) -> None:
