@@ -27,6 +27,7 @@ from amir_lightning.modules import RestorationModule, module_class
 from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.checkpoints.start import start_from
 from amir_lightning.pretrained import first_mismatch
+from amir_lightning.searchpath import typed_folders
 from amir_lightning.tasks import Task, parse_tasks
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
             _log.info("%s: prepared data %s", task.name, prepared)
             found[task] = prepared
             continue
-        prepare = f"python -m amir_lightning.prepare task={task.name} raw_dir=<folder>"
+        options = " ".join([*typed_folders(), f"task={task.name}"])
+        prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
         if cfg.data.source == "prepared":
             raise InputError(
                 f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "

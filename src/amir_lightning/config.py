@@ -3,7 +3,8 @@
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_CHECKOUT = _PACKAGE.parents[1]
 
-CONF_DIR = _CHECKOUT / "conf" if (_CHECKOUT / "conf" / "train.yaml").exists() else _PACKAGE / "conf"
-"""The checkout's `conf/`, or the copy inside an installed wheel."""
+# An installed wheel has a copy. It is asked for first: a folder `conf/` two levels above an
+# installed package can be anybody's.
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+"""The package's `conf/`: inside an installed wheel, or in the checkout."""

@@ -135,7 +135,7 @@ def _numbers(task: str, key: str, values: Iterable[float]) -> Range:
 
 
 def load_task(name: str) -> Task:
-    """Read ``conf/tasks/<name>.yaml`` as it is, without overrides.
+    """Read a task that comes with the package, without overrides.
 
     Raises:
         InputError: There is no such file.
@@ -151,9 +151,9 @@ def load_task(name: str) -> Task:
 
 
 def known_tasks() -> list[str]:
-    """Names of the tasks in ``conf/tasks/``, in canonical order: mri, ct, pet, then the others."""
+    """Names of the tasks that come with the package, in canonical order."""
     names = sorted(path.stem for path in (CONF_DIR / "tasks").glob("*.yaml"))
-    return sorted(names, key=_canonical)
+    return sorted(names, key=canonical)
 
 
 def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
@@ -173,10 +173,11 @@ def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
         raise InputError(
             f"task={text} names a task twice; type task={'+'.join(dict.fromkeys(names))}"
         )
-    return sorted(names, key=_canonical)
+    return sorted(names, key=canonical)
 
 
-def _canonical(name: str) -> tuple[int, str]:
+def canonical(name: str) -> tuple[int, str]:
+    """Sort key of a task's name: mri, ct, pet, then the others."""
     paper = ["mri", "ct", "pet"]
     return (paper.index(name) if name in paper else len(paper), name)
 
