@@ -51,7 +51,7 @@ ALLOWED = {
     "modules": {"data", "losses", "metrics", "networks", "optimizers", "tasks", "errors"},
     "searchpath": {"config", "errors", "tasks"},
     "cli": {"config", "errors", "searchpath"},
-    "runs": {"atomic", "config", "errors", "trust", "versions"},
+    "runs": {"atomic", "errors", "trust", "versions"},
     "sweeps": {"cli", "errors", "runs", "searchpath", "tasks"},
     "tables": {"metrics", "scores", "runs", "sweeps", "tasks", "errors"},
     "figures": {

@@ -7,7 +7,6 @@ A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it 
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +16,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.atomic import complete_file
-from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.trust import refuse_foreign_classes
-from amir_lightning.versions import version_of
+from amir_lightning.versions import commit_of_checkout, version_of
 
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 
@@ -166,7 +164,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: version_of(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "git_commit": _git_commit(),
+        "git_commit": commit_of_checkout(),
     }
 
 
@@ -197,21 +195,3 @@ def _started(folder: Path) -> str:
 
 def _runs(runs_dir: Path) -> list[Path]:
     return [path.parent for path in runs_dir.glob("*/run.json")]
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that the code runs from, marked if it has local changes."""
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(CONF_DIR.parent), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ("+changes" if status else "")
