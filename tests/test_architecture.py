@@ -31,7 +31,7 @@ ALLOWED = {
         "locks",
     },
     "networks": {"errors"},
-    "pretrained": {"networks", "tasks", "errors"},
+    "pretrained": {"networks", "tasks", "errors", "trust"},
     "exporting": {"networks", "pretrained", "tasks", "errors"},
     "allocator": set(),
     "optimizers": set(),

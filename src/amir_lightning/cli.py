@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NoReturn
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.config import CONF_DIR
@@ -236,6 +237,8 @@ def explain(error: Exception, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, InstantiationException):
         return _refused_arguments(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
@@ -264,6 +267,12 @@ def _refused_arguments(error: BaseException) -> str | None:
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if found := re.search(r"Error locating target '([^']+)'", str(error)):
+        reason = " ".join(str(cause and (cause.__cause__ or cause)).split())
+        return (
+            f"_target_ is {found.group(1)}, which cannot be imported ({reason}); correct the name, "
+            "or start the command in the folder of the module"
+        )
     if isinstance(cause, TypeError) and "argument" in str(cause):
         node = re.search(r"full_key: (\S+)", str(error))
         where = f" (in {node.group(1)})" if node else ""

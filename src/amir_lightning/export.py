@@ -21,13 +21,13 @@ def main(cfg: DictConfig) -> None:
         write_weights_folder,
     )
     from amir_lightning.networks.checkpoints import archive
-    from amir_lightning.pretrained import CONFIG
+    from amir_lightning.pretrained import CONFIG, network_name
     from amir_lightning.restoring import load_weights
 
     folder = runs.find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
     named = cfg.checkpoint in ("best", "last")
     path = folder / "checkpoints" / f"{cfg.checkpoint}.ckpt" if named else Path(cfg.checkpoint)
-    weights = load_weights(str(path), Path(cfg.paths.runs_dir))
+    weights = load_weights(str(path), Path(cfg.paths.runs_dir), list(cfg.trusted))
     content = archive.load(path)["hyper_parameters"]
     record = runs.read_json(folder / "run.json")
     result = folder / "result.json"
@@ -59,9 +59,11 @@ def main(cfg: DictConfig) -> None:
             config = json.loads((work / CONFIG).read_text())
             write_config(work, {**config, "programs": programs})
     print(f"written:  {output}")
+    module = network_name(weights.network).rpartition(".")[0]  # of a network of one's own
+    trusted = f", trusted=['{module}']" if module else ""
     print(
         f'next:     python -c "from amir_lightning import load_pretrained; '
-        f"print(load_pretrained('{output}').tasks)\""
+        f"print(load_pretrained('{output}'{trusted}).tasks)\""
     )
 
 

@@ -56,11 +56,11 @@ class SearchPath:
     @classmethod
     def running(cls) -> "SearchPath":
         """The folders of the command that Hydra runs in this process."""
-        config_name, typed = "train", []
-        if HydraConfig.initialized():
-            hydra = HydraConfig.get()
-            config_name, typed = hydra.job.config_name, hydra.overrides.hydra
-        return cls(GlobalHydra.instance().config_loader(), config_name, _searchpath(typed))
+        loader = GlobalHydra.instance().config_loader()
+        if not HydraConfig.initialized():
+            return cls(loader, "train")
+        hydra = HydraConfig.get()
+        return cls(loader, str(hydra.job.config_name), _searchpath(hydra.overrides.hydra))
 
     @classmethod
     def typed(cls, config_name: str, arguments: Sequence[str]) -> "SearchPath":
