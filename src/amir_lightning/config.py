@@ -3,8 +3,13 @@
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-
-# An installed wheel has a copy. It is asked for first: a folder `conf/` two levels above an
+_CHECKOUT = _PACKAGE.parents[1]
+# An installed wheel has copies. They are looked for first: a folder `conf/` two levels above an
 # installed package can be anybody's.
-CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
-"""The package's `conf/`: inside an installed wheel, or in the checkout."""
+_INSTALLED = (_PACKAGE / "conf").is_dir()
+
+CONF_DIR = (_PACKAGE if _INSTALLED else _CHECKOUT) / "conf"
+"""The package's `conf/`."""
+
+PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
+"""Where the paper's numbers lie: ``<experiment>/paper.csv``."""
