@@ -121,11 +121,11 @@ def build_network(
         InputError: There is no such network, its module is not trusted, it has no such arguments,
             or it is larger than its file.
     """
-    name = name.removeprefix(_OWN)
-    if "." in name:
+    short = name.removeprefix(_OWN)
+    if "." in short:
         found: object = trusted_class(name, where, trusted)
     else:
-        found = getattr(networks, name, None) if name in networks.__all__ else None
+        found = getattr(networks, short, None) if short in networks.__all__ else None
     if not (inspect.isclass(found) and issubclass(found, RestorationNetwork)):
         known = [
             one
@@ -133,12 +133,12 @@ def build_network(
             if inspect.isclass(getattr(networks, one))
             and issubclass(getattr(networks, one), RestorationNetwork)
         ]
-        if "." in name:
+        if "." in short:
             raise InputError(
                 f"{where} names {name}, which is no RestorationNetwork; take an unchanged file"
             )
         raise InputError(
-            f"{where} names the network '{name}', which this version does not have; it has "
+            f"{where} names the network '{short}', which this version does not have; it has "
             f"{', '.join(known)}: update amir_lightning"
         )
     try:
