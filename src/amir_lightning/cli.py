@@ -153,7 +153,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     if not overrides:
         return
     path = SearchPath.running()
-    choices = [text for text in overrides if path.has_group(_key(text))]  # network=restormer
+    keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
+    choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
     reference = compose(config_name, choices)
     defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
@@ -204,11 +205,6 @@ def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _key(override: str) -> str:
-    """``network`` of ``network=restormer``, ``tasks`` of ``+tasks@tasks.mri2x=mri``."""
-    return override.lstrip("+~").split("=")[0].split("@")[0]
-
-
 def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
     """Compose another configuration inside a command.
 
@@ -249,7 +245,7 @@ def explain(error: Exception, config_name: str) -> str | None:
         if group.startswith("hydra/") and name in _EXTRAS:
             extra = _EXTRAS[name]
             return f"this needs the extra {extra}; type pip install 'amir-lightning[{extra}]'"
-        choices = ", ".join(_search_path(config_name).choices(group))
+        choices = ", ".join(SearchPath.of(config_name).choices(group))
         return f"unknown {group} '{name}'; choose from {choices} ({group}=<name>)"
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return (
@@ -281,7 +277,7 @@ def _refused_arguments(error: BaseException) -> str | None:
 
 
 def _unknown_option(key: str, config_name: str) -> str:
-    cfg = _search_path(config_name).compose(config_name, [])
+    cfg = SearchPath.of(config_name).compose(config_name, [])
     cfg.pop("hydra")
     known = [name for name, _ in _leaves(OmegaConf.to_container(cfg))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
@@ -292,12 +288,3 @@ def _unknown_option(key: str, config_name: str) -> str:
     return (
         f"unknown option '{key}'; {hint} python -m amir_lightning.{config_name} --cfg job lists all"
     )
-
-
-def _search_path(config_name: str) -> SearchPath:
-    """Where the command's groups lie, also after Hydra has ended with an error."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    if GlobalHydra.instance().is_initialized():
-        return SearchPath.running()
-    return SearchPath.typed(config_name, sys.argv[1:])

@@ -148,12 +148,12 @@ def build_network(
                 size = sum(parameter.numel() for parameter in found(**arguments).parameters())
         if size > file_bytes:
             raise InputError(
-                f"{where} describes a larger {name} than its file of {file_bytes:,} bytes can "
+                f"{where} describes a larger {short} than its file of {file_bytes:,} bytes can "
                 "hold; take an unchanged file"
             )
         return found(**arguments)
     except TypeError as error:
-        raise InputError(f"{where}: {name} does not take these arguments ({error})") from error
+        raise InputError(f"{where}: {short} does not take these arguments ({error})") from error
 
 
 def network_name(network: RestorationNetwork) -> str:

@@ -5,6 +5,7 @@ files are chosen like those of the package: tasks, networks, losses, experiments
 """
 
 import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,13 @@ class SearchPath:
                 f"{_SEARCHPATH} names {folder}, which", folder, f"{_SEARCHPATH}=[<folder>]"
             ) from warning
         return found
+
+    @classmethod
+    def of(cls, config_name: str) -> "SearchPath":
+        """The folders of this process's command, also after Hydra has ended with an error."""
+        if GlobalHydra.instance().is_initialized():
+            return cls.running()
+        return cls.typed(config_name, sys.argv[1:])
 
     def choices(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
         """Names of the files in a group, such as ``network``, in all folders."""
