@@ -77,11 +77,28 @@ def test_weights_that_are_a_program_are_not_run(tmp_path: Path, touched: Path) -
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="cannot be read"):
         load_pretrained(folder)
-    for name in ("os.system", "restoration.Path", "__builtins__", "build_network"):
+    for name, text in (
+        ("os.system", "names the class os.system, whose code would run"),
+        ("restoration.Path", "whose code would run"),
+        ("amir_lightning.networks.restoration.Path", "whose code would run"),
+        ("amir_lightning.networks.AMIR.from_official", "whose code would run"),
+        ("__builtins__", "which this version does not have"),
+        ("build_network", "which this version does not have"),
+    ):
         network["class"] = name
         (folder / "config.json").write_text(json.dumps(config))
-        with pytest.raises(InputError, match="which this version does not have"):
+        with pytest.raises(InputError, match=text):
             load_pretrained(folder)
+    for name, text in (
+        ("subprocess.run", "is no class"),
+        ("subprocess.Popen", "is no RestorationNetwork"),
+        ("subprocess.os.PathLike", "which os defines"),
+        ("subprocess.nothing", "cannot be imported"),
+    ):
+        network["class"] = name
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=text):
+            load_pretrained(folder, trusted=["subprocess"])
 
 
 def test_weights_cannot_name_code_or_paths(command: Command, tmp_path: Path, touched: Path) -> None:
@@ -91,7 +108,7 @@ def test_weights_cannot_name_code_or_paths(command: Command, tmp_path: Path, tou
     path = checkpoint(tmp_path / "a.ckpt", "os.system", "mri", {})
     done = command("restore", f"weights={path}", *restore)
     assert done.status == 2
-    assert "names the network os.system" in done.err
+    assert "names the class os.system, whose code would run" in done.err
     path = checkpoint(tmp_path / "b.ckpt", "amir_lightning.networks.SRCNN", "mine", program)
     for options in ([], ["trusted=[amir_lightning,lightning]"]):
         done = command("restore", f"weights={path}", *restore, *options)

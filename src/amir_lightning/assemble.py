@@ -21,6 +21,7 @@ from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.modules import RestorationModule, module_class
+from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.checkpoints import archive
 from amir_lightning.networks.checkpoints.start import start_from
 from amir_lightning.pretrained import first_mismatch
@@ -57,6 +58,11 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
     network_config = plain(cfg.network)
     pretrained = network_config.pop("pretrained")
     network = instantiate(network_config)
+    if not isinstance(network, RestorationNetwork):
+        raise InputError(
+            f"network._target_ is {network_config.get('_target_')}, expected a subclass of "
+            "amir_lightning.networks.RestorationNetwork; derive the class from it"
+        )
     if start and pretrained is not None:
         for line in start_from(network, Path(pretrained)).lines(Path(pretrained)):
             _log.info("%s", line)

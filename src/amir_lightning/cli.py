@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NoReturn
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
-from amir_lightning.tasks import known_tasks
+from amir_lightning.searchpath import SearchPath, in_order, register_tasks
 
 # The extra that brings what a file of conf/hydra is built on.
 _EXTRAS = {
@@ -72,11 +73,13 @@ def command(
             # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes
             # may want; read when torch is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "300000")
-            if options_of is not None:
-                sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of)
             _quieten()
-            register_tasks()
             try:
+                sys.argv[1:] = in_order(sys.argv[1:])
+                path = SearchPath.typed(config_name, sys.argv[1:])
+                register_tasks(path.tasks())
+                if options_of is not None:
+                    sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of, path)
                 hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
                     checked
                 )()
@@ -93,7 +96,7 @@ def command(
     return decorate
 
 
-def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str]:
+def _gather(arguments: list[str], config_name: str, options_of: str, path: SearchPath) -> list[str]:
     """Put the options of another command into one list option, each as quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
     known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
@@ -104,7 +107,7 @@ def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str
         flag = text.startswith("-") or (before.startswith("-") and "=" not in text)  # --cfg job
         if not flag and "=" not in text and not text.startswith("~"):
             _stop(f"'{text}' is no option; options are written name=value, and --help lists them")
-        sound = flag or name in known or (CONF_DIR / name).is_dir()
+        sound = flag or name in known or path.has_group(name)
         if not sound and (near := difflib.get_close_matches(name, own, 1)):
             _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
         (kept if flag or name in own else gathered).append(text)
@@ -133,14 +136,6 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def register_tasks() -> None:
-    """Offer every file of ``conf/tasks/`` to Hydra, so that a new task is one new YAML file."""
-    from hydra.core.config_store import ConfigStore
-
-    defaults = [{f"tasks@tasks.{name}": name} for name in known_tasks()]
-    ConfigStore.instance().store(name="all_tasks", node={"defaults": defaults})
-
-
 def _stop(sentence: str, status: int = 2) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(status)
@@ -157,7 +152,10 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     overrides = HydraConfig.get().overrides.task
     if not overrides:
         return
-    reference = compose(config_name, [text for text in overrides if _is_choice(text)])
+    path = SearchPath.running()
+    keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
+    choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
+    reference = compose(config_name, choices)
     defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
@@ -207,12 +205,6 @@ def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _is_choice(override: str) -> bool:
-    """Whether an override selects a file (``network=restormer``) instead of setting a value."""
-    key = override.lstrip("+~").split("=")[0].split("@")[0]
-    return (CONF_DIR / key).is_dir()
-
-
 def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
     """Compose another configuration inside a command.
 
@@ -221,12 +213,7 @@ def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) ->
         overrides: What a user would type after the command.
         keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
     """
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
-
-    loader = GlobalHydra.instance().config_loader()
-    cfg = loader.load_configuration(config_name, overrides=overrides, run_mode=RunMode.RUN)
-    OmegaConf.set_struct(cfg, False)
+    cfg = SearchPath.running().compose(config_name, overrides)
     if not keep_hydra:
         cfg.pop("hydra", None)
     return cfg
@@ -246,6 +233,8 @@ def explain(error: Exception, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, InstantiationException):
         return _refused_arguments(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
@@ -256,9 +245,8 @@ def explain(error: Exception, config_name: str) -> str | None:
         if group.startswith("hydra/") and name in _EXTRAS:
             extra = _EXTRAS[name]
             return f"this needs the extra {extra}; type pip install 'amir-lightning[{extra}]'"
-        folder = CONF_DIR / group
-        choices = sorted(path.stem for path in folder.glob("*.yaml"))
-        return f"unknown {group} '{name}'; choose from {', '.join(choices)} ({group}=<name>)"
+        choices = ", ".join(SearchPath.of(config_name).choices(group))
+        return f"unknown {group} '{name}'; choose from {choices} ({group}=<name>)"
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return (
             f"{found.group(1)} holds several values; join tasks with '+', write a list as [a,b], "
@@ -275,6 +263,12 @@ def _refused_arguments(error: BaseException) -> str | None:
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if found := re.search(r"Error locating target '([^']+)'", str(error)):
+        reason = " ".join(str(cause and (cause.__cause__ or cause)).split())
+        return (
+            f"_target_ is {found.group(1)}, which cannot be imported ({reason}); correct the name, "
+            "or start the command in the folder of the module"
+        )
     if isinstance(cause, TypeError) and "argument" in str(cause):
         node = re.search(r"full_key: (\S+)", str(error))
         where = f" (in {node.group(1)})" if node else ""
@@ -283,12 +277,9 @@ def _refused_arguments(error: BaseException) -> str | None:
 
 
 def _unknown_option(key: str, config_name: str) -> str:
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()  # the failed composition is over
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        known = [name for name, _ in _leaves(OmegaConf.to_container(compose(config_name, [])))]
+    cfg = SearchPath.of(config_name).compose(config_name, [])
+    cfg.pop("hydra")
+    known = [name for name, _ in _leaves(OmegaConf.to_container(cfg))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
 
     rows = {}
     for name, node in nodes.items():
-        size = network_size(partial(instantiate, node), int(node["in_channels"]))
+        size = network_size(partial(instantiate, node), int(node.get("in_channels", 1)))
         rows[name] = {"network": name, "parameters": size.parameters}
         rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
     sizes = [(int(height), int(width)) for height, width in cfg.sizes]

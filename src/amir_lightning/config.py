@@ -4,6 +4,12 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
+# An installed wheel has copies. They are looked for first: a folder `conf/` two levels above an
+# installed package can be anybody's.
+_INSTALLED = (_PACKAGE / "conf").is_dir()
 
-CONF_DIR = _CHECKOUT / "conf" if (_CHECKOUT / "conf" / "train.yaml").exists() else _PACKAGE / "conf"
-"""The checkout's `conf/`, or the copy inside an installed wheel."""
+CONF_DIR = (_PACKAGE if _INSTALLED else _CHECKOUT) / "conf"
+"""The package's `conf/`."""
+
+PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
+"""Where the paper's numbers lie: ``<experiment>/paper.csv``."""

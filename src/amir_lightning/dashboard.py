@@ -1,10 +1,11 @@
 """``python -m amir_lightning.dashboard``: all runs as one HTML page, or as a workspace in W&B."""
 
 from pathlib import Path
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning.cli import command
+from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
 
 
@@ -70,9 +71,10 @@ def _publish(cfg: DictConfig) -> None:
             f"publish=true needs {error.name}, which is not installed; type "
             "pip install 'amir-lightning[workspace]'"
         ) from error
-    from amir_lightning.tasks import known_tasks, load_task
+    from amir_lightning.tasks import Task
 
-    tasks = [load_task(name) for name in known_tasks()]
+    nodes = OmegaConf.to_container(compose("train", []).tasks, resolve=True)
+    tasks = [Task.from_config(*one) for one in cast(dict[str, dict[str, Any]], nodes).items()]
     address = publish(build_workspace(cfg.logger.project, cfg.logger.entity or "", tasks))
     print(f"{'workspace':>10}  {address}")
 

@@ -20,13 +20,13 @@ def main(cfg: DictConfig) -> None:
         write_weights_folder,
     )
     from amir_lightning.networks.checkpoints import archive
-    from amir_lightning.pretrained import CONFIG
+    from amir_lightning.pretrained import CONFIG, network_name
     from amir_lightning.restoring import load_weights
     from amir_lightning.runs.folder import find_run
 
     run = find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
     path = run.checkpoint(cfg.checkpoint)
-    weights = load_weights(str(path), Path(cfg.paths.runs_dir))
+    weights = load_weights(str(path), Path(cfg.paths.runs_dir), list(cfg.trusted))
     content = archive.load(path)["hyper_parameters"]
     arguments = {
         key: value for key, value in content["network_config"].items() if key != "_target_"
@@ -52,9 +52,11 @@ def main(cfg: DictConfig) -> None:
             config = json.loads((work / CONFIG).read_text())
             write_config(work, {**config, "programs": programs})
     print(f"written:  {output}")
+    module = network_name(weights.network).rpartition(".")[0]  # of a network of one's own
+    trusted = f", trusted=['{module}']" if module else ""
     print(
         f'next:     python -c "from amir_lightning import load_pretrained; '
-        f"print(load_pretrained('{output}').tasks)\""
+        f"print(load_pretrained('{output}'{trusted}).tasks)\""
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration import RestorationNetwork
-from amir_lightning.pretrained import CONFIG, FORMAT, VERSION, WEIGHTS
+from amir_lightning.pretrained import CONFIG, FORMAT, VERSION, WEIGHTS, network_name
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def write_weights_folder(
     config = {
         "format": FORMAT,
         "version": VERSION,
-        "network": {"class": type(network).__name__, "arguments": dict(arguments)},
+        "network": {"class": network_name(network), "arguments": dict(arguments)},
         "parameters": sum(one.numel() for one in network.parameters() if one.requires_grad),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
         "tasks": {name: dict(node) for name, node in tasks.items()},
@@ -84,7 +84,8 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 def model_card(config: Mapping[str, Any]) -> str:
     """The model card, in the front matter and sections that model hubs read."""
-    name = config["network"]["class"]
+    module, _, name = config["network"]["class"].rpartition(".")  # a module: not of this package
+    trusted = (f', trusted=["{module}"]', f" trusted=[{module}]") if module else ("", "")
     tasks = [Task.from_config(key, node) for key, node in config["tasks"].items()]
     ranges = "\n".join(
         f"| {task.name} | {task.title} | {task.units} | {task.value_range[0]:g} to "
@@ -126,12 +127,12 @@ seed {config.get("seed", "unknown")}.
 ```python
 from amir_lightning import load_pretrained
 
-restorer = load_pretrained("<this folder>")
+restorer = load_pretrained("<this folder>"{trusted[0]})
 image = restorer.restore(lq, task="{tasks[0].name}")  # lq in {tasks[0].units}, (..., H, W)
 ```
 
 ```bash
-python -m amir_lightning.restore weights=<this folder> input=<scans> output=<new folder>
+python -m amir_lightning.restore weights=<this folder> input=<scans> output=<new folder>{trusted[1]}
 ```
 
 ## Value ranges

@@ -7,7 +7,7 @@ written by ``python -m amir_lightning.export``.
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from amir_lightning import networks
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration import RestorationNetwork
 from amir_lightning.tasks import Task
+from amir_lightning.trust import trusted_class
 
 FORMAT = "amir-lightning weights"
 VERSION = 1
+_OWN = f"{networks.__name__}."
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -73,12 +75,13 @@ class Pretrained(nn.Module):
         return physical.cpu().numpy() if isinstance(lq, np.ndarray) else physical
 
 
-def load_pretrained(source: str | Path) -> Pretrained:
+def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrained:
     """Load a network from a weights folder, or from a hub by its name.
 
     Args:
         source: A folder that ``export`` wrote, or a name such as ``user/amir``, which is downloaded
             once; with ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
+        trusted: Modules whose networks may be named besides those of this package.
 
     Raises:
         InputError: There is no such folder or name, or what it holds does not fit together.
@@ -91,29 +94,38 @@ def load_pretrained(source: str | Path) -> Pretrained:
     if not path.is_file():
         raise InputError(f"{folder} has no {WEIGHTS}; take the whole folder that export wrote")
     size = path.stat().st_size
-    network = build_network(about["class"], about["arguments"], folder, size)
+    network = build_network(about["class"], about["arguments"], folder, size, trusted)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
     return Pretrained(network, tasks, config)
 
 
 def build_network(
-    name: str, arguments: Mapping[str, Any], where: object, file_bytes: int
+    name: str,
+    arguments: Mapping[str, Any],
+    where: object,
+    file_bytes: int,
+    trusted: Sequence[str] = (),
 ) -> RestorationNetwork:
-    """A network of this package by the name of its class; no other code can be named.
+    """A network by the name of its class; no other code can be named.
 
     Args:
-        name: The class.
+        name: The class, with its module if it is not one of this package.
         arguments: Of its construction.
         where: What names it.
         file_bytes: Size of the file with its weights. A network with more parameters than the file
             has bytes is refused before memory is taken.
+        trusted: Modules whose networks may be named besides those of this package.
 
     Raises:
-        InputError: There is no such network, it has no such arguments, or it is larger than its
-            file.
+        InputError: There is no such network, its module is not trusted, it has no such arguments,
+            or it is larger than its file.
     """
-    found = getattr(networks, name, None) if name in networks.__all__ else None
+    short = name.removeprefix(_OWN)
+    if "." in short:
+        found: object = trusted_class(name, where, trusted)
+    else:
+        found = getattr(networks, short, None) if short in networks.__all__ else None
     if not (inspect.isclass(found) and issubclass(found, RestorationNetwork)):
         known = [
             one
@@ -121,8 +133,12 @@ def build_network(
             if inspect.isclass(getattr(networks, one))
             and issubclass(getattr(networks, one), RestorationNetwork)
         ]
+        if "." in short:
+            raise InputError(
+                f"{where} names {name}, which is no RestorationNetwork; take an unchanged file"
+            )
         raise InputError(
-            f"{where} names the network '{name}', which this version does not have; it has "
+            f"{where} names the network '{short}', which this version does not have; it has "
             f"{', '.join(known)}: update amir_lightning"
         )
     try:
@@ -132,12 +148,19 @@ def build_network(
                 size = sum(parameter.numel() for parameter in found(**arguments).parameters())
         if size > file_bytes:
             raise InputError(
-                f"{where} describes a larger {name} than its file of {file_bytes:,} bytes can "
+                f"{where} describes a larger {short} than its file of {file_bytes:,} bytes can "
                 "hold; take an unchanged file"
             )
         return found(**arguments)
     except TypeError as error:
-        raise InputError(f"{where}: {name} does not take these arguments ({error})") from error
+        raise InputError(f"{where}: {short} does not take these arguments ({error})") from error
+
+
+def network_name(network: RestorationNetwork) -> str:
+    """The name by which `build_network` finds the class of a network."""
+    kind = type(network)
+    target = f"{kind.__module__}.{kind.__name__}"
+    return kind.__name__ if target.startswith(_OWN) else target
 
 
 def _whole_numbers(node: object) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.restoring import Request, load_weights, restore_all
     from amir_lightning.scores import print_scores, write_scores
 
-    weights = load_weights(str(cfg.weights), Path(cfg.paths.runs_dir))
+    weights = load_weights(str(cfg.weights), Path(cfg.paths.runs_dir), list(cfg.trusted))
     source, output = Path(cfg.input), Path(cfg.output)
     request = Request(
         task=cfg.task,
@@ -39,7 +39,11 @@ def main(cfg: DictConfig) -> None:
         metrics=cfg.metrics or weights.metrics,
         seed=cfg.seed,
         trainer=plain(cfg.trainer),
-        degradations={name: plain(node.degradation) for name, node in cfg.tasks.items()},
+        degradations={
+            name: plain(node.degradation)
+            for name, node in cfg.tasks.items()
+            if OmegaConf.is_dict(node.get("degradation"))
+        },
         trusted=list(cfg.trusted),
     )
     scans, skipped = find_scans(source)

@@ -13,7 +13,6 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import compose, explain
-from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, run_folders
 from amir_lightning.runs.identity import (
@@ -23,6 +22,7 @@ from amir_lightning.runs.identity import (
     number_of_processes,
     without_data,
 )
+from amir_lightning.searchpath import SearchPath, typed_folders
 from amir_lightning.tasks import parse_tasks
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Job:
     @property
     def command(self) -> str:
         """What trains this job alone."""
-        return "python -m amir_lightning.train " + " ".join(self.overrides)
+        return " ".join(["python -m amir_lightning.train", *typed_folders(), *self.overrides])
 
 
 def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -79,7 +79,7 @@ def start_of(experiment: str, overrides: Sequence[str]) -> str:
     typed = HydraConfig.get().overrides.task
     folders = [shlex.quote(text) for text in typed if text.lstrip("+").startswith("paths")]
     options = [f"experiment={experiment}", *overrides, *folders]
-    return " ".join(["python -m amir_lightning.train -m", *options])
+    return " ".join(["python -m amir_lightning.train -m", *typed_folders(), *options])
 
 
 def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
@@ -128,7 +128,7 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
 
 
 def _known() -> list[str]:
-    return sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+    return SearchPath.running().choices("experiment")
 
 
 def _expand(texts: list[str]) -> list[Job]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
+from amir_lightning.config import PAPER_DIR
 from amir_lightning.errors import InputError
 
 _log = logging.getLogger("amir_lightning.tabulate")  # not __main__, which is quiet
@@ -36,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     experiment, overrides = experiment_of(cfg.train)
     runs_dir = Path(cfg.paths.runs_dir)
     wanted = jobs(experiment, overrides)
-    paper = Path(cfg.paper_dir) / experiment / "paper.csv"
+    paper = Path(cfg.paper_dir or PAPER_DIR) / experiment / "paper.csv"
     if not paper.exists():
         _log.info("without the paper's numbers: no %s; type paper_dir=<folder>", paper)
     methods = collect(wanted, locate(wanted, runs_dir), paper, cfg.bootstrap)

@@ -69,6 +69,7 @@ class Task:
                 f"a task is named '{name}', expected letters, digits, '_', '-' and '.'; rename it"
             )
         expected = [field for field in cls.__dataclass_fields__ if field != "name"]
+        example = CONF_DIR / "tasks" / "mri.yaml"
         for key in [*expected, *config]:
             if key == "plausible":  # younger than some run folders
                 continue
@@ -76,12 +77,20 @@ class Task:
                 state = "has no" if key in expected else "has an unknown"
                 raise InputError(
                     f"task {name} {state} key '{key}'; a task has exactly {', '.join(expected)} "
-                    f"(compare {CONF_DIR / 'tasks' / 'mri.yaml'})"
+                    f"(compare {example})"
                 )
-        if config["plane"] not in get_args(Plane):
+        for key in ("degradation", "phantom"):
+            node = config[key]
+            if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+                raise InputError(
+                    f"task {name}: {key} is {node}, expected a class and its arguments; write "
+                    f"_target_: <module>.<class> below {key}: (compare {example})"
+                )
+        planes = get_args(Plane)
+        if config["plane"] not in planes:
             raise InputError(
-                f"task {name}: plane is '{config['plane']}', expected one of "
-                f"{', '.join(get_args(Plane))}"
+                f"task {name}: plane is '{config['plane']}', expected one of {', '.join(planes)}; "
+                f"write plane: {planes[0]} into its file, or type tasks.{name}.plane={planes[0]}"
             )
         return cls(
             name=name,
@@ -90,7 +99,7 @@ class Task:
             value_range=_range(name, "value_range", config["value_range"]),
             score_range=_range(name, "score_range", config["score_range"]),
             display_window=_numbers(name, "display_window", config["display_window"]),
-            error_window=float(config["error_window"]),
+            error_window=_number(name, "error_window", config["error_window"]),
             plane=cast(Plane, config["plane"]),
             dicom_modality=str(config["dicom_modality"]),
             degradation=dict(config["degradation"]),
@@ -128,14 +137,23 @@ def _range(task: str, key: str, values: Iterable[float]) -> Range:
 
 
 def _numbers(task: str, key: str, values: Iterable[float]) -> Range:
-    numbers = tuple(float(value) for value in values)
+    if not isinstance(values, Iterable):
+        raise InputError(f"task {task}: {key} is {values}, expected two numbers; write [0, 1]")
+    numbers = tuple(_number(task, key, value) for value in values)
     if len(numbers) != 2 or numbers[0] == numbers[1]:
         raise InputError(f"task {task}: {key} is {list(numbers)}, expected two different numbers")
     return numbers
 
 
+def _number(task: str, key: str, value: float | str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:  # of whatever a file can hold
+        raise InputError(f"task {task}: {key} has {value}, expected a number; write 1.0") from error
+
+
 def load_task(name: str) -> Task:
-    """Read ``conf/tasks/<name>.yaml`` as it is, without overrides.
+    """Read a task that comes with the package, without overrides.
 
     Raises:
         InputError: There is no such file.
@@ -151,9 +169,9 @@ def load_task(name: str) -> Task:
 
 
 def known_tasks() -> list[str]:
-    """Names of the tasks in ``conf/tasks/``, in canonical order: mri, ct, pet, then the others."""
+    """Names of the tasks that come with the package, in canonical order."""
     names = sorted(path.stem for path in (CONF_DIR / "tasks").glob("*.yaml"))
-    return sorted(names, key=_canonical)
+    return sorted(names, key=canonical)
 
 
 def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
@@ -173,10 +191,11 @@ def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
         raise InputError(
             f"task={text} names a task twice; type task={'+'.join(dict.fromkeys(names))}"
         )
-    return sorted(names, key=_canonical)
+    return sorted(names, key=canonical)
 
 
-def _canonical(name: str) -> tuple[int, str]:
+def canonical(name: str) -> tuple[int, str]:
+    """Sort key of a task's name: mri, ct, pet, then the others."""
     paper = ["mri", "ct", "pet"]
     return (paper.index(name) if name in paper else len(paper), name)
 

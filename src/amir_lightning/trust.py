@@ -27,12 +27,8 @@ def refuse_foreign_classes(node: object, where: object, trusted: Sequence[str]) 
                 f"{where} has the interpolation {value} in {key}; expected plain values as this "
                 "package writes them: take an unchanged file"
             )
-        if key == "_target_" and not _is_trusted_class(value, trusted):
-            listed = ",".join([*trusted, str(value).rpartition(".")[0] or "<module>"])
-            raise InputError(
-                f"{where} names the class {value}, whose code would run; if it is a class and you "
-                f"trust it type trusted=[{listed}]"
-            )
+        if key == "_target_":
+            trusted_class(value, where, trusted)
 
 
 def _entries(node: object) -> Iterator[tuple[object, object]]:
@@ -46,16 +42,45 @@ def _entries(node: object) -> Iterator[tuple[object, object]]:
             yield from _entries(value)
 
 
-def _is_trusted_class(target: object, trusted: Sequence[str]) -> bool:
+def trusted_class(target: object, where: object, trusted: Sequence[str]) -> type:
+    """The class of a name that came from elsewhere.
+
+    Args:
+        target: The name, such as ``amir_lightning.networks.AMIR``.
+        where: The file that it came from.
+        trusted: Modules.
+
+    Raises:
+        InputError: It lies outside the modules, is no class of theirs, or cannot be imported.
+    """
+    names = f"{where} names the class {target}"
     if not isinstance(target, str) or not _below(target, trusted):
-        return False
+        module = str(target).rpartition(".")[0] or "<module>"
+        raise InputError(
+            f"{names}, whose code would run; if you trust it type {_also(trusted, module)}"
+        )
     from hydra.utils import get_object
 
     try:
         found = get_object(target)
-    except Exception:  # no such name, or a module that cannot be imported
-        return False
-    return inspect.isclass(found) and _below(f"{found.__module__}.{found.__name__}", trusted)
+    except Exception as error:  # no such name, or a module that raises when it is imported
+        file = target.partition(".")[0]
+        raise InputError(
+            f"{names}, which cannot be imported ({error.__cause__ or error}); start the command in "
+            f"the folder that holds {file}.py, or install {file}"
+        ) from error
+    if not inspect.isclass(found):
+        raise InputError(f"{names}, which is no class; take an unchanged file")
+    if not _below(f"{found.__module__}.{found.__name__}", trusted):
+        raise InputError(
+            f"{names}, which {found.__module__} defines; if you trust it type "
+            f"{_also(trusted, found.__module__)}"
+        )
+    return found
+
+
+def _also(trusted: Sequence[str], module: str) -> str:
+    return f"trusted=[{','.join([*trusted, module])}]"
 
 
 def _below(name: str, modules: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from amir_lightning.cli import register_tasks
+from amir_lightning.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, recipe
 from amir_lightning.runs.folder import RunFolder, folder_of

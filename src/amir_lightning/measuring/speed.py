@@ -51,10 +51,10 @@ def measure(
     network = instantiate(dict(config)).eval().to(device)
     results = []
     with torch.inference_mode():
-        network(torch.rand(1, int(config["in_channels"]), 64, 64, device=device))
+        network(torch.rand(1, int(config.get("in_channels", 1)), 64, 64, device=device))
         # From small to large: where the peak cannot be reset, the larger one covers the smaller.
         for index in sorted(range(len(sizes)), key=lambda i: sizes[i][0] * sizes[i][1]):
-            lq = torch.rand(1, int(config["in_channels"]), *sizes[index], device=device)
+            lq = torch.rand(1, int(config.get("in_channels", 1)), *sizes[index], device=device)
             forget_peak(device)
             times: list[float] = []
             while sum(times) < seconds:

@@ -48,7 +48,7 @@ class Variant(NamedTuple):
 
 def variant(name: str, scale: str, node: Mapping[str, Any], case: Case) -> Variant:
     """The network of a configuration node in one case."""
-    case = case._replace(channels=int(node["in_channels"]))
+    case = case._replace(channels=int(node.get("in_channels", 1)))
     build = partial(instantiate, dict(node))
     gmacs = network_size(build, case.channels, case.height, case.width).gmacs
     return Variant("table", name, scale, case, partial(configured, dict(node)), gmacs)

@@ -87,7 +87,7 @@ class RestorationModule(pl.LightningModule):
         for gate in network.modules():
             if isinstance(gate, TopKGate):
                 gate.over_processes = loss["global_balance"]
-        self.add_partners(int(network_config["in_channels"]))
+        self.add_partners(int(network_config.get("in_channels", 1)))
 
     def add_partners(self, in_channels: int) -> None:
         """Build what trains beside the network, and check its options; here nothing does."""

@@ -25,6 +25,7 @@ from amir_lightning.preparation.manifest import write_manifest
 from amir_lightning.preparation.options import Options
 from amir_lightning.preparation.parts import make_part, part_path, read_part
 from amir_lightning.preparation.report import found_table
+from amir_lightning.searchpath import typed_folders
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -105,8 +106,9 @@ def _prepare(
     dealt = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
     console.print(f"written:  {output} ({dealt} slices)")
     usual = output.as_posix() == f"data/prepared/{task.name}.h5"
-    where = "" if usual else f" paths.prepared_dir={output.parent}"
-    console.print(f"next:     python -m amir_lightning.train task={task.name}{where}")
+    where = [] if usual else [f"paths.prepared_dir={output.parent}"]
+    typed = " ".join([*typed_folders(), f"task={task.name}", *where])
+    console.print(f"next:     python -m amir_lightning.train {typed}")
     return output
 
 

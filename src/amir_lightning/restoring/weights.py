@@ -1,7 +1,7 @@
 """Trained weights from wherever they lie: a run, a checkpoint, or an exported folder."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from amir_lightning.runs.folder import find_run
 from amir_lightning.tasks import Task
 
 _NETWORK = "network."  # of the names in a checkpoint; others belong to the training
-_PACKAGE = "amir_lightning.networks."
 
 
 @dataclass(frozen=True)
@@ -40,25 +39,26 @@ class Weights:
     fingerprint: str
 
 
-def load_weights(source: str, runs_dir: Path) -> Weights:
+def load_weights(source: str, runs_dir: Path, trusted: Sequence[str] = ()) -> Weights:
     """Load weights for restoring.
 
     Args:
         source: A run folder, its name or "last"; a checkpoint file; an exported folder or hub name.
         runs_dir: Folder of the runs.
+        trusted: Modules whose networks may be named besides those of this package.
 
     Raises:
         InputError: There is nothing of that name, or it cannot be used.
     """
     path = Path(source)
     if is_weights_folder(path):
-        pretrained = load_pretrained(path)
+        pretrained = load_pretrained(path, trusted)
         metrics = str(pretrained.config.get("metrics", "paper"))
         return _weights(pretrained.network, pretrained.tasks, metrics, str(path))
     if path.is_file():
-        return _from_checkpoint(path)
+        return _from_checkpoint(path, trusted)
     if source.count("/") == 1 and not path.exists() and not (runs_dir / source).exists():
-        pretrained = load_pretrained(source)
+        pretrained = load_pretrained(source, trusted)
         metrics = str(pretrained.config.get("metrics", "paper"))
         return _weights(pretrained.network, pretrained.tasks, metrics, source)
     try:
@@ -68,10 +68,10 @@ def load_weights(source: str, runs_dir: Path) -> Weights:
         raise InputError(
             f"{text}; a checkpoint file or a folder that export wrote are weights, too"
         ) from error
-    return _from_checkpoint(run.checkpoint("best"))
+    return _from_checkpoint(run.checkpoint("best"), trusted)
 
 
-def _from_checkpoint(path: Path) -> Weights:
+def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:
     try:
         content = archive.load(path)
         hyper = content["hyper_parameters"]
@@ -93,9 +93,7 @@ def _from_checkpoint(path: Path) -> Weights:
             f"{path} is not a checkpoint of this package ({type(error).__name__}); expected one "
             "that train wrote, a run folder, or a folder that export wrote"
         ) from error
-    if not target.startswith(_PACKAGE):
-        raise InputError(f"{path} names the network {target}; expected one of {_PACKAGE[:-1]}")
-    network = build_network(target.removeprefix(_PACKAGE), config, path, path.stat().st_size)
+    network = build_network(target, config, path, path.stat().st_size, trusted)
     mismatch = first_mismatch(network.state_dict(), state)
     if mismatch:
         raise InputError(f"{path} does not fit its own network: {mismatch}; choose another")

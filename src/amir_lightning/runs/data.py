@@ -10,6 +10,7 @@ from amir_lightning.data.embedded import Cohort, cache_name, embedded_store
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, Source, TaskData
+from amir_lightning.searchpath import typed_folders
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
             _log.info("%s: prepared data %s", task.name, prepared)
             found[task] = prepared
             continue
-        prepare = f"python -m amir_lightning.prepare task={task.name} raw_dir=<folder>"
+        options = " ".join([*typed_folders(), f"task={task.name}"])
+        prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
         if cfg.data.source == "prepared":
             raise InputError(
                 f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "

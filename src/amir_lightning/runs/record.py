@@ -2,16 +2,14 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from amir_lightning.atomic import complete_file
-from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
-from amir_lightning.versions import version_of
+from amir_lightning.versions import commit_of_checkout, version_of
 
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 
@@ -50,23 +48,5 @@ def environment() -> dict[str, Any]:
         "versions": {name: version_of(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "git_commit": _git_commit(),
+        "git_commit": commit_of_checkout(),
     }
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that the code runs from, marked if it has local changes."""
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(CONF_DIR.parent), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ("+changes" if status else "")

@@ -1,0 +1,199 @@
+"""Where a command finds configuration groups: in ``conf/`` and in the folders that a user adds.
+
+A user adds folders with ``--config-dir``, ``--config-path`` and ``hydra.searchpath=[...]``. Their
+files are chosen like those of the package: tasks, networks, losses, experiments and the others.
+"""
+
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+from amir_lightning.tasks import canonical, known_tasks
+
+_SEARCHPATH = "hydra.searchpath"
+
+
+class PackageConf(SearchPathPlugin):
+    """Adds the package's ``conf/`` behind the folder of ``--config-path``."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append ``conf/``; Hydra appends the folder of ``--config-dir`` later."""
+        if str(CONF_DIR) not in (one.path for one in search_path.get_path()):
+            search_path.append("amir_lightning", str(CONF_DIR))
+
+
+@dataclass(frozen=True)
+class SearchPath:
+    """The folders of one command.
+
+    Attributes:
+        loader: Hydra's loader of these folders.
+        config_name: Root file of the command; it may name more folders.
+        overrides: The ``hydra.searchpath`` that was typed.
+    """
+
+    loader: ConfigLoader
+    config_name: str
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def running(cls) -> "SearchPath":
+        """The folders of the command that Hydra runs in this process."""
+        loader = GlobalHydra.instance().config_loader()
+        if not HydraConfig.initialized():
+            return cls(loader, "train")
+        hydra = HydraConfig.get()
+        return cls(loader, str(hydra.job.config_name), _searchpath(hydra.overrides.hydra))
+
+    @classmethod
+    def typed(cls, config_name: str, arguments: Sequence[str]) -> "SearchPath":
+        """The folders that a command line names, before Hydra has started.
+
+        Args:
+            config_name: Root file of the command.
+            arguments: The command line without the program's name.
+
+        Raises:
+            InputError: A folder does not exist.
+        """
+        flags, rest = get_args_parser().parse_known_args(list(arguments))
+        Plugins.instance().register(PackageConf)
+        search_path = create_config_search_path(flags.config_path or str(CONF_DIR))
+        if flags.config_dir is not None:
+            search_path.prepend("command-line", flags.config_dir, SearchPathQuery("schema"))
+        found = cls(
+            ConfigLoaderImpl(search_path),
+            flags.config_name or config_name,
+            _searchpath([*flags.overrides, *rest]),
+        )
+        for flag, folder in (
+            ("--config-path", flags.config_path),
+            ("--config-dir", flags.config_dir),
+        ):
+            if folder is not None and "://" not in folder and not Path(folder).is_dir():
+                raise _no_folder(f"{flag} {folder}", folder, f"{flag} <folder>")
+        try:
+            found.choices("tasks")
+        except UserWarning as warning:  # of Hydra, which would go on without the folder
+            folder = str(warning).split("path=")[-1].removesuffix(" is not available.")
+            raise _no_folder(
+                f"{_SEARCHPATH} names {folder}, which", folder, f"{_SEARCHPATH}=[<folder>]"
+            ) from warning
+        return found
+
+    @classmethod
+    def of(cls, config_name: str) -> "SearchPath":
+        """The folders of this process's command, also after Hydra has ended with an error."""
+        if GlobalHydra.instance().is_initialized():
+            return cls.running()
+        return cls.typed(config_name, sys.argv[1:])
+
+    def choices(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
+        """Names of the files in a group, such as ``network``, in all folders."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=.* is not available")
+            return self.loader.get_group_options(
+                group, kind, self.config_name, list(self.overrides)
+            )
+
+    def has_group(self, group: str) -> bool:
+        """Whether any folder has a group of that name."""
+        parent, _, name = group.rpartition("/")
+        return name in self.choices(parent, ObjectType.GROUP)
+
+    def tasks(self) -> list[str]:
+        """Names of all tasks, in canonical order: mri, ct, pet, then the others."""
+        return sorted(self.choices("tasks"), key=canonical)
+
+    def compose(self, config_name: str, overrides: Sequence[str]) -> DictConfig:
+        """Compose a configuration from these folders, what Hydra itself is told included.
+
+        Args:
+            config_name: Name of the root file, such as "train".
+            overrides: What a user would type after the command.
+        """
+        cfg = self.loader.load_configuration(
+            config_name, overrides=[*self.overrides, *overrides], run_mode=RunMode.RUN
+        )
+        OmegaConf.set_struct(cfg, False)
+        return cfg
+
+
+def typed_folders() -> list[str]:
+    """What adds the running command's folders to another command line, quoted for a shell."""
+    if not GlobalHydra.instance().is_initialized():
+        return []
+    path = SearchPath.running()
+    flags = {"main": "--config-path", "command-line": "--config-dir"}  # Hydra's own names
+    added = {
+        flags[str(one.provider)]: str(one.path).removeprefix("file://")
+        for one in path.loader.get_search_path().get_path()
+        if one.provider in flags and one.path != str(CONF_DIR)
+    }
+    words = [*(word for pair in added.items() for word in pair), *path.overrides]
+    return [shlex.quote(word) for word in words]
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """The same command line with its flags first.
+
+    Hydra's parser refuses a flag between two overrides, and several processes are started with
+    further overrides at the end. A relative ``--config-path`` becomes absolute: Hydra would look
+    for it below this package.
+
+    Raises:
+        InputError: There is no such flag.
+    """
+    parsed, rest = get_args_parser().parse_known_args(list(arguments))
+    for text in rest:
+        if text.startswith("-"):
+            raise InputError(f"there is no flag {text}; --hydra-help lists the flags that exist")
+    if parsed.info:  # takes the next word for its own
+        return list(arguments)
+    overrides = [*parsed.overrides, *rest]
+    flags = list(arguments)
+    for text in overrides:
+        flags.remove(text)
+    if parsed.config_path is not None and "://" not in parsed.config_path:
+        flags += ["--config-path", str(Path(parsed.config_path).absolute())]  # the last one counts
+    return [*flags, *overrides]
+
+
+def register_tasks(names: Sequence[str] | None = None) -> None:
+    """Offer tasks to Hydra as ``all_tasks``, so that a new task is one new YAML file.
+
+    Args:
+        names: The tasks; None for those of the package.
+    """
+    names = known_tasks() if names is None else names
+    defaults = [{f"tasks@tasks.{name}": name} for name in names]
+    ConfigStore.instance().store(name="all_tasks", node={"defaults": defaults})
+
+
+def _searchpath(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text in overrides if text.lstrip("+").startswith(f"{_SEARCHPATH}="))
+
+
+def _no_folder(found: str, folder: str, typed: str) -> InputError:
+    return InputError(
+        f"{found} is not a folder; expected one with groups of configuration files, such as "
+        f"{Path(folder) / 'tasks' / '<name>.yaml'}; type {typed}"
+    )
