@@ -1,5 +1,6 @@
 """A run is what its name says: whatever may change a number is part of its identity."""
 
+import importlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from amir_lightning.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, recipe
 from amir_lightning.runs.folder import RunFolder, folder_of
@@ -27,6 +27,7 @@ from amir_lightning.runs.identity import (
     number_of_processes,
     run_names,
 )
+from amir_lightning.searchpath import register_tasks
 from amir_lightning.tasks import Plane, Task, parse_tasks
 
 GOLDEN = Path(__file__).parent / "golden_names.txt"
@@ -222,6 +223,25 @@ def test_weights_to_start_from_are_known_by_content(tmp_path: Path) -> None:
     a, b, c = (name_of("task=mri", f"network.pretrained={tmp_path / name}") for name in "abc")
     assert a == b != c
     assert a != name_of("task=mri")
+
+
+def test_code_of_ones_own_is_known_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ("task=mri", "network._target_=own_networks.Net")
+    names = set()
+    for text in ("class Net: ...", "class Net: width = 1", "class Net: ..."):
+        (tmp_path / "own_networks.py").write_text(text)
+        importlib.invalidate_caches()
+        names.add(name_of(*options))
+    assert len(names) == 2
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "own_networks.py").rename(moved / "own_networks.py")
+    monkeypatch.syspath_prepend(moved)
+    importlib.invalidate_caches()
+    assert name_of(*options) in names
 
 
 def test_data_are_known_by_content_and_phantoms_by_what_draws_them() -> None:

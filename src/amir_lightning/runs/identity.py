@@ -5,6 +5,7 @@ that nobody thought of is part of it: a training which differs in anything is an
 """
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,12 +104,17 @@ def identity(
     if counted.get("trainer.strategy") in STRATEGIES:
         del counted["trainer.strategy"]
     if (pretrained := counted.get("network.pretrained")) is not None:
-        counted["network.pretrained"] = _hash_of(Path(str(pretrained)))
+        path = Path(str(pretrained))
+        path = path / "model.safetensors" if path.is_dir() else path
+        counted["network.pretrained"] = _hash_of(path, "network.pretrained")
     counted["data.global_batch"] = options["data.batch_size"] * processes
     for option, value in added.items():
         if option in counted and _plain(counted[option]) == _plain(value):
             del counted[option]
     kept = {_moved(option, moved): value for option, value in counted.items()}
+    for option, value in counted.items():
+        if option.endswith("_target_") and (source := _own_source(str(value))) is not None:
+            kept[f"{option}source"] = _hash_of(source, option)
     kept |= dict(_leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
     return {
         option: moved_classes.get(value, value)
@@ -216,14 +222,37 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hash_of(path: Path) -> str:
-    """Content of a file, or of the weights in a folder, so that a moved file is the same run."""
-    path = path / "model.safetensors" if path.is_dir() else path
+def _own_source(target: str) -> Path | None:
+    """The file of a user's own module, whose code may change; None for an installed package."""
+    module, _, _ = target.rpartition(".")
+    if not module or module.split(".")[0] == "amir_lightning":
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None  # which is told where the object is built
+    installed = sysconfig.get_paths()["purelib"]
+    if (
+        spec is None
+        or not spec.has_location
+        or not spec.origin
+        or spec.origin.startswith(installed)
+    ):
+        return None
+    return Path(spec.origin)
+
+
+def _hash_of(path: Path, option: str) -> str:
+    """Hash of a file's content, so that a moved file is the same run.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(
-            f"network.pretrained={path} cannot be read ({error.strerror}); give the path of a "
-            "file of weights, or of a folder that export wrote"
+            f"{option}={path} cannot be read ({error.strerror}); give the path of a file of "
+            "weights, or of a folder that export wrote"
         ) from error
