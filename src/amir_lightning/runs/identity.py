@@ -231,15 +231,10 @@ def _own_source(target: str) -> Path | None:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError):
         return None  # which is told where the object is built
-    installed = sysconfig.get_paths()["purelib"]
-    if (
-        spec is None
-        or not spec.has_location
-        or not spec.origin
-        or spec.origin.startswith(installed)
-    ):
+    if spec is None or not spec.has_location or not spec.origin:
         return None
-    return Path(spec.origin)
+    path = Path(spec.origin)
+    return None if {"site-packages", "dist-packages"} & {*path.parts} else path
 
 
 def _hash_of(path: Path, option: str) -> str:
