@@ -160,20 +160,22 @@ def _keys_of_run(run: RunFolder) -> list[str]:
     """
     settings = run.settings
     own = run.identity or identity(settings, list(settings["tasks"]), {}, run.record["processes"])
-    return [_key(own), _key({**own, **_per_process(settings)})]
+    return [_key(own), _key(_whatever_the_processes(own, settings))]
 
 
 def _key_of_job(job: Job) -> str:
     config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
-    own = identity(config, job.tasks, {}, processes=1)
-    if config["trainer"]["devices"] in (-1, "-1", "auto"):
-        return _key({**own, **_per_process(config)})
-    own["data.global_batch"] *= number_of_processes(config)
-    return _key(own)
+    left_open = config["trainer"]["devices"] in (-1, "-1", "auto")
+    processes = 1 if left_open else number_of_processes(config)
+    own = identity(config, job.tasks, {}, processes)
+    return _key(_whatever_the_processes(own, config) if left_open else own)
 
 
-def _per_process(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"data.global_batch": f"{config['data']['batch_size']} of each process"}
+def _whatever_the_processes(
+    identity: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    rest = {key: value for key, value in identity.items() if key != "trainer.processes"}
+    return {**rest, "data.global_batch": f"{config['data']['batch_size']} of each process"}
 
 
 def _key(identity: Mapping[str, Any]) -> str:

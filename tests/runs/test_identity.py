@@ -13,12 +13,14 @@ import torch
 from conftest import TINY, Command
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, recipe
 from amir_lightning.runs.folder import RunFolder, folder_of
 from amir_lightning.runs.identity import (
+    BATCH_STATISTICS,
     NOT_COUNTED,
     counts,
     digest,
@@ -208,6 +210,33 @@ def test_processes_share_one_batch() -> None:
     assert name_of("trainer=ddp", "trainer.devices=[0,1,2]", "data.batch_size=2") == own
     assert name_of("trainer=ddp_sim", "data.batch_size=6") != own
     assert name_of("trainer=ddp_sim", "trainer.num_nodes=2", "data.batch_size=3") != own
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["network=airnet"],
+        ["network=argan"],
+        ["loss.global_balance=false"],
+        ["network._target_=m.N"],
+    ],
+)
+def test_processes_count_where_a_part_of_the_step_is_of_each_alone(options: list[str]) -> None:
+    one, two = ["data.batch_size=6"], ["trainer=ddp_sim", "data.batch_size=3"]
+    assert name_of(*options, *one) != name_of(*options, *two)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (CONF_DIR / "network").glob("*.yaml"))
+)
+def test_networks_that_normalise_over_the_batch_are_known(name: str) -> None:
+    config = composed(f"network={name}")["network"]
+    del config["pretrained"]
+    found = any(
+        isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        for module in instantiate(config).modules()
+    )
+    assert found == (config["_target_"] in BATCH_STATISTICS)
 
 
 def test_tasks_that_are_not_trained_and_the_way_a_number_is_written_make_no_difference() -> None:

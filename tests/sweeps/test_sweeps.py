@@ -1,5 +1,6 @@
 """The experiments are the paper's, share their runs, and are found again by content."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,19 @@ def test_mistakes_say_what_to_type() -> None:
     with pytest.raises(InputError, match="type experiment=<name>"):
         experiment_of(["seed=0"])
     assert experiment_of(["seed=0", "experiment=table1"]) == ("table1", ["seed=0"])
+
+
+def test_runs_of_several_processes_are_found_by_the_batch_of_all(tmp_path: Path) -> None:
+    def written(job: Job, processes: int) -> Path:
+        folder = write_run(job, tmp_path, plain_scores, name=f"{processes}")
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**record, "processes": processes}))
+        return folder
+
+    (single,) = jobs("figure4", "data.batch_size=8")
+    (shared,) = jobs("figure4", "data.batch_size=4", "trainer=ddp_sim")
+    (many,) = jobs("figure4", "data.batch_size=4", "trainer=ddp")
+    (apart,) = jobs("figure4", "data.batch_size=8", "trainer=ddp_sim")
+    two = written(shared, 2)
+    # Of a job that takes all devices of a machine nobody else can tell how many there were.
+    assert locate([single, shared, many, apart], tmp_path) == [two, two, two, None]

@@ -53,6 +53,13 @@ OBSERVERS = (
 STRATEGIES = ("auto", "ddp", "fsdp")
 """Ways to share a batch among processes that make the same step; any other one is counted."""
 
+BATCH_STATISTICS = (
+    "amir_lightning.networks.AirNet",
+    "amir_lightning.networks.ARGAN",
+    "amir_lightning.networks.DCNN",
+)
+"""Networks that normalise over the batch of each process, so that their number counts."""
+
 # The history of options, so that names stay when options change. A new option is left out of the
 # identity at the value that trains as before it existed; one that moved counts at its old place,
 # and a class that moved under its old name.
@@ -108,6 +115,8 @@ def identity(
         path = path / "model.safetensors" if path.is_dir() else path
         counted["network.pretrained"] = _hash_of(path, "network.pretrained")
     counted["data.global_batch"] = options["data.batch_size"] * processes
+    if processes > 1 and not _is_split_exactly(config):
+        counted["trainer.processes"] = processes
     for option, value in added.items():
         if option in counted and _plain(counted[option]) == _plain(value):
             del counted[option]
@@ -172,6 +181,13 @@ def number_of_processes(cfg: Mapping[str, Any]) -> int:
     else:  # numbers of devices, as a list or joined with commas
         count = len(devices) if not isinstance(devices, str) else len(devices.split(","))
     return count * int(trainer["num_nodes"])
+
+
+def _is_split_exactly(config: Mapping[str, Any]) -> bool:
+    """Whether several processes make the step of one: not if a term is of each process alone."""
+    target = str(config["network"]["_target_"])
+    own = not target.startswith("amir_lightning.networks.")  # of which nothing is known
+    return bool(config["loss"]["global_balance"]) and not own and target not in BATCH_STATISTICS
 
 
 def _of_tasks(config: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
