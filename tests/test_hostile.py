@@ -214,7 +214,8 @@ def test_names_in_dicom_headers_are_no_paths(command: Command, tmp_path: Path) -
             StudyInstanceUID="../../../escaped",
             SeriesDescription=str(tmp_path / "escaped"),
         )
-    path = checkpoint(tmp_path / "a.ckpt", "amir_lightning.networks.SRCNN", "ct", {})
+    physics = dict(load_task("ct").degradation)
+    path = checkpoint(tmp_path / "a.ckpt", "amir_lightning.networks.SRCNN", "ct", physics)
     content = torch.load(path, weights_only=True)
     content["hyper_parameters"]["tasks"]["ct"] |= {
         "dicom_modality": "CT",
