@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning import runs
+from amir_lightning import cores, runs
 from amir_lightning.assemble import active_tasks, fingerprints, locate_data, plain, same_data
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
@@ -112,16 +111,7 @@ def _nodes(key: str) -> tuple[str, ...]:
 
 def _processes(cfg: DictConfig) -> int:
     """Number of processes of a run on all its nodes."""
-    devices = cfg.trainer.devices
-    if devices == "auto" and cfg.trainer.accelerator == "cpu":
-        count = 1
-    elif devices in (-1, "-1", "auto"):
-        count = max(torch.cuda.device_count(), 1)
-    elif isinstance(devices, int):
-        count = devices
-    else:  # numbers of devices, as a list or joined with commas
-        count = len(devices) if not isinstance(devices, str) else len(devices.split(","))
-    return count * int(cfg.trainer.num_nodes)
+    return cores.devices(cfg.trainer) * int(cfg.trainer.num_nodes)
 
 
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
