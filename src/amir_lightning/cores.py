@@ -105,8 +105,8 @@ def share(trainer: Mapping[str, Any] | None) -> None:
     said += f" (of {counted('core', cores)} {whose} may use)"
     if not typed:
         os.environ[_THREADS] = _ours = str(count)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
     if said != _said and _is_first():
         _log.info("%s", said)
     _said = said
