@@ -120,6 +120,25 @@ def test_a_compiled_training_is_the_same_run(
     assert (last - before).abs().max() > 1e-3
 
 
+def test_compiling_for_a_cpu_is_warned_of(
+    composing: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = "0.88 times as fast as without at paper size and 0.09 times at demo size"
+    for gpu, options, warned in (
+        (False, [], True),
+        (False, ["trainer=cpu"], True),
+        (True, ["trainer=cpu"], True),
+        (True, [], False),
+        (True, ["trainer=gpu"], False),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda gpu=gpu: gpu)
+        caplog.clear()
+        compile_network(compose("train", options), mock.Mock())
+        assert (warning in caplog.text) is warned
+        assert ("type compile=false" in caplog.text) is warned
+
+
 def test_the_machine_may_change_how_a_run_goes_on(train: Command, command: Command) -> None:
     assert train("task=mri").status == 0
     done = command("train", "run=last", "compile=true", "recompute=1")

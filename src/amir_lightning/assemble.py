@@ -96,7 +96,13 @@ def compile_network(cfg: DictConfig, module: RestorationModule) -> None:
         and trainer["num_nodes"] == 1
         and trainer["devices"] in (1, "1", [0])
     )
-    replays = one_pass and torch.cuda.is_available() and trainer["accelerator"] != "cpu"
+    cuda = torch.cuda.is_available() and trainer["accelerator"] != "cpu"
+    if not cuda and (trainer["accelerator"] == "cpu" or not torch.accelerator.is_available()):
+        _log.warning(
+            "compile=true is meant for a GPU; on a CPU compiled training was measured 0.88 times "
+            "as fast as without at paper size and 0.09 times at demo size; type compile=false"
+        )
+    replays = one_pass and cuda
     _log.info("training passes are compiled%s", " and replayed" * replays)
     module.network.compile(replays=replays)
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from amir_lightning import cores
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.searchpath import SearchPath, in_order, register_tasks
@@ -52,6 +53,7 @@ def command(
                 _check_types(cfg, config_name)
                 if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
                     raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
+                cores.share(cfg.get("trainer"))
                 return main(cfg)
             except Exception as error:
                 sentence = explain(error, config_name)
@@ -70,9 +72,7 @@ def command(
             import hydra
 
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
-            # Bounds how long a waiting thread of GNU OpenMP holds its core, which other processes
-            # may want; read when torch is loaded.
-            os.environ.setdefault("GOMP_SPINCOUNT", "300000")
+            cores.let_others_run()
             _quieten()
             try:
                 sys.argv[1:] = in_order(sys.argv[1:])

@@ -17,7 +17,6 @@ def main(cfg: DictConfig) -> None:
     """Count parameters and multiply-adds; time slices in turn, each in a process of its own."""
     import csv
     import io
-    import os
     import platform
     from functools import partial
     from statistics import median
@@ -26,6 +25,7 @@ def main(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
+    from amir_lightning import cores
     from amir_lightning.measuring.size import network_size
     from amir_lightning.measuring.speed import Speed, measure_apart
 
@@ -80,7 +80,7 @@ def main(cfg: DictConfig) -> None:
     if folder is None:
         return
     gpu = cfg.measure == "all" and device == "cuda"
-    where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {os.cpu_count()} cores"
+    where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {cores.usable()} cores"
     about = (
         f"Networks of scale {cfg.at_scale}; multiply-adds of one slice of 128x128 as run here: "
         "AMIR evaluates all its experts, AirNet the part of its encoder that restoring needs, and "

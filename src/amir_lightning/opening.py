@@ -8,10 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning.assemble import (
-    active_tasks,
-    plain,
-)
+from amir_lightning.assemble import active_tasks, plain
 from amir_lightning.errors import InputError
 from amir_lightning.runs.data import (
     describe_data,

@@ -24,11 +24,13 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from amir_lightning import cores
     from amir_lightning.locks import Taken
     from amir_lightning.opening import open_run
     from amir_lightning.training import train
 
     run: Run = open_run(cfg)
+    cores.share(run.cfg.trainer)  # of a resumed run
     try:
         return train(run)
     except Taken as taken:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import secrets
 import shlex
 import shutil
@@ -16,6 +15,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from amir_lightning import cores
 from amir_lightning.assemble import (
     build_data,
     build_module,
@@ -105,7 +105,10 @@ def _train(run: Run) -> float | None:
     try:
         if trainer.is_global_zero:
             names = {"experiment": experiment, "wandb_id": wandb_id}
-            _begin(run, {**before, **_record(run, trainer, module), **names}, step)
+            record = {**before, **_record(run, trainer, module), **names}
+            if last is not None:
+                _compare_threads(before, record)
+            _begin(run, record, step)
         # Here: fit would read a checkpoint of float64 into float32 first.
         trainer.precision_plugin.convert_module(module)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -142,7 +145,8 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     """Write what the run is, and say it."""
     with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
         OmegaConf.save(OmegaConf.create(run.config), partial)
-    session = {"started": now(), "from_step": step, **environment()}
+    session = {"started": now(), "from_step": step, "threads": record["threads"]}
+    session |= environment()
     sessions = [*record.get("sessions", []), session]
     current = {"sessions": sessions, "started": session["started"], "status": "running"}
     write_json(run.files.record_file, {**record, **current})
@@ -160,6 +164,22 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
         cfg.trainer.accumulate_grad_batches,
         cfg.optimizer.learning_rate,
         run.folder,
+    )
+
+
+def _compare_threads(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Say if a run on a CPU goes on with other threads, which sum in another order."""
+    then, now = before.get("threads"), record["threads"]
+    if then in (None, now) or not record["device"].startswith("cpu"):  # None: of an older version
+        return
+    _log.warning(
+        "this run had %d thread%s in each process before and goes on with %d, so that its numbers "
+        "will not be bit for bit those of a run that was not stopped; to keep them, stop it and "
+        "type OMP_NUM_THREADS=%d before the same command",
+        then,
+        "" if then == 1 else "s",
+        now,
+        then,
     )
 
 
@@ -194,7 +214,9 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     cfg = run.cfg
     device = trainer.strategy.root_device
     name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else cores.counted("core", cores.usable())
     )
     return {
         "name": run.folder.name,
@@ -204,6 +226,7 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
         "seed": cfg.seed,
         "device": f"{device.type} ({name})",
         "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
         "effective_batch": cfg.data.batch_size
         * trainer.world_size

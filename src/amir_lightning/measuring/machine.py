@@ -1,6 +1,5 @@
 """What the machine itself reaches: matrix products and memory copies."""
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from amir_lightning import cores
 from amir_lightning.allocator import keep_memory
 from amir_lightning.measuring.process import clock
 
@@ -81,7 +81,7 @@ def description(device: str) -> dict[str, str | int]:
     return {
         "device": torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU",
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count() or 1,
+        "cores": cores.usable(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

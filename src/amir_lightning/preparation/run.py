@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from amir_lightning import cores
 from amir_lightning.data.layouts import Found, RawPatient, summarise
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
 from amir_lightning.data.store_writer import PreparedPatient, write_store
@@ -138,7 +139,7 @@ def _make_parts(
         log.info(
             "continuing: %d of %d patients are done", len(patients) - len(waiting), len(patients)
         )
-    threads = max(1, _cores() // _workers(options, len(waiting)))
+    threads = cores.threads(_workers(options, len(waiting)))
     jobs = [
         joblib.delayed(make_part)(parts[patient.key], patient, task, degradation, options, threads)
         for patient in waiting
@@ -212,7 +213,10 @@ def _parallel(jobs: list[Any], options: Options, what: str, total: int) -> Itera
 
 def _backend(options: Options, workers: int) -> dict[str, Any]:
     if options.backend != "dask":
-        return {"backend": options.backend, "n_jobs": workers}
+        backend = {"backend": options.backend, "n_jobs": workers}
+        if options.backend == "loky":  # what numpy takes; torch is told in `make_part`
+            backend["inner_max_num_threads"] = cores.threads(workers)
+        return backend
     try:
         from distributed import Client
     except ImportError as error:
@@ -231,12 +235,8 @@ def _backend(options: Options, workers: int) -> dict[str, Any]:
 
 def _workers(options: Options, patients: int) -> int:
     """Processes: no more than patients."""
-    jobs = options.jobs if options.jobs > 0 else max(1, _cores() + 1 + options.jobs)
+    jobs = options.jobs if options.jobs > 0 else max(1, cores.usable() + 1 + options.jobs)
     return max(1, min(jobs, patients))
-
-
-def _cores() -> int:
-    return joblib.cpu_count()
 
 
 def _parts_folder(output: Path) -> Path:

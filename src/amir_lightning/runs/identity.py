@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amir_lightning import cores
 from amir_lightning.errors import InputError
 
 NOT_COUNTED: Mapping[str, str] = {
@@ -166,21 +167,9 @@ def network_name(choice: str, config: Mapping[str, Any], overrides: Sequence[str
     return str(config["_target_"]).rpartition(".")[2] if typed else choice
 
 
-def number_of_processes(cfg: Mapping[str, Any]) -> int:
+def number_of_processes(config: Mapping[str, Any]) -> int:
     """Number of processes of a run on all its nodes."""
-    trainer = cfg["trainer"]
-    devices = trainer["devices"]
-    if devices == "auto" and trainer["accelerator"] == "cpu":
-        count = 1
-    elif devices in (-1, "-1", "auto"):
-        import torch
-
-        count = max(torch.cuda.device_count(), 1)
-    elif isinstance(devices, int):
-        count = devices
-    else:  # numbers of devices, as a list or joined with commas
-        count = len(devices) if not isinstance(devices, str) else len(devices.split(","))
-    return count * int(trainer["num_nodes"])
+    return cores.devices(config["trainer"]) * int(config["trainer"]["num_nodes"])
 
 
 def _is_split_exactly(config: Mapping[str, Any]) -> bool:
