@@ -63,6 +63,8 @@ def complete_file(
 def complete_folder(output: Path) -> Iterator[Path]:
     """Yield a hidden sibling to write into, and give it the folder's name if the block succeeds.
 
+    Where the folder exists and cannot be replaced, as a mounted one, its files are moved into it.
+
     Args:
         output: A new or empty folder.
 
@@ -72,9 +74,11 @@ def complete_folder(output: Path) -> Iterator[Path]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         state = "is not empty" if output.is_dir() else "is a file"
         raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
+    inside = output.is_dir() and (output.is_mount() or not os.access(output.parent, os.W_OK))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+        place = output if inside else output.parent
+        work = Path(tempfile.mkdtemp(dir=place, prefix=f".{output.name}-"))
     except OSError as error:
         raise InputError(
             f"output={output} cannot be written ({error.strerror}); type a folder of yours"
@@ -82,10 +86,14 @@ def complete_folder(output: Path) -> Iterator[Path]:
     try:
         with _sigterm_as_exit():
             yield work
-            work.chmod(0o755)
-            if output.exists():
-                output.rmdir()
-            work.rename(output)
+            if inside:
+                for path in work.iterdir():
+                    path.rename(output / path.name)
+            else:
+                work.chmod(0o755)
+                if output.exists():
+                    output.rmdir()
+                work.rename(output)
     except OSError as error:
         raise InputError(
             f"writing to {output} failed ({error.strerror or error}); free some space or type "
@@ -95,7 +103,9 @@ def complete_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def reserve(partial: Path, num_bytes: int) -> None:
+def reserve(
+    partial: Path, num_bytes: int, advice: str = "choose another place with output=<file>"
+) -> None:
     """Claim disk space behind the end of a file that is being written.
 
     HDF5 cannot recover from a write that fails: it repeats it when the file is closed and may bring
@@ -110,11 +120,11 @@ def reserve(partial: Path, num_bytes: int) -> None:
             os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), num_bytes)
         except AttributeError:  # not on macOS
             if free < num_bytes:
-                raise _disk_full(partial, free, num_bytes) from None
+                raise _disk_full(partial, free, num_bytes, advice) from None
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            raise _disk_full(partial, free, num_bytes) from error
+            raise _disk_full(partial, free, num_bytes, advice) from error
 
 
 def _sync_folder(folder: Path) -> None:
