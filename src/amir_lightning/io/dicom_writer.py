@@ -170,9 +170,10 @@ def _set_slope(dataset: Dataset, slope: str, reach: tuple[int, int]) -> None:
             for keyword in _MAPPED:
                 if keyword in item:
                     delattr(item, keyword)
-            keywords = _MAPPED[:2] if reach[1] <= _LARGEST_MAPPED else _MAPPED[2:]
-            for keyword, value in zip(keywords, reach, strict=True):
-                setattr(item, keyword, value)
+            whole = reach[1] <= _LARGEST_MAPPED
+            vr = ("SS" if reach[0] < 0 else "US") if whole else "FD"
+            for keyword, value in zip(_MAPPED[:2] if whole else _MAPPED[2:], reach, strict=True):
+                item.add_new(keyword, vr, value)
             mappings.append(item)
     if mappings:
         dataset.RealWorldValueMappingSequence = Sequence(mappings)
