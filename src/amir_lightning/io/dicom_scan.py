@@ -212,9 +212,11 @@ def _slice_step(
         log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
     # Along the positions, not the normal: with a tilted gantry they differ.
     whole = _position(images[-1]) - _position(images[0])
-    if np.abs(gaps - usual).max() <= _UNEVEN * usual:
-        return whole / len(gaps)  # positions are often rounded, and so is each gap
-    return whole / (heights[-1] - heights[0]) * usual
+    height = heights[-1] - heights[0]
+    even = np.abs(gaps - usual).max() <= _UNEVEN * usual
+    if even and abs(height - usual * len(gaps)) > _OFF_GRID * usual:
+        usual = height / len(gaps)  # rounded positions: 0.625 mm is now 0.62 and now 0.63
+    return whole / height * usual
 
 
 def _assert_same(first: Image, other: Image) -> None:
