@@ -63,7 +63,8 @@ def complete_file(
 def complete_folder(output: Path) -> Iterator[Path]:
     """Yield a hidden sibling to write into, and give it the folder's name if the block succeeds.
 
-    Where the folder exists and cannot be replaced, as a mounted one, its files are moved into it.
+    Where the folder exists, it is filled instead: a mounted one cannot be replaced, and the folder
+    around it may not be writable.
 
     Args:
         output: A new or empty folder.
@@ -71,14 +72,18 @@ def complete_folder(output: Path) -> Iterator[Path]:
     Raises:
         InputError: It holds something, or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        state = "is not empty" if output.is_dir() else "is a file"
-        raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
-    inside = output.is_dir() and (output.is_mount() or not os.access(output.parent, os.W_OK))
+    hidden, inside = f".{output.name}-", output.is_dir()
     try:
+        if output.exists() and not (
+            inside and all(_is_leftover(one, hidden) for one in output.iterdir())
+        ):
+            state = "is not empty" if inside else "is a file"
+            raise InputError(
+                f"output={output} {state}; type a new or empty folder: output=<folder>"
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
         place = output if inside else output.parent
-        work = Path(tempfile.mkdtemp(dir=place, prefix=f".{output.name}-"))
+        work = Path(tempfile.mkdtemp(dir=place, prefix=hidden))
     except OSError as error:
         raise InputError(
             f"output={output} cannot be written ({error.strerror}); type a folder of yours"
@@ -91,8 +96,6 @@ def complete_folder(output: Path) -> Iterator[Path]:
                     path.rename(output / path.name)
             else:
                 work.chmod(0o755)
-                if output.exists():
-                    output.rmdir()
                 work.rename(output)
     except OSError as error:
         raise InputError(
@@ -101,6 +104,11 @@ def complete_folder(output: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_leftover(path: Path, prefix: str) -> bool:
+    """Whether a killed process left this where it wrote."""
+    return path.name.startswith(prefix) and path.is_dir()
 
 
 def reserve(

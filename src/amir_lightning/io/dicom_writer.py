@@ -4,8 +4,6 @@
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -53,10 +51,7 @@ def check_dicom_series(scan: DicomScan) -> None:
             raise InputError(
                 f"{path} maps its values by a lookup table, which has no inverse; type format=nifti"
             )
-        with _one_sentence(path):
-            header = derive_header(header, index, scan.frames[index], marks)
-            _set_pixels(header, np.zeros(0, np.uint16))
-            header.save_as(BytesIO(), enforce_file_format=True)
+        _encoded(header, index, scan, marks, np.zeros(0, np.uint16))
 
 
 def write_dicom_series(
@@ -98,10 +93,7 @@ def write_dicom_series(
         stored, lost = _stored(dataset, source, image / scan.scale)
         clipped += lost
         path = folder / f"{index + 1:04d}.dcm"
-        with _one_sentence(source):
-            dataset = derive_header(dataset, index, scan.frames[index], marks)
-            _set_pixels(dataset, stored)
-            dataset.save_as(path, enforce_file_format=True)
+        path.write_bytes(_encoded(dataset, index, scan, marks, stored))
         written.append(path)
     if clipped:
         log.warning(
@@ -110,18 +102,26 @@ def write_dicom_series(
     return written
 
 
-@contextmanager
-def _one_sentence(source: Path) -> Iterator[None]:
-    """What is copied from the source is as damaged as there, and pydicom raises anything."""
+def _encoded(
+    source: Dataset, index: int, scan: DicomScan, marks: Marks, stored: NDArray[np.integer]
+) -> bytes:
+    """A derived image as a file; what is copied is as damaged as it was in the source.
+
+    Encoded before it is written: pydicom repeats errors of the disk as its own.
+    """
+    file = BytesIO()
     try:
-        yield
-    except Exception as error:
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
-            raise  # the disk's, not the parser's
+        dataset = derive_header(source, index, scan.frames[index], marks)
+        _set_pixels(dataset, stored)
+        dataset.save_as(file, enforce_file_format=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom raises anything
         raise InputError(
-            f"{source} has a header that cannot be written again ({type(error).__name__}); "
-            "type format=nifti"
+            f"{scan.files[index]} has a header that cannot be written again "
+            f"({type(error).__name__}); type format=nifti"
         ) from error
+    return file.getvalue()
 
 
 def _stored(
