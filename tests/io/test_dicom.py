@@ -173,11 +173,11 @@ def test_passes_that_share_a_position_are_told_apart_by_acquisition(tmp_path: Pa
         ({"RescaleSlope": "0"}, r"RescaleSlope \(0028,1053\) 0"),
     ],
 )
-@pytest.mark.parametrize("modality", ["MR", "CT"])
+@pytest.mark.parametrize("modality", ["MR", "CT", "PT"])
 def test_a_rescale_that_says_nothing_is_refused(
     tmp_path: Path, tags: dict[str, str], reason: str, modality: str
 ) -> None:
-    files = write_stack(tmp_path, [0.0, 3.0], Modality=modality, **tags)
+    files = write_stack(tmp_path, [0.0, 3.0], Modality=modality, Units="GML", **tags)
     with pytest.raises(InputError, match=reason) as caught:
         read_dicom_series(files)
     assert "truncated" not in str(caught.value)

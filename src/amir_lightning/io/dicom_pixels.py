@@ -65,6 +65,11 @@ def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     else:
         slope, intercept = _rescale(dataset, path)
+        if slope == 0 and stored.any():  # an empty slice of PET may have it
+            raise InputError(
+                f"{path} has RescaleSlope (0028,1053) 0, so that all its voxels are one value; "
+                "correct the tag or leave the file out"
+            )
         values = stored.astype(np.float64) * slope + intercept
     if dataset.Modality == "CT":
         bits = int(dataset.BitsAllocated)
@@ -110,11 +115,6 @@ def _rescale(dataset: pydicom.Dataset, path: Path) -> tuple[float, float]:
         raise InputError(
             f"{path} lacks RescaleSlope (0028,1053), without which its pixels are not Bq/mL; "
             "export the series with it or convert it to SUV yourself and give NIfTI"
-        )
-    if slope == 0 and dataset.Modality != "PT":  # an empty slice of PET may have it
-        raise InputError(
-            f"{path} has RescaleSlope (0028,1053) 0, so that all its voxels are one value; correct "
-            "the tag or leave the file out"
         )
     return float(1.0 if slope is None else slope), float(intercept or 0.0)
 
