@@ -36,6 +36,7 @@ PHILIPS = (0x7053, "Philips PET Private Group")
 # How vendors say what a voxel of PET means: public tags, and private ones by group, owner, number.
 PET = {
     "start": ({}, {}),
+    "below zero": ({"RescaleIntercept": "-20"}, {}),
     "admin": ({"DecayCorrection": "ADMIN"}, {}),
     "reprocessed": (REPROCESSED, {}),
     "ge": (REPROCESSED, {(0x0009, "GEMS_PETD_01", 0x0D): ("DT", "20240305101500.00")}),
@@ -144,7 +145,7 @@ def write_source(case: Case, folder: Path) -> list[Path]:
             **tags,
         }
         if modality == "PT":
-            values |= {"RescaleSlope": f"{0.5 + number:g}", "RescaleIntercept": 0}
+            values["RescaleSlope"] = f"{0.5 + number:g}"
         x, y, z = np.round(10 + (2 - number) * step, 6).tolist()
         path = write_slice(folder / f"{number}.dcm", stored, (x, y, z), **values)
         add_private(path, case)
@@ -166,6 +167,7 @@ def pet_tags(kind: str) -> dict[str, object]:
     return {
         "Units": "BQML",
         "DecayCorrection": "START",
+        "RescaleIntercept": "0",
         "CorrectedImage": ["DECY", "ATTN"],
         "PatientWeight": "70",
         "SeriesDate": "20240305",

@@ -129,7 +129,11 @@ def _stored(
 ) -> tuple[NDArray[np.integer], int]:
     """Stored values for rescaled ones, and how many had to be clipped."""
     original = stored_pixels(dataset, path)
-    signed = dataset.PixelRepresentation == 1
+    signed, dtype = dataset.PixelRepresentation == 1, original.dtype
+    if dataset.Modality == "PT" and not signed and values.min() < 0:
+        # The standard knows no intercept in PET, so that a sign has to hold what is below zero.
+        signed, dtype = True, np.dtype(f"i{dtype.itemsize}")
+        dataset.PixelRepresentation = 1
     bits = int(dataset.BitsStored)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     keep = _padding(dataset, path, original)
@@ -151,7 +155,7 @@ def _stored(
         # Tissue that happens to have the value of padding would be read as padding.
         clipped[clipped == padding] += 1 if padding < high else -1
     stored = mirrored(clipped.astype(np.int64), dataset)
-    return np.where(keep, original, stored).astype(original.dtype), lost
+    return np.where(keep, original, stored).astype(dtype), lost
 
 
 def _set_slope(dataset: Dataset, slope: str, reach: tuple[int, int]) -> None:
