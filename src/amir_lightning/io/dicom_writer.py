@@ -4,6 +4,7 @@
 """
 
 import logging
+from copy import deepcopy
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -166,7 +167,8 @@ def _set_slope(dataset: Dataset, slope: str, reach: tuple[int, int]) -> None:
     if "ModalityLUTSequence" in dataset:
         del dataset.ModalityLUTSequence
     mappings = []
-    for item in dataset.get("RealWorldValueMappingSequence") or ():
+    # A copy: all frames of a file share what lies at its root.
+    for item in deepcopy(dataset.get("RealWorldValueMappingSequence")) or ():
         if old_slope and "RealWorldValueSlope" in item and "RealWorldValueIntercept" in item:
             factor = item.RealWorldValueSlope / old_slope  # from rescaled to real world values
             item.RealWorldValueSlope = factor * float(slope)
