@@ -105,3 +105,43 @@ def enhanced(path: Path, heights: list[float]) -> np.ndarray:
     whole["PixelData"].VR = "OW"
     whole.save_as(path, enforce_file_format=True)
     return stored
+
+
+def as_frames(path: Path, files: list[Path], sop_class: str) -> Path:
+    """Slices as one multi-frame file; what is private lies where a converter puts it."""
+    images = [pydicom.dcmread(file) for file in files]
+    whole = pydicom.dcmread(files[0])
+    moved = {
+        "PlanePositionSequence": ("ImagePositionPatient",),
+        "PlaneOrientationSequence": ("ImageOrientationPatient",),
+        "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+        "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+        "UnassignedPerFrameConvertedAttributesSequence": ("AcquisitionTime", "FrameReferenceTime"),
+    }
+    frames = []
+    for image in images:
+        frame = Dataset()
+        for name, keywords in moved.items():
+            group = Dataset()
+            for keyword in keywords:
+                if keyword in image:
+                    group.add(image[keyword])
+            if name.startswith("Unassigned"):
+                for element in image:
+                    if element.tag.is_private:
+                        group.add(element)
+            setattr(frame, name, Sequence([group]))
+        frames.append(frame)
+    whole.remove_private_tags()
+    for keyword in (one for keywords in moved.values() for one in keywords):
+        if keyword in whole:
+            delattr(whole, keyword)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = sop_class
+    whole.NumberOfFrames = len(images)
+    whole.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    whole.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    whole.PixelData = b"".join(image.PixelData for image in images)
+    whole["PixelData"].VR = "OW"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole.save_as(path, enforce_file_format=True)
+    return path

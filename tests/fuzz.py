@@ -75,6 +75,7 @@ def make_corpus(folder: Path) -> Corpus:
     with (
         patch("dicom_files.generate_uid", lambda: next(uids)),
         patch("amir_lightning.io.dicom_writer.generate_uid", lambda: next(uids)),
+        patch("amir_lightning.io.dicom_derived.generate_uid", lambda: next(uids)),
     ):
         _write_scans(folder)
     corpus: Corpus = {}

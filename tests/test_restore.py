@@ -115,6 +115,30 @@ def test_a_simulated_scan_is_scored(command: Command, weights: Path) -> None:
     assert Path("again/scores/slices.csv").read_text() == Path("out/scores/slices.csv").read_text()
 
 
+def test_what_no_nifti_can_place_is_told_before_it_is_restored(
+    command: Command, weights: Path
+) -> None:
+    body(Path("in/even"))
+    for number, first in enumerate((0.0, 16.25)):  # two passes off each other's grid
+        uid = {"SeriesInstanceUID": "1.2.3", "AcquisitionNumber": number}
+        for index in range(4):
+            stored = np.random.default_rng(index).integers(24, 1200, (32, 40)).astype(np.int16)
+            place = (0.0, 0.0, first + 5.0 * index)
+            write_slice(Path(f"in/passes/{number}{index}.dcm"), stored, place, **uid)
+    options = (f"weights={weights}", "input=in", "format=nifti", "output=out")
+    done = command("restore", *options)
+    assert done.status == 2
+    assert "mm off its place in a NIfTI file" in done.err
+    assert "even: task ct" in done.err
+    assert "passes: task ct" not in done.err  # as where the network starts
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "even_restored.nii.gz",
+        "restore.json",
+    ]
+    (scan,) = json.loads(Path("out/restore.json").read_text())["scans"]
+    assert scan["output"] == "even_restored.nii.gz"
+
+
 def test_tiles_are_said_and_measured(command: Command, weights: Path) -> None:
     brain(Path("brain.nii"), slices=2, size=64)
     options = ("input=brain.nii", "task=mri")

@@ -63,18 +63,27 @@ def complete_file(
 def complete_folder(output: Path) -> Iterator[Path]:
     """Yield a hidden sibling to write into, and give it the folder's name if the block succeeds.
 
+    Where the folder exists, it is filled instead: a mounted one cannot be replaced, and the folder
+    around it may not be writable.
+
     Args:
         output: A new or empty folder.
 
     Raises:
         InputError: It holds something, or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        state = "is not empty" if output.is_dir() else "is a file"
-        raise InputError(f"output={output} {state}; type a new or empty folder: output=<folder>")
+    hidden, inside = f".{output.name}-", output.is_dir()
     try:
+        if output.exists() and not (
+            inside and all(_is_leftover(one, hidden) for one in output.iterdir())
+        ):
+            state = "is not empty" if inside else "is a file"
+            raise InputError(
+                f"output={output} {state}; type a new or empty folder: output=<folder>"
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+        place = output if inside else output.parent
+        work = Path(tempfile.mkdtemp(dir=place, prefix=hidden))
     except OSError as error:
         raise InputError(
             f"output={output} cannot be written ({error.strerror}); type a folder of yours"
@@ -82,10 +91,12 @@ def complete_folder(output: Path) -> Iterator[Path]:
     try:
         with _sigterm_as_exit():
             yield work
-            work.chmod(0o755)
-            if output.exists():
-                output.rmdir()
-            work.rename(output)
+            if inside:
+                for path in work.iterdir():
+                    path.rename(output / path.name)
+            else:
+                work.chmod(0o755)
+                work.rename(output)
     except OSError as error:
         raise InputError(
             f"writing to {output} failed ({error.strerror or error}); free some space or type "
@@ -95,7 +106,14 @@ def complete_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def reserve(partial: Path, num_bytes: int) -> None:
+def _is_leftover(path: Path, prefix: str) -> bool:
+    """Whether a killed process left this where it wrote."""
+    return path.name.startswith(prefix) and path.is_dir()
+
+
+def reserve(
+    partial: Path, num_bytes: int, advice: str = "choose another place with output=<file>"
+) -> None:
     """Claim disk space behind the end of a file that is being written.
 
     HDF5 cannot recover from a write that fails: it repeats it when the file is closed and may bring
@@ -110,11 +128,11 @@ def reserve(partial: Path, num_bytes: int) -> None:
             os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), num_bytes)
         except AttributeError:  # not on macOS
             if free < num_bytes:
-                raise _disk_full(partial, free, num_bytes) from None
+                raise _disk_full(partial, free, num_bytes, advice) from None
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            raise _disk_full(partial, free, num_bytes) from error
+            raise _disk_full(partial, free, num_bytes, advice) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pydicom.uid import (
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
+from amir_lightning.io.dicom_scan import DicomScan
 
 
 def test_sorted_by_position_and_placed_in_the_world(tmp_path: Path) -> None:
@@ -116,6 +117,70 @@ def test_a_missing_slice_is_warned_about_with_its_place(
 def test_uneven_spacing_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read_dicom_series(write_stack(tmp_path, [0.0, 3.0, 6.5, 9.5, 12.5]))
     assert "uneven spacing in 1 gaps" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("heights", "off"),
+    [
+        ([0.0, 3.0, 6.0, 9.0], None),
+        (
+            [0.0, 0.62, 1.25, 1.88, 2.5, 3.12, 3.75, 4.38, 5.0, 5.62, 6.25, 6.88, 7.5],
+            None,
+        ),  # rounded, as 0.625 often is
+        ([0.0, 3.0, 9.0, 12.0], "3.00 mm off"),  # one is missing
+        ([0.0, 2.0, 4.0, 6.0, 5.0, 7.0, 9.0], "3.00 mm off"),  # two passes off each other's grid
+    ],
+)
+def test_a_stack_that_one_affine_cannot_place_is_no_nifti(
+    tmp_path: Path, heights: list[float], off: str | None
+) -> None:
+    scan = DicomScan(write_stack(tmp_path, heights))
+    if off is None:
+        scan.check_grid()
+        last = scan.affine @ [0, 0, len(heights) - 1, 1]
+        assert last[2] == pytest.approx(max(heights), abs=0.05 * scan.spacing_mm[0])
+        return
+    with pytest.raises(InputError, match=off) as caught:
+        scan.check_grid()
+    assert "format=same" in str(caught.value)
+
+
+def test_a_stack_that_steps_sideways_is_no_nifti(tmp_path: Path) -> None:
+    files = [
+        write_slice(tmp_path / f"{z}.dcm", np.zeros((4, 6), np.uint16), (float(z > 2), 0.0, z))
+        for z in range(6)
+    ]
+    with pytest.raises(InputError, match="mm off its place"):
+        DicomScan(files).check_grid()
+
+
+def test_passes_that_share_a_position_are_told_apart_by_acquisition(tmp_path: Path) -> None:
+    for number, heights in enumerate([[0.0, 3.0, 6.0], [9.0, 12.0], [12.0, 15.0, 18.0]]):
+        write_stack(tmp_path / str(number), heights, AcquisitionNumber=number)
+    files = []
+    for number, path in enumerate(sorted(tmp_path.rglob("*.dcm"))):  # all in one folder
+        files.append(path.rename(tmp_path / f"{number}.dcm"))
+    series, skipped = find_dicom_series(files)
+    assert sorted(len(one.files) for one in series) == [2, 3, 3]
+    assert not skipped
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"RescaleIntercept": "nan"}, "RescaleIntercept that is no number"),
+        ({"RescaleSlope": "inf"}, "RescaleSlope that is no number"),
+        ({"RescaleSlope": "0"}, r"RescaleSlope \(0028,1053\) 0"),
+    ],
+)
+@pytest.mark.parametrize("modality", ["MR", "CT", "PT"])
+def test_a_rescale_that_says_nothing_is_refused(
+    tmp_path: Path, tags: dict[str, str], reason: str, modality: str
+) -> None:
+    files = write_stack(tmp_path, [0.0, 3.0], Modality=modality, Units="GML", **tags)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_dicom_series(files)
+    assert "truncated" not in str(caught.value)
 
 
 def test_files_that_do_not_form_a_stack_are_refused(tmp_path: Path) -> None:

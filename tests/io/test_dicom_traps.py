@@ -45,8 +45,8 @@ def test_what_is_no_slice_is_listed_with_its_reason(tmp_path: Path) -> None:
     assert reasons(tmp_path) == sorted(
         [
             "localizer",
-            "projection, screen or report",
-            "derived image",
+            "projection or rendering",
+            "reformat",
             "secondary capture",
             "raw projections",
             "image without ImagePositionPatient",

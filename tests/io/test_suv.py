@@ -119,6 +119,62 @@ def test_philips_counts() -> None:
     assert suvbw_factor(header) == 0.000551
 
 
+@pytest.mark.parametrize("block", [0x10, 0x11, 0xFF])
+@pytest.mark.parametrize("raw", [False, True])
+def test_private_factors_are_found_by_their_owner(block: int, raw: bool) -> None:
+    def given(owner: str, factor: str = "2.5") -> Dataset:
+        header = pet_header(Units="CNTS")
+        header.add_new((0x7053, 0x10 if block > 0x10 else 0x20), "LO", "SOMEBODY")
+        header.add_new((0x7053, block), "LO", owner)
+        value = factor.encode() if raw else factor
+        header.add_new((0x7053, block << 8 | 0x09), "UN" if raw else "DS", value)
+        return header
+
+    assert suvbw_factor(given("Philips PET Private Group ")) == pytest.approx(2.5 * decayed(3600))
+    for header in (given("SOMEBODY"), given("Philips PET Private Group", "0")):
+        with pytest.raises(InputError, match="without Philips' factors"):
+            suvbw_factor(header)
+
+
+def test_philips_factors_that_contradict_the_public_tags_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    header = pet_header(Units="CNTS")
+    header.add_new((0x7053, 0x1009), "DS", "2.5")
+    agreed = 2.5 * decayed(3600)
+    for share, said in [(1.05, False), (2.0, True)]:
+        header.add_new((0x7053, 0x1000), "DS", f"{share * agreed:.9g}")
+        assert suvbw_factor(header) == pytest.approx(share * agreed)
+        assert ("gives 2 times the SUV" in caplog.text) == said
+
+
+def test_private_factors_never_replace_public_units() -> None:
+    header = pet_header()
+    header.add_new((0x7053, 0x1000), "DS", "0.5")
+    header.add_new((0x7053, 0x1009), "DS", "2.5")
+    assert suvbw_factor(header) == pytest.approx(decayed(3600))
+
+
+@pytest.mark.parametrize(
+    ("group", "owner", "element"),
+    [(0x0009, "GEMS_PETD_01", 0x0D), (0x0071, "SIEMENS MED PT", 0x22)],
+)
+def test_a_private_time_counts_where_it_fits_the_acquisition(
+    group: int, owner: str, element: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for series, time, seconds, said in [
+        ("180000", "20240131124500", 2700, False),
+        ("180000", "20190131124500", 2700, False),  # a date that was not shifted with the others
+        ("125000", "20240131124500", 3000, False),  # not reprocessed: the public time decides
+        ("180000", "20240131140000", 3600, True),  # after the acquisition
+    ]:
+        header = pet_header(SeriesTime=series)
+        header.add_new((group, 0x0042), "LO", owner)
+        header.add_new((group, 0x4200 | element), "DT", time)
+        assert suvbw_factor(header) == pytest.approx(decayed(seconds))
+        assert ("does not fit an acquisition at 13:00:00" in caplog.text) == said
+
+
 def test_voxels_that_are_suv_already() -> None:
     assert suvbw_factor(pet_header(Units="GML")) == 1
     with pytest.raises(InputError, match="LBM"):

@@ -8,12 +8,18 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_slice
-from pydicom.uid import PositronEmissionTomographyImageStorage, RLELossless, generate_uid
+from dicom_files import enhanced, write_slice
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    RLELossless,
+    generate_uid,
+)
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import write_dicom_series
+from amir_lightning.io.dicom_writer import check_dicom_series, write_dicom_series
 from amir_lightning.io.nifti import NiftiScan
 from amir_lightning.io.nifti_writer import write_nifti_like
 
@@ -162,6 +168,58 @@ def test_pet_goes_back_to_its_units_with_a_slope_for_each_slice(tmp_path: Path) 
         where = scan.placement.where(index)
         assert np.abs(back.read().array[where] - values[where]).max() <= step / 2
     assert back.units == "SUV"
+
+
+def test_tissue_is_not_written_as_padding(tmp_path: Path) -> None:
+    scan = ct(tmp_path / "in", PixelPaddingValue=1064)  # 40 HU
+    values = scan.read().array
+    values[values > -1500] = 40
+    files = write_dicom_series(scan, values, tmp_path / "out", description="", derivation="")
+    back = DicomScan(files).read().array
+    np.testing.assert_array_equal(back[values == 40], 41)
+
+
+def test_what_cannot_be_written_again_leaves_nothing(tmp_path: Path) -> None:
+    scan = ct(tmp_path / "in")
+    path = scan.files[2]
+    whole, table = pydicom.dcmread(path), pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "HU"
+    table.add_new("LUTData", "US", [0, 10, 20, 30])
+    whole.ModalityLUTSequence = [table]
+    whole.save_as(path)
+    with pytest.raises(InputError, match="lookup table"):
+        write_dicom_series(
+            scan, np.zeros(scan.shape), tmp_path / "out", description="", derivation=""
+        )
+    assert not (tmp_path / "out").exists()
+    del whole.ModalityLUTSequence
+    del whole.SOPInstanceUID
+    whole.save_as(path)
+    with pytest.raises(InputError, match="cannot be written again"):
+        check_dicom_series(scan)
+
+
+def test_a_private_copy_in_a_frame_replaces_nothing_public(tmp_path: Path) -> None:
+    stored = enhanced(tmp_path / "a.dcm", [6.0, 0.0, 3.0])
+    whole = pydicom.dcmread(tmp_path / "a.dcm")
+    for number, frame in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        copy = pydicom.Dataset()
+        copy.ImagePositionPatient = [0, 0, 100 - number]
+        copy.SOPClassUID, copy.SOPInstanceUID = MRImageStorage, generate_uid()
+        copy.Rows, copy.RescaleSlope, copy.RescaleIntercept = 2, "9", "9"
+        copy.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+        block = frame.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        block.add_new(0x0F, "SQ", [copy])
+    whole.save_as(tmp_path / "a.dcm")
+    scan = DicomScan([tmp_path / "a.dcm"])
+    values = scan.read().array
+    np.testing.assert_array_equal(values, stored[[1, 2, 0]].astype(np.float32) - 1024)
+    files = write_dicom_series(scan, values, tmp_path / "out", description="", derivation="")
+    for path, frame in zip(files, (2, 3, 1), strict=True):
+        (source,) = pydicom.dcmread(path).SourceImageSequence
+        assert source.ReferencedSOPClassUID == EnhancedCTImageStorage
+        assert source.ReferencedSOPInstanceUID == whole.SOPInstanceUID
+        assert source.ReferencedFrameNumber == frame
 
 
 def test_monochrome1_and_compressed_sources(tmp_path: Path) -> None:

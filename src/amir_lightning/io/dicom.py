@@ -1,7 +1,7 @@
 """Files of a folder to DICOM series: slices grouped, all other files set aside with a reason."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +13,7 @@ import pydicom
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom_file import NotDicomError
 from amir_lightning.io.dicom_frames import Image, find_images
-from amir_lightning.io.dicom_kind import is_derived, is_reformat, unusable
+from amir_lightning.io.dicom_kind import is_derived, unusable
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.volume import Volume
 
@@ -30,6 +30,7 @@ _APART = (
     "AcquisitionNumber",
 )
 _SAME_HEIGHT = 2  # decimals [mm]
+_SAME_SPACING = 1e-3  # [mm]
 _PARALLEL = 1e-2  # largest difference of direction cosines in one stack
 
 
@@ -88,8 +89,8 @@ class _Slice(NamedTuple):
     path: Path
     series: DicomSeries  # without files
     derived: bool
-    reformat: bool
     orientation: tuple[float, ...]
+    grid: tuple[float, ...]  # rows, columns and their spacing
     height: float
     apart: tuple[str, ...]  # values of _APART, and the folder
 
@@ -103,15 +104,15 @@ def find_dicom_series(
     """Read headers and group image files by series.
 
     Where a series has several images at one position, its echoes, time frames, contrasts, kernels
-    or acquisitions become series of their own. Localizers, secondary captures, raw projections,
-    copies and files without a place in space are set aside; so are derived images, unless the
-    patient has nothing else of that modality.
+    or acquisitions become series of their own. Images that are no slices, copies and files without
+    a place in space are set aside; so are derived images, unless the patient has nothing else of
+    that modality.
 
     Args:
         files: Any files, in any order and with any suffix.
         on_error: "collect" lists a file that cannot be read as `Damaged` instead of raising.
         keep_derived: Keep images that were computed from others of the patient, as a simulated low
-            dose may be, but not reformats.
+            dose may be.
 
     Returns:
         Series, that with most slices first, and the files that belong to none of them.
@@ -147,13 +148,25 @@ def find_dicom_series(
     originals = {_source(group[0]) for (_, derived), group in groups.items() if not derived}
     series = []
     for (_, derived), group in groups.items():
-        beside_original = derived and _source(group[0]) in originals
-        if beside_original and (group[0].reformat or not keep_derived):
+        if derived and not keep_derived and _source(group[0]) in originals:
             skipped += [Skipped(path, "derived image") for path in _files(group)]
             continue
-        stack, others = _one_orientation(group)
-        skipped += [Skipped(path, "localizer of several orientations") for path in _files(others)]
-        series += [part[0].series._replace(files=_files(part)) for part in _separate(stack)]
+        stacks = _alike(group, lambda one: one.orientation, _PARALLEL)
+        if 2 * len(stacks[0]) <= len(group):
+            stacks.insert(0, [])
+        for other in stacks[1:]:
+            skipped += [
+                Skipped(path, "localizer of several orientations") for path in _files(other)
+            ]
+        sizes = _alike(stacks[0], lambda one: one.grid, _SAME_SPACING)
+        for other in sizes:
+            if 2 * len(other) < len(sizes[0]):
+                skipped += [
+                    Skipped(path, "reference image: another size than its series")
+                    for path in _files(other)
+                ]
+            else:
+                series += [part[0].series._replace(files=_files(part)) for part in _separate(other)]
     return sorted(series, key=lambda one: (-len(one.files), one.uid, one.files)), skipped
 
 
@@ -184,8 +197,8 @@ def _slice(image: Image) -> _Slice:
         path=image.path,
         series=series,
         derived=is_derived(header),
-        reformat=is_reformat(header),
         orientation=tuple(orientation.tolist()),
+        grid=(header.Rows, header.Columns, *map(float, header.PixelSpacing)),
         height=round(float(np.array(header.ImagePositionPatient, float) @ normal), _SAME_HEIGHT),
         apart=(*(_text(header, keyword) for keyword in _APART), str(image.path.parent)),
     )
@@ -206,20 +219,19 @@ def _files(slices: list[_Slice]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(one.path for one in slices))
 
 
-def _one_orientation(slices: list[_Slice]) -> tuple[list[_Slice], list[_Slice]]:
-    """The slices in the orientation that most of them have, and the others; all if none has."""
-    stacks: list[list[_Slice]] = []
+def _alike(
+    slices: list[_Slice], key: Callable[[_Slice], tuple[float, ...]], tolerance: float
+) -> list[list[_Slice]]:
+    """Slices sorted into groups of about the same key, the largest group first."""
+    groups: list[list[_Slice]] = []
     for one in slices:
-        for stack in stacks:
-            if np.allclose(stack[0].orientation, one.orientation, rtol=0, atol=_PARALLEL):
-                stack.append(one)
+        for group in groups:
+            if np.allclose(key(group[0]), key(one), rtol=0, atol=tolerance):
+                group.append(one)
                 break
         else:
-            stacks.append([one])
-    stacks.sort(key=len, reverse=True)
-    if 2 * len(stacks[0]) <= len(slices):
-        return [], slices
-    return stacks[0], [one for stack in stacks[1:] for one in stack]
+            groups.append([one])
+    return sorted(groups, key=len, reverse=True)
 
 
 def _separate(slices: list[_Slice]) -> list[list[_Slice]]:
@@ -232,13 +244,22 @@ def _separate(slices: list[_Slice]) -> list[list[_Slice]]:
     columns = range(len(slices[0].apart))
     for number in (1, 2, 3):
         for chosen in combinations(columns, number):
-            parts: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
-            for one in slices:
-                parts[tuple(one.apart[column] for column in chosen)].append(one)
+            parts = _parts(slices, chosen)
             alike = len(parts) == multiplicity  # not one part per slice, as by its own time
-            if alike and not any(map(_overlap, parts.values())):
-                return list(parts.values())
+            if alike and not any(map(_overlap, parts)):
+                return parts
+    # Passes along the body that overlap at their ends, each an acquisition.
+    passes = _parts(slices, (_APART.index("AcquisitionNumber"),))
+    if min(map(len, passes)) > 1 and not any(map(_overlap, passes)):
+        return passes
     return [slices]  # reading refuses it and names two files
+
+
+def _parts(slices: list[_Slice], columns: Iterable[int]) -> list[list[_Slice]]:
+    parts: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
+    for one in slices:
+        parts[tuple(one.apart[column] for column in columns)].append(one)
+    return list(parts.values())
 
 
 def _overlap(slices: list[_Slice]) -> bool:

@@ -13,72 +13,70 @@ from pydicom.tag import BaseTag, Tag
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.declared import most_bytes
-from amir_lightning.io.dicom_values import keep_valid
+from amir_lightning.io.dicom_private import private_tags
+from amir_lightning.io.dicom_values import WrongRescaleError, keep_valid
 
 Tags = list[BaseTag]
 
 # All that tells which series a file belongs to, where it lies and what its values mean. Names,
 # birth dates and accession numbers are never read; odd values elsewhere do no harm.
-_TAGS: Tags = [
-    Tag(name)
-    for name in (
-        "ImageType",
-        "SOPClassUID",
-        "SOPInstanceUID",
-        "SeriesDate",
-        "AcquisitionDate",
-        "SeriesTime",
-        "AcquisitionTime",
-        "Modality",
-        "SeriesDescription",
-        (0x0009, 0x0010),  # owner of GE's tags
-        (0x0009, 0x100D),  # GE's scan time
-        "PatientID",
-        "PatientWeight",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "EchoTime",
-        "EchoNumbers",
-        "TriggerTime",
-        "ActualFrameDuration",
-        "ConvolutionKernel",
-        "DiffusionBValue",
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "AcquisitionNumber",
-        "TemporalPositionIdentifier",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "PixelSpacing",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "PixelPaddingValue",
-        "CorrectedImage",
-        "RescaleIntercept",
-        "RescaleSlope",
-        "RescaleType",
-        "ModalityLUTSequence",
-        "RadiopharmaceuticalInformationSequence",
-        "Units",
-        "SUVType",
-        "DecayCorrection",
-        "FrameReferenceTime",
-        "EncryptedAttributesSequence",
-        "SharedFunctionalGroupsSequence",
-        "PerFrameFunctionalGroupsSequence",
-        (0x7031, 0x1001),  # detector position of TCIA's raw CT projections
-        (0x7053, 0x0010),  # owner of Philips' tags
-        (0x7053, 0x1000),
-        (0x7053, 0x1009),
-    )
-]
+_NAMES = (
+    "ImageType",
+    "VolumeBasedCalculationTechnique",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesDate",
+    "AcquisitionDate",
+    "SeriesTime",
+    "AcquisitionTime",
+    "Modality",
+    "SeriesDescription",
+    "PatientID",
+    "PatientWeight",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "EchoTime",
+    "EchoNumbers",
+    "TriggerTime",
+    "ActualFrameDuration",
+    "AcquisitionMatrix",
+    "ConvolutionKernel",
+    "DiffusionBValue",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "CorrectedImage",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "RadiopharmaceuticalInformationSequence",
+    "Units",
+    "SUVType",
+    "SeriesType",
+    "DecayCorrection",
+    "FrameReferenceTime",
+    "EncryptedAttributesSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    (0x7031, 0x1001),  # detector position of TCIA's raw CT projections
+)
+_TAGS: Tags = [*(Tag(name) for name in _NAMES), *private_tags()]
+_KNOWN = frozenset(_TAGS)
 _PIXEL_TAGS: Tags = [
     Tag(name)
     for name in (
@@ -202,12 +200,19 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
             keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
             # What is only copied stays as it was.
             copied = tags is None and pixels
-            keep_valid(dataset, _TAGS if copied else list(dataset.keys()))
+            keep_valid(
+                dataset, [tag for tag in list(dataset.keys()) if not copied or tag in _KNOWN]
+            )
             if not pixels:
                 _check_complete(dataset, file, path.stat().st_size)
             return dataset
     except (NotDicomError, MemoryError):
         raise
+    except WrongRescaleError as error:
+        raise InputError(
+            f"{path} has a {error} that is no number, so that its voxels have no value; correct "
+            "the tag or leave the file out"
+        ) from error
     except _DamagedError as error:
         raise unreadable(path, str(error)) from error
     except OSError as error:

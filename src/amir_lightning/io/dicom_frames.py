@@ -1,5 +1,6 @@
 """Images of a DICOM file: one, or the frames of an enhanced file, each as a classic image."""
 
+import re
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import NamedTuple
 
 import pydicom
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
@@ -37,12 +39,59 @@ _CLASSIC = {
     LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
 }
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# Functional groups whose attributes lie at the root of a classic image. Private groups may hold a
+# copy of the whole image with other values, and the others refer to images or nest deeper.
+_AT_ROOT = {
+    "CTExposureSequence",
+    "CTImageFrameTypeSequence",
+    "CTReconstructionSequence",
+    "CardiacSynchronizationSequence",
+    "FrameAnatomySequence",
+    "FrameContentSequence",
+    "FrameVOILUTSequence",
+    "MRAveragesSequence",
+    "MRDiffusionSequence",
+    "MREchoSequence",
+    "MRImageFrameTypeSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "PETFrameTypeSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "TemporalPositionSequence",
+}
+# What a converter found no group for: it may be private, and tells only what nothing else does.
+_UNASSIGNED = {
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+}
+# Speaks of the file as a whole, and means nothing in one of its images.
+_OF_FILE = {
+    *_GROUPS,
+    "ConcatenationFrameOffsetNumber",
+    "ConcatenationUID",
+    "DimensionIndexSequence",
+    "DimensionOrganizationSequence",
+    "DimensionOrganizationType",
+    "FrameIncrementPointer",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "NumberOfFrames",
+    "RepresentativeFrameNumber",
+    "SOPInstanceUIDOfConcatenationSource",
+}
 # What a classic image calls by another name.
 _RENAMED = {
     "FrameType": "ImageType",
     "EffectiveEchoTime": "EchoTime",
     "TemporalPositionIndex": "TemporalPositionIdentifier",
 }
+
+
+def classic_class(sop_class: UID) -> UID:
+    """SOP class of one frame of a file as an image of its own; other classes stay."""
+    return _CLASSIC.get(sop_class, sop_class)
 
 
 class Image(NamedTuple):
@@ -99,12 +148,25 @@ def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset
         if unusable(dataset):
             raise unreadable(path, "has another header with its pixels than without")
         return dataset
-    state = path.stat()
-    image = _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
+    image = _frame(path, frame)
     stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return image
+
+
+def load_whole_header(path: Path, frame: int | None) -> pydicom.Dataset:
+    """All of an image's header, as `load_image` gives it; nothing is decoded.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return read_dataset(path) if frame is None else _frame(path, frame)
+
+
+def _frame(path: Path, frame: int) -> pydicom.Dataset:
+    state = path.stat()
+    return _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
 
 
 @lru_cache(maxsize=1)
@@ -114,21 +176,31 @@ def _whole_header(path: Path, _state: tuple[int, int]) -> pydicom.Dataset:
 
 
 def _classic(header: pydicom.Dataset, index: int) -> pydicom.Dataset:
-    """Header of one frame: what the file, all frames and this frame say, in this order."""
+    """Header of one frame: what the file, all frames and this frame say, in this order.
+
+    Its SOP class stays that of the file.
+    """
     image = pydicom.Dataset()
     image.file_meta = pydicom.dataset.FileMetaDataset(header.file_meta)
     for element in header:
-        if element.keyword not in (*_GROUPS, "NumberOfFrames"):
+        if element.keyword not in _OF_FILE:
             image.add(copy(element))  # or a change would be one of all frames
     shared, frames = (header[name].value for name in _GROUPS)
     for groups in (*shared[:1], frames[index]):
         for macro in groups:
-            if macro.VR == "SQ" and len(macro.value) == 1:
-                for element in macro.value[0]:
+            if macro.keyword == "RealWorldValueMappingSequence":
+                image.add(copy(macro))
+            if macro.VR != "SQ" or len(macro.value) != 1:
+                continue
+            for element in macro.value[0]:
+                public = macro.keyword in _AT_ROOT and not element.tag.is_private
+                if public or (macro.keyword in _UNASSIGNED and element.tag not in image):
                     image.add(copy(element))
     for theirs, ours in _RENAMED.items():
         if theirs in image:
             setattr(image, ours, image[theirs].value)
-    image.SOPClassUID = _CLASSIC[header.SOPClassUID]
+    moment = str(image.get("FrameAcquisitionDateTime") or "")
+    if moment and "AcquisitionTime" not in image:
+        image.AcquisitionDate, image.AcquisitionTime = moment[:8], re.split("[+-]", moment[8:])[0]
     image.InstanceNumber = index + 1
     return image

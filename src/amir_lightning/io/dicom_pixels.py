@@ -14,7 +14,7 @@ from amir_lightning.io.dicom_file import unreadable
 
 QUANTITY = {"CT": "HU", "PT": "SUV"}  # modalities whose rescaled voxels are a physical quantity
 PADDING_HU = -2000.0  # what a scanner fills the corners with; below air
-_AIR_HU = -1000.0
+AIR_HU = -1000.0
 _HIGHEST_HU = 32767.0  # more than the extended scale of any scanner: a negative number in disguise
 
 
@@ -65,6 +65,11 @@ def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     else:
         slope, intercept = _rescale(dataset, path)
+        if slope == 0 and stored.any():  # an empty slice of PET may have it
+            raise InputError(
+                f"{path} has RescaleSlope (0028,1053) 0, so that all its voxels are one value; "
+                "correct the tag or leave the file out"
+            )
         values = stored.astype(np.float64) * slope + intercept
     if dataset.Modality == "CT":
         bits = int(dataset.BitsAllocated)
@@ -74,7 +79,7 @@ def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]
             values[disguised] -= (1 << bits) * float(dataset.get("RescaleSlope") or 1)
         padding = padding_value(dataset)
         if padding is not None:
-            values[(stored == padding) & (values > _AIR_HU)] = PADDING_HU
+            values[(stored == padding) & (values > AIR_HU)] = PADDING_HU
     return values
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom_file import NotDicomError
-from amir_lightning.io.dicom_frames import Image, find_images, load_image
+from amir_lightning.io.dicom_frames import Image, find_images, load_image, load_whole_header
 from amir_lightning.io.dicom_kind import unusable
 from amir_lightning.io.dicom_pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.orientation import Number, Placement, Where
-from amir_lightning.io.suv import acquisition_time, suvbw_factor
+from amir_lightning.io.suv import acquisition_time, count_factors, suvbw_factor
 from amir_lightning.io.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,12 @@ _SAME = (
     "PixelSpacing",
     "ImageOrientationPatient",
     "Units",
+    "SUVType",
+    "DecayCorrection",
 )
 _PARALLEL = 1e-3  # largest difference of direction cosines and of spacing [mm] in one series
 _UNEVEN = 0.05  # relative deviation of a gap that is worth a warning; PET beds overlap to 2 %
+_OFF_GRID = 0.05  # of the slice step: how far a slice may lie from where a NIfTI file puts it
 _MISSING = 1.5  # a gap this many times the usual one is a missing slice
 
 
@@ -70,7 +73,8 @@ class DicomScan:
         self.path = images[0].path.parent
         self.files: tuple[Path, ...] = tuple(image.path for image in images)
         self.frames = tuple(image.frame for image in images)
-        self.heights = np.array([_position(image) @ normal for image in images])
+        positions = np.array([_position(image) for image in images])
+        self.heights = positions @ normal
         self.modality: str | None = str(reference.Modality)
         self.units = QUANTITY.get(self.modality, "a.u.")
         self.scale = _suv_scale(images, self.path) if self.modality == "PT" else 1.0
@@ -78,7 +82,9 @@ class DicomScan:
         affine = np.eye(4)
         affine[:3, 0] = row * column_spacing
         affine[:3, 1] = column * row_spacing
-        affine[:3, 2] = _slice_step(images, self.heights, normal)
+        affine[:3, 2] = step = _slice_step(images, self.heights, normal)
+        grid = positions[0] + np.arange(len(images))[:, None] * step
+        self._off_grid_mm = np.linalg.norm(positions - grid, axis=1)
         affine[:3, 3] = _position(images[0])
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS world to NIfTI's RAS+
         stored = (int(reference.Columns), int(reference.Rows), len(images))
@@ -98,6 +104,26 @@ class DicomScan:
     def dataset(self, index: int) -> pydicom.Dataset:
         """All of the file of a stored slice; of an enhanced file, its frame as a classic image."""
         return load_image(self.files[index], self.frames[index], whole=True)
+
+    def header(self, index: int) -> pydicom.Dataset:
+        """The same without decoding its pixels."""
+        return load_whole_header(self.files[index], self.frames[index])
+
+    def check_grid(self) -> None:
+        """Refuse a stack whose slices one affine does not put in their places.
+
+        Raises:
+            InputError: Slices overlap, are missing or lie unevenly.
+        """
+        worst = int(self._off_grid_mm.argmax())
+        if self._off_grid_mm[worst] > _OFF_GRID * self.spacing_mm[2 - self.placement.axes[2]]:
+            gaps = np.diff(self.heights)
+            raise InputError(
+                f"{self.files[worst]} would lie {self._off_grid_mm[worst]:.2f} mm off its place in "
+                f"a NIfTI file, because the gaps between slices are {gaps.min():.2f} to "
+                f"{gaps.max():.2f} mm; type format=same for DICOM, or give each pass of the scan "
+                "in a folder of its own"
+            )
 
     def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
         """Turn (rows, columns) of a file to how they lie in the canonical array."""
@@ -147,6 +173,12 @@ def _suv_scale(images: list[Image], folder: Path) -> float:
     headers = [image.header for image in images]
     timed = [header for header in headers if header.get("AcquisitionTime")]
     try:
+        counts = headers[0].get("Units") == "CNTS"
+        if counts and len({count_factors(header) for header in headers}) > 1:
+            raise InputError(
+                "Philips' factors (7053,1000) or (7053,1009) differ between slices; export the "
+                "series in BQML"
+            )
         return suvbw_factor(min(timed, key=acquisition_time) if timed else headers[0])
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
@@ -180,7 +212,11 @@ def _slice_step(
         log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
     # Along the positions, not the normal: with a tilted gantry they differ.
     whole = _position(images[-1]) - _position(images[0])
-    return whole / (heights[-1] - heights[0]) * usual
+    height = heights[-1] - heights[0]
+    even = np.abs(gaps - usual).max() <= _UNEVEN * usual
+    if even and abs(height - usual * len(gaps)) > _OFF_GRID * usual:
+        usual = height / len(gaps)  # rounded positions: 0.625 mm is now 0.62 and now 0.63
+    return whole / height * usual
 
 
 def _assert_same(first: Image, other: Image) -> None:
@@ -192,7 +228,8 @@ def _assert_same(first: Image, other: Image) -> None:
         if not same:
             raise InputError(
                 f"{other.name} differs from {first.path.name} in {keyword}; expected one scan of "
-                "one patient: put each series in a folder of its own"
+                "one patient: leave the image out if it is a reference image, or put each series "
+                "in a folder of its own"
             )
 
 

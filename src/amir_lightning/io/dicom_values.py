@@ -3,13 +3,19 @@
 import math
 from collections.abc import Iterable
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 
+# Without these a voxel would silently be another value, so that they are refused and not dropped.
+_RESCALE = {Tag("RescaleSlope"), Tag("RescaleIntercept")}
 _NUMBER_VRS = {"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US"}
 _TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
+
+
+class WrongRescaleError(Exception):
+    """A rescale slope or intercept that is no number; the message is its keyword."""
 
 
 def keep_valid(dataset: Dataset, tags: Iterable[BaseTag]) -> None:
@@ -18,6 +24,9 @@ def keep_valid(dataset: Dataset, tags: Iterable[BaseTag]) -> None:
     Args:
         dataset: Elements as they were read.
         tags: Which of them, if they are there.
+
+    Raises:
+        WrongRescaleError: One of them tells what the voxels mean.
     """
     for tag in [tag for tag in tags if tag in dataset]:
         try:
@@ -26,8 +35,10 @@ def keep_valid(dataset: Dataset, tags: Iterable[BaseTag]) -> None:
         except Exception:  # converters raise anything
             valid = False
         if not valid:
+            if tag in _RESCALE:
+                raise WrongRescaleError(keyword_for_tag(tag))
             del dataset[tag]
-        elif element.VR == "SQ":
+        elif element.VR == "SQ" and not tag.is_private:
             for item in element.value:
                 keep_valid(item, list(item.keys()))
 

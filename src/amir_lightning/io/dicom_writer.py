@@ -1,11 +1,12 @@
 """A restored series: derived DICOM images that a viewer shows in the place of their source.
 
-The attributes follow DICOM PS3.3: General Image (C.7.6.1), SOP Common (C.12.1) and the image
-modules of CT, MR and PET; PS3.16 CID 7203 and 7202 name derivation and purpose.
+`dicom_derived` makes their headers; here are their voxels and the mapping of these to values.
 """
 
 import logging
+from copy import deepcopy
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_derived import Marks, derive_header
 from amir_lightning.io.dicom_pixels import (
+    AIR_HU,
     mirrored,
     padding_value,
     rescaled_pixels,
@@ -23,29 +26,33 @@ from amir_lightning.io.dicom_pixels import (
 )
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.nifti_writer import Voxels
-from amir_lightning.versions import version_of
 
 log = logging.getLogger(__name__)
 
 _PADDING_BELOW_HU = -1500.0  # scanners fill with -2000 or -3024; noise in air stays above
-_LONGEST = 64  # characters of a DICOM long string
-
-# What speaks of the source's pixels, its bytes or its signature, and not of the restored ones.
-_STALE = (
-    "SmallestImagePixelValue",
-    "LargestImagePixelValue",
-    "SmallestPixelValueInSeries",
-    "LargestPixelValueInSeries",
-    "IconImageSequence",
-    "DigitalSignaturesSequence",
-    "MACParametersSequence",
-    "OriginalAttributesSequence",
-    "ReferencedImageSequence",
-    "SourceImageSequence",
-    "DerivationCodeSequence",
-    "ReferencedPerformedProcedureStepSequence",
-    "RequestAttributesSequence",
+_LARGEST_MAPPED = (1 << 16) - 1  # of the integer pair among these
+_MAPPED = (
+    "RealWorldValueFirstValueMapped",
+    "RealWorldValueLastValueMapped",
+    "DoubleFloatRealWorldValueFirstValueMapped",
+    "DoubleFloatRealWorldValueLastValueMapped",
 )
+
+
+def check_dicom_series(scan: DicomScan) -> None:
+    """Refuse a series that cannot be written back, before it is restored.
+
+    Raises:
+        InputError: A slice maps its values by a table, or its header cannot be written again.
+    """
+    marks = Marks("", "", generate_uid(), 0, datetime.now())
+    for index, path in enumerate(scan.files):
+        header = scan.header(index)
+        if header.Modality != "PT" and header.get("ModalityLUTSequence"):
+            raise InputError(
+                f"{path} maps its values by a lookup table, which has no inverse; type format=nifti"
+            )
+        _encoded(header, index, scan, marks, np.zeros(0, np.uint16))
 
 
 def write_dicom_series(
@@ -54,11 +61,12 @@ def write_dicom_series(
     """Write one file per slice of the source, ``0001.dcm`` by position.
 
     Study, patient, geometry, frame of reference and display window are the source's; series and
-    instances are new and refer to it. Image Type is DERIVED, SECONDARY, also for PET, whose module
-    knows PRIMARY alone: a computed image should not pass for a measured one. CT and MR values are
-    rounded to the source's steps. PET goes back to its units, each slice with the finest slope that
-    its values allow. Padding outside the
-    field of view keeps its stored value.
+    instances are new and refer to it, by file and frame. Image Type is DERIVED, SECONDARY, also for
+    PET, whose module knows PRIMARY alone: a computed image should not pass for a measured one. CT
+    and MR values are rounded to the source's steps. PET goes back to its units, each slice with the
+    finest slope that its values allow; the vendors' private factors and times stay, so that every
+    reader finds the SUV and Bq/mL that it finds with the source. Padding outside the field of view
+    of a CT keeps its stored value.
 
     Args:
         scan: The source.
@@ -71,13 +79,14 @@ def write_dicom_series(
         The files.
 
     Raises:
-        InputError: The folder holds something.
+        InputError: The folder holds something, or as `check_dicom_series`.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; type another output=<folder>")
+    check_dicom_series(scan)
     folder.mkdir(parents=True, exist_ok=True)
-    series_uid, now = generate_uid(), datetime.now()
-    number = int(scan.dataset(0).get("SeriesNumber") or 0) + 1000
+    number = int(scan.header(0).get("SeriesNumber") or 0) + 1000
+    marks = Marks(description, derivation, generate_uid(), number, datetime.now())
     written, clipped = [], 0
     for index, source in enumerate(scan.files):
         dataset = scan.dataset(index)
@@ -85,22 +94,7 @@ def write_dicom_series(
         stored, lost = _stored(dataset, source, image / scan.scale)
         clipped += lost
         path = folder / f"{index + 1:04d}.dcm"
-        try:
-            dataset = _native(dataset)
-            _mark_derived(dataset, description, derivation, now)
-            dataset.SeriesInstanceUID = series_uid
-            dataset.SeriesNumber = number
-            dataset.InstanceNumber = index + 1
-            dataset.SOPInstanceUID = generate_uid()
-            _set_pixels(dataset, stored)
-            dataset.save_as(path, enforce_file_format=True)
-        except Exception as error:  # what is copied from the source is as damaged as there
-            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
-                raise  # the disk's, not the parser's
-            raise InputError(
-                f"{source} has a header that cannot be written again ({type(error).__name__}); "
-                "type format=nifti"
-            ) from error
+        path.write_bytes(_encoded(dataset, index, scan, marks, stored))
         written.append(path)
     if clipped:
         log.warning(
@@ -109,17 +103,26 @@ def write_dicom_series(
     return written
 
 
-def _native(dataset: Dataset) -> Dataset:
-    """The same in little endian; pydicom does not turn what it has read."""
-    if dataset.original_encoding[1] is not False:
-        return dataset
-    turned = Dataset()
-    for element in dataset:
-        if element.VR == "OW" and element.keyword != "PixelData":
-            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
-        turned.add(element)
-    turned.file_meta = dataset.file_meta
-    return turned
+def _encoded(
+    source: Dataset, index: int, scan: DicomScan, marks: Marks, stored: NDArray[np.integer]
+) -> bytes:
+    """A derived image as a file; what is copied is as damaged as it was in the source.
+
+    Encoded before it is written: pydicom repeats errors of the disk as its own.
+    """
+    file = BytesIO()
+    try:
+        dataset = derive_header(source, index, scan.frames[index], marks)
+        _set_pixels(dataset, stored)
+        dataset.save_as(file, enforce_file_format=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom raises anything
+        raise InputError(
+            f"{scan.files[index]} has a header that cannot be written again "
+            f"({type(error).__name__}); type format=nifti"
+        ) from error
+    return file.getvalue()
 
 
 def _stored(
@@ -127,28 +130,61 @@ def _stored(
 ) -> tuple[NDArray[np.integer], int]:
     """Stored values for rescaled ones, and how many had to be clipped."""
     original = stored_pixels(dataset, path)
-    signed = dataset.PixelRepresentation == 1
+    signed, dtype = dataset.PixelRepresentation == 1, original.dtype
+    if dataset.Modality == "PT" and not signed and values.min() < 0:
+        # The standard knows no intercept in PET, so that a sign has to hold what is below zero.
+        signed, dtype = True, np.dtype(f"i{dtype.itemsize}")
+        dataset.PixelRepresentation = 1
     bits = int(dataset.BitsStored)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    keep = _padding(dataset, path, original)
     if dataset.Modality == "PT":
         # The slope of PET belongs to a slice: as fine as its largest value allows.
-        dataset.RescaleIntercept = "0"
         reach = max(float(values.max()), -float(values.min()) if signed else 0.0)
-        dataset.RescaleSlope = _decimal(reach / high)
-        raw = values / float(dataset.RescaleSlope)
-    elif "ModalityLUTSequence" in dataset:
-        raise InputError(
-            f"{path} maps its values by a lookup table, which has no inverse; type format=nifti"
-        )
-    else:
-        slope = float(dataset.get("RescaleSlope") or 1)
-        raw = (values - float(dataset.get("RescaleIntercept") or 0)) / slope
-    rounded = np.rint(raw)
+        _set_slope(dataset, _decimal(reach / high), (low, high))
+    slope = float(dataset.get("RescaleSlope") or 1)
+    intercept = float(dataset.get("RescaleIntercept") or 0)
+    rounded = np.rint((values - intercept) / slope)
     clipped = np.clip(rounded, low, high)
+    lost = int(((rounded != clipped) & ~keep).sum())
+    padding = padding_value(dataset)
+    if dataset.Modality != "CT":  # what was padding is restored like all else
+        for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+            if keyword in dataset:
+                delattr(dataset, keyword)
+    elif padding is not None and padding * slope + intercept > AIR_HU:
+        # Tissue that happens to have the value of padding would be read as padding.
+        clipped[clipped == padding] += 1 if padding < high else -1
     stored = mirrored(clipped.astype(np.int64), dataset)
-    keep = _padding(dataset, path, original)
-    stored = np.where(keep, original, stored).astype(original.dtype)
-    return stored, int(((rounded != clipped) & ~keep).sum())
+    return np.where(keep, original, stored).astype(dtype), lost
+
+
+def _set_slope(dataset: Dataset, slope: str, reach: tuple[int, int]) -> None:
+    """Give the stored values another slope, and all that maps stored values with it."""
+    old_slope = float(dataset.get("RescaleSlope") or 0)
+    old_intercept = float(dataset.get("RescaleIntercept") or 0)
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, "0"
+    if "ModalityLUTSequence" in dataset:
+        del dataset.ModalityLUTSequence
+    mappings = []
+    # A copy: all frames of a file share what lies at its root.
+    for item in deepcopy(dataset.get("RealWorldValueMappingSequence")) or ():
+        if old_slope and "RealWorldValueSlope" in item and "RealWorldValueIntercept" in item:
+            factor = item.RealWorldValueSlope / old_slope  # from rescaled to real world values
+            item.RealWorldValueSlope = factor * float(slope)
+            item.RealWorldValueIntercept -= factor * old_intercept
+            for keyword in _MAPPED:
+                if keyword in item:
+                    delattr(item, keyword)
+            whole = reach[1] <= _LARGEST_MAPPED
+            vr = ("SS" if reach[0] < 0 else "US") if whole else "FD"
+            for keyword, value in zip(_MAPPED[:2] if whole else _MAPPED[2:], reach, strict=True):
+                item.add_new(keyword, vr, value)
+            mappings.append(item)
+    if mappings:
+        dataset.RealWorldValueMappingSequence = Sequence(mappings)
+    elif "RealWorldValueMappingSequence" in dataset:
+        del dataset.RealWorldValueMappingSequence
 
 
 def _padding(dataset: Dataset, path: Path, original: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -175,49 +211,8 @@ def _set_pixels(dataset: Dataset, stored: NDArray[np.integer]) -> None:
     for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
             delattr(dataset, keyword)
-    dataset.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
-
-
-def _mark_derived(dataset: Dataset, description: str, derivation: str, now: datetime) -> None:
-    """Say that the image was computed, from what, when and by what."""
-    source = Dataset()
-    source.ReferencedSOPClassUID = dataset.SOPClassUID
-    source.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-    source.PurposeOfReferenceCodeSequence = Sequence(
-        [_code("121322", "DCM", "Source image for image processing operation")]
-    )
-    for keyword in _STALE:
-        if keyword in dataset:
-            delattr(dataset, keyword)
-    for group in range(0x6000, 0x6020, 2):  # overlays were drawn on the source
-        for element in list(dataset.group_dataset(group)):
-            del dataset[element.tag]
-    dataset.remove_private_tags()
-    dataset.SourceImageSequence = Sequence([source])
-    dataset.DerivationDescription = derivation[:1024]
-    dataset.DerivationCodeSequence = Sequence(
-        [_code("113062", "DCM", "Pixel by pixel calculation")]
-    )
-    kinds = [str(kind) for kind in dataset.get("ImageType") or ()]
-    dataset.ImageType = ["DERIVED", "SECONDARY", *kinds[2:]]
-    dataset.SeriesDescription = description[:_LONGEST]
-    dataset.InstanceCreationDate = dataset.ContentDate = f"{now:%Y%m%d}"
-    dataset.InstanceCreationTime = dataset.ContentTime = f"{now:%H%M%S.%f}"
-    dataset.BurnedInAnnotation = "NO"
-    equipment = Dataset()
-    equipment.Manufacturer = "amir_lightning"
-    equipment.SoftwareVersions = version_of("amir-lightning")
-    equipment.PurposeOfReferenceCodeSequence = Sequence(
-        [_code("109102", "DCM", "Processing Equipment")]
-    )
-    earlier = list(dataset.get("ContributingEquipmentSequence") or ())
-    dataset.ContributingEquipmentSequence = Sequence([*earlier, equipment])
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
+    data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    dataset.add_new("PixelData", "OW", data + bytes(len(data) % 2))
 
 
 def _decimal(value: float) -> str:

@@ -13,12 +13,20 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from amir_lightning.errors import InputError
+from amir_lightning.io.dicom_private import (
+    ACTIVITY_PER_COUNT,
+    GE_SCAN_TIME,
+    SIEMENS_DECAY_TIME,
+    SUV_PER_COUNT,
+    Private,
+    find_private,
+    private_text,
+)
 
 log = logging.getLogger(__name__)
 
-_PHILIPS_SUV = Tag(0x7053, 0x1000)  # SUV per stored count
-_PHILIPS_ACTIVITY = Tag(0x7053, 0x1009)  # Bq/mL per stored count
-_GE_SCAN_TIME = Tag(0x0009, 0x100D)  # time to which a GE image is decay-corrected
+_DISAGREEMENT = 0.1  # of two ways to the same SUV, that is worth a warning
+_EARLY_SECONDS = 60.0  # clocks and rounding; a scan cannot be corrected to a time after its start
 _STALE_HALF_LIVES = 10.0  # an injection earlier than this cannot have been imaged
 
 
@@ -39,21 +47,45 @@ def suvbw_factor(dataset: Dataset) -> float:
             raise InputError(f"the PET series holds SUV of type {kind}, expected BW (body weight)")
         return 1.0
     if units == "CNTS":
-        suv = _private(dataset, _PHILIPS_SUV)
-        if suv:
-            return suv
-        activity = _private(dataset, _PHILIPS_ACTIVITY)
-        if activity:
-            return activity * _activity_to_suv(dataset)
-        raise InputError(
-            "the PET series is in counts (Units CNTS) without Philips' factors (7053,1000) or "
-            "(7053,1009); export it in BQML"
-        )
+        return _counts_to_suv(dataset)
     if units != "BQML":
         raise InputError(
             f"the PET series has Units (0054,1001) {units}; expected BQML, GML or Philips CNTS"
         )
     return _activity_to_suv(dataset)
+
+
+def count_factors(dataset: Dataset) -> tuple[float | None, float | None]:
+    """Philips' factors from rescaled counts to SUV and to Bq/mL, None where the header lacks one.
+
+    Raises:
+        InputError: One of them is no number.
+    """
+    return _positive_private(dataset, SUV_PER_COUNT), _positive_private(dataset, ACTIVITY_PER_COUNT)
+
+
+def _counts_to_suv(dataset: Dataset) -> float:
+    """The scanner's own factor to SUV first, as QIBA says, else that to Bq/mL."""
+    suv, activity = count_factors(dataset)
+    if suv is None and activity is None:
+        raise InputError(
+            "the PET series is in counts (Units CNTS) without Philips' factors (7053,1000) or "
+            "(7053,1009); export it in BQML"
+        )
+    if suv is None or activity is None:
+        return suv or (activity or 0.0) * _activity_to_suv(dataset)
+    try:
+        other = activity * _activity_to_suv(dataset)
+    except InputError:  # nothing to compare with
+        return suv
+    if abs(suv / other - 1) > _DISAGREEMENT:
+        log.warning(
+            "Philips' factor to SUV (7053,1000) gives %.3g times the SUV that its factor to Bq/mL "
+            "(7053,1009) gives with weight, dose and times of the header: using (7053,1000); "
+            "check these tags",
+            suv / other,
+        )
+    return suv
 
 
 def _activity_to_suv(dataset: Dataset) -> float:
@@ -81,7 +113,7 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime:
     """Time to which START-corrected voxels refer.
 
     It is the series time, unless that is later than the acquisition: then the series was made
-    again from an earlier scan, and GE's own tag, the frame times or the acquisition tell it.
+    again from an earlier scan, and the vendor's own tag, the frame times or the acquisition tell.
     """
     series = _moment(dataset, "SeriesDate", "SeriesTime")
     if not dataset.get("AcquisitionTime"):
@@ -89,9 +121,24 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime:
     acquisition = acquisition_time(dataset)
     if series <= acquisition:
         return series
-    ge_time = dataset.get(_GE_SCAN_TIME)
-    if ge_time is not None and ge_time.value:
-        return _parse_datetime(_text(ge_time.value), "GE scan time (0009,100D)")
+    for private in (GE_SCAN_TIME, SIEMENS_DECAY_TIME):
+        element = find_private(dataset, private)
+        if element is None or not private_text(element):
+            continue
+        reference = _parse_datetime(private_text(element), str(private))
+        if reference.date() != acquisition.date():  # one of them shifted by anonymisation
+            reference = datetime.combine(acquisition.date(), reference.time())
+            if (reference - acquisition).total_seconds() > _EARLY_SECONDS:
+                reference -= timedelta(days=1)
+        before = (acquisition - reference).total_seconds()
+        if -_EARLY_SECONDS <= before < _STALE_HALF_LIVES * half_life:
+            return reference
+        log.warning(
+            "%s is %s, which does not fit an acquisition at %s: using the public times",
+            private,
+            reference.time(),
+            acquisition.time(),
+        )
     frame_reference = float(dataset.get("FrameReferenceTime") or 0) / 1000.0
     duration = float(dataset.get("ActualFrameDuration") or 0) / 1000.0
     if frame_reference <= 0 or duration <= 0:
@@ -155,21 +202,17 @@ def _parse_datetime(text: str, name: str) -> datetime:
         raise InputError(f"{name} is '{text}', expected a DICOM date and time") from error
 
 
-def _private(dataset: Dataset, tag: int) -> float | None:
-    element = dataset.get(tag)
-    if element is None or element.value in (None, "", b""):
+def _positive_private(dataset: Dataset, wanted: Private) -> float | None:
+    element = find_private(dataset, wanted)
+    if element is None or not private_text(element):
         return None
     try:
-        return float(_text(element.value))
+        value = float(private_text(element))
     except ValueError as error:
         raise InputError(
-            f"private tag {Tag(tag)} is not a number; export the series in BQML"
+            f"private tag {wanted} is not a number; export the series in BQML"
         ) from error
-
-
-def _text(value: object) -> str:
-    # Implicit VR files give private elements as raw bytes.
-    return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else str(value)
+    return value if 0 < value < math.inf else None
 
 
 def _positive(dataset: Dataset, keyword: str) -> float:

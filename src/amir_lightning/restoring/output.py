@@ -1,5 +1,6 @@
 """Where restored scans go, and how they are written there."""
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import write_dicom_series
+from amir_lightning.io.dicom_writer import check_dicom_series, write_dicom_series
 from amir_lightning.io.nifti import NiftiScan, nifti_stem, write_nifti
 from amir_lightning.io.nifti_writer import DType, write_nifti_like
 from amir_lightning.io.orientation import Where
@@ -31,6 +32,20 @@ class Scaled:
 
     def __getitem__(self, where: Where) -> NDArray[np.float32]:
         return self.volume[where] * self.factor
+
+
+def check_scan(scan: Scan, format_: Format) -> None:
+    """Refuse a scan that cannot be written as asked, before it is restored.
+
+    Raises:
+        InputError: As `check_dicom_series`, or one affine does not place the slices of a series.
+    """
+    if not isinstance(scan, DicomScan):
+        return
+    if format_ == "nifti":
+        scan.check_grid()
+    else:
+        check_dicom_series(scan)
 
 
 def write_scan(
@@ -82,4 +97,14 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
 
 def lq_target(target: Path) -> Path:
     """Where the simulated LQ of a restored scan goes."""
-    return target.with_name(target.name.replace("_restored", "_lq"))
+    name, _, suffix = target.name.rpartition("_restored")
+    return target.with_name(f"{name}_lq{suffix}")
+
+
+def remove(target: Path) -> None:
+    """Remove what was written of a scan that failed, and of its simulated LQ."""
+    for path in (target, lq_target(target)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

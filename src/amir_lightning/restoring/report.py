@@ -1,4 +1,4 @@
-"""Scores and pictures of a restored scan."""
+"""Scores, range and pictures of a restored scan."""
 
 from typing import Any
 
@@ -30,6 +30,15 @@ def score_slices(
         row_ |= {f"input_{key}": float(value) for key, value in score(low, truth, task).items()}
         rows.append(row_)
     return rows
+
+
+def value_range(volume: ScratchVolume, slices: Slices) -> tuple[float, float]:
+    """Smallest and largest value of a volume that is cut into such slices."""
+    extremes = [
+        (float(image.min()), float(image.max()))
+        for image in (volume[slices.where(index)] for index in range(len(slices)))
+    ]
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
 def show_slices(

@@ -26,11 +26,13 @@ from amir_lightning.pretrained import choose_task
 from amir_lightning.restoring.output import (
     Format,
     Scaled,
+    check_scan,
     lq_target,
+    remove,
     target_of,
     write_scan,
 )
-from amir_lightning.restoring.report import score_slices, show_slices
+from amir_lightning.restoring.report import score_slices, show_slices, value_range
 from amir_lightning.restoring.scratch import ScratchVolume, degrade, stage
 from amir_lightning.restoring.slices import SliceRestorer, Slices
 from amir_lightning.restoring.tiles import Tiling, choose_tiling, tile_error
@@ -128,10 +130,11 @@ def restore_all(
             **environment(),
         }
         for number, scan in enumerate(scans, 1):
+            target = target_of(scan, root, work, request.format)
             try:
-                target = target_of(scan, root, work, request.format)
                 done, scores = _restore(scan, number, target, work, weights, request)
             except InputError as error:
+                remove(target)
                 failed.append(str(error))
                 if len(scans) > 1:
                     log.error("failed: %s", error)
@@ -184,6 +187,7 @@ def _restore(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.perf_counter()
     task = pick_task(scan, weights.tasks, request.task)
+    check_scan(scan, request.format)
     log.info("%s: task %s (%s)", scan.path, task.name, _why(scan, request.task))
     with tempfile.TemporaryDirectory(dir=work, prefix=".scratch-") as folder:
         given = ScratchVolume(Path(folder) / "given", scan.shape)
@@ -213,11 +217,7 @@ def _restore(
         scores = []
         if request.degrade:
             scores = score_slices(given, lq, restored, task, f"scan{number}", request.metrics)
-        low, high = _range(restored, slices)
-        if request.pictures:
-            simulated = lq if request.degrade else None
-            picture = show_slices(given, simulated, restored, task, request.pictures)
-            save(picture, work / "pictures" / f"scan{number}.png")
+        low, high = value_range(restored, slices)
         name = type(weights.network).__name__
         derivation = (
             f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}); "
@@ -230,8 +230,13 @@ def _restore(
             simulation = f"Low-quality scan of task {task.name}, simulated by amir_lightning"
             out = Scaled(lq, undo)
             write_scan(scan, out, lq_target(target), request.dtype, "simulated LQ", simulation)
+        if request.pictures:
+            simulated = lq if request.degrade else None
+            picture = show_slices(given, simulated, restored, task, request.pictures)
+            save(picture, work / "pictures" / f"scan{number}.png")
     return {
         "source": scan.source,
+        "output": str(target.relative_to(work)),
         "task": task.name,
         "shape": scan.shape,
         "slices": len(slices),
@@ -261,14 +266,6 @@ def _predict(restorer: SliceRestorer, request: Request) -> None:
         raise InputError(
             "a slice does not fit into the memory of the GPU; type tile=[256,256] or batch_size=1"
         ) from error
-
-
-def _range(volume: ScratchVolume, slices: Slices) -> tuple[float, float]:
-    extremes = [
-        (float(image.min()), float(image.max()))
-        for image in (volume[slices.where(index)] for index in range(len(slices)))
-    ]
-    return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
 def _say_tile_error(

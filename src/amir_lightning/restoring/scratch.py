@@ -1,10 +1,12 @@
 """Volumes on disk while they are restored, so that memory does not grow with their slices."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amir_lightning.atomic import reserve
 from amir_lightning.degradation import Degradation
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.scan import Scan
@@ -18,18 +20,24 @@ class ScratchVolume:
     """A canonical (Z, Y, X) float32 array in a file, from and to which slices are copied.
 
     The file is mapped for each access alone: pages that were touched leave the memory with the map,
-    and several processes may write different slices.
+    and several processes may write different slices. Its space on the disk is claimed at once: on a
+    full disk a mapped write ends the process.
 
     Args:
         path: The file; made if it does not exist.
         shape: (Z, Y, X).
+
+    Raises:
+        InputError: The disk has less space left.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
         self.path, self.shape = path, shape
         if not path.exists():
-            with path.open("wb") as file:
-                file.truncate(4 * int(np.prod(shape, dtype=np.int64)))
+            path.touch()
+            num_bytes = 4 * int(np.prod(shape, dtype=np.int64))
+            reserve(path, num_bytes, "choose another place with output=<folder>")
+            os.truncate(path, num_bytes)  # where space cannot be claimed
 
     def __getitem__(self, where: Where) -> NDArray[np.float32]:
         return np.array(self._map("r")[where])

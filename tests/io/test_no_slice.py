@@ -1,0 +1,207 @@
+"""The table of what DICOM calls an image and what is no slice, each kind known by its header."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import as_frames, enhanced, write_slice, write_stack
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    EnhancedMRImageStorage,
+    MRImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RTDoseStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    generate_uid,
+)
+
+from amir_lightning.data.layouts import summarise
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
+
+TYPED = {
+    "localizer": [
+        ["ORIGINAL", "PRIMARY", "LOCALIZER", "CT_SOM5 TOP"],
+        ["ORIGINAL", "PRIMARY", "SCOUT"],
+    ],
+    "dose report": [
+        ["DERIVED", "SECONDARY", "DOSE_INFO"],
+        ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"],
+    ],
+    "screen capture": [["DERIVED", "SECONDARY", "SCREEN SAVE"]],
+    "montage": [["DERIVED", "SECONDARY", "MONTAGE"]],
+    "mosaic": [["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]],
+    "projection or rendering": [
+        ["DERIVED", "SECONDARY", "MIP"],
+        ["DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"],
+        ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"],
+        ["DERIVED", "PRIMARY", "MNIP", "ND"],
+        ["DERIVED", "SECONDARY", "PROJECTION IMAGE"],
+        ["DERIVED", "SECONDARY", "VRT"],
+    ],
+    "reformat": [
+        ["DERIVED", "SECONDARY", "MPR"],
+        ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"],
+        ["DERIVED", "PRIMARY", "MPR", "CSA MPR"],
+        ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MPR"],
+    ],
+}
+COLOURED = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PixelData": bytes(144)}
+TAGGED = {
+    "secondary capture": [
+        {"SOPClassUID": SecondaryCaptureImageStorage},
+        {"SOPClassUID": MultiFrameGrayscaleWordSecondaryCaptureImageStorage},
+    ],
+    "image of another kind than CT, MR or PET": [
+        {"SOPClassUID": RTDoseStorage},
+        {"SOPClassUID": SegmentationStorage},
+        {"SOPClassUID": ComputedRadiographyImageStorage},
+    ],
+    "localizer": [
+        {"SeriesDescription": "3-plane Localizer"},
+        {"SeriesDescription": "Survey_SENSE"},
+    ],
+    "dose report": [
+        {"SeriesDescription": "Dose Report"},
+        {"SeriesDescription": "Patient Protocol"},
+    ],
+    "screen capture": [{"SeriesDescription": "Screen Save"}],
+    "projection or rendering": [
+        {"SeriesType": ["WHOLE BODY", "REPROJECTION"]},
+        {"VolumeBasedCalculationTechnique": "MAX_IP"},
+    ],
+    "reformat": [{"VolumeBasedCalculationTechnique": "CURVED_MPR"}],
+    "colour image": [{"PhotometricInterpretation": "PALETTE COLOR"}, COLOURED],
+    "raw projections": [{"SeriesDescription": "Full Dose Projections"}],
+    "CT values that are not HU": [{"RescaleType": "MGML"}],
+}
+NO_SLICE = [(reason, {"ImageType": kinds}) for reason, rows in TYPED.items() for kinds in rows]
+NO_SLICE += [(reason, tags) for reason, rows in TAGGED.items() for tags in rows]
+
+
+@pytest.mark.parametrize(("reason", "tags"), NO_SLICE, ids=str)
+def test_it_is_set_aside_and_counted_with_its_reason(
+    tmp_path: Path, reason: str, tags: dict[str, object]
+) -> None:
+    write_stack(tmp_path / "scan", [0.0, 3.0, 6.0])
+    uid = generate_uid()
+    for number in range(2):  # also where the patient has nothing else
+        path = tmp_path / "other" / f"{number}.dcm"
+        pixels = np.zeros((4, 6), np.uint16)
+        position = (0.0, 0.0, 3.0 * number)
+        tags = {"PatientID": "P2", "SeriesInstanceUID": uid, **tags}
+        write_slice(path, pixels, position, **tags)
+    (one,), skipped = find_dicom_series(tmp_path.rglob("*.dcm"))
+    assert len(one.files) == 3
+    assert summarise(skipped) == f"2 x {reason}"
+    with pytest.raises(InputError, match="cannot be a slice"):
+        read_dicom_series(sorted((tmp_path / "other").iterdir()))
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"],
+        ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"],
+        ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"],
+        ["DERIVED", "SECONDARY", "AXIAL", "IMPRESSION"],
+        ["ORIGINAL", "PRIMARY", "OTHER", "PROTON"],
+    ],
+)
+def test_other_words_of_the_image_type_do_no_harm(tmp_path: Path, kinds: list[str]) -> None:
+    description = {"SeriesDescription": "t1_mprage_sag outscouting"}
+    files = write_stack(tmp_path, [0.0, 3.0], ImageType=kinds, **description)
+    (one,), skipped = find_dicom_series(files)
+    assert len(one.files) == 2
+    assert not skipped
+
+
+def mosaic(path: Path, tiles: int | None, block: int = 0x10, **tags: object) -> Path:
+    pixels = np.zeros((128, 128), np.uint16)
+    write_slice(path, pixels, (0, 0, 0), Modality="MR", SOPClassUID=MRImageStorage, **tags)
+    whole = pydicom.dcmread(path)
+    if tiles is not None:
+        whole.add_new((0x0019, block), "LO", "SIEMENS MR HEADER")
+        whole.add_new((0x0019, block << 8 | 0x0A), "US", tiles)
+    whole.save_as(path)
+    return path
+
+
+MOSAIC = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM", "MOSAIC"]}
+
+
+@pytest.mark.parametrize(
+    ("tiles", "tags", "text"),
+    [
+        (36, MOSAIC, "mosaic: 36 slices"),
+        (36, {}, "mosaic: 36 slices"),  # whatever is left of its Image Type
+        (None, MOSAIC, "mosaic: several slices"),  # whatever is left of its private tags
+        (None, {**MOSAIC, "AcquisitionMatrix": [64, 0, 0, 64]}, "mosaic: several slices"),
+        (None, {**MOSAIC, "AcquisitionMatrix": [0, 128, 128, 0]}, None),  # carries the word alone
+        (1, MOSAIC, None),
+    ],
+)
+@pytest.mark.parametrize("block", [0x10, 0x33])
+def test_a_mosaic_is_known_by_its_tiles(
+    tmp_path: Path, tiles: int | None, tags: dict[str, object], text: str | None, block: int
+) -> None:
+    series, skipped = find_dicom_series([mosaic(tmp_path / "a.IMA", tiles, block, **tags)])
+    assert len(series) == (text is None)
+    assert [one.reason.startswith(str(text)) for one in skipped] == [True] * (text is not None)
+
+
+def test_another_vendors_attribute_is_no_count_of_tiles(tmp_path: Path) -> None:
+    path = mosaic(tmp_path / "a.dcm", 36)
+    whole = pydicom.dcmread(path)
+    whole[0x0019, 0x0010].value = "SOMEBODY"
+    whole.save_as(path)
+    (one,), _ = find_dicom_series([path])
+    assert one.files == (path,)
+
+
+def test_frames_of_an_enhanced_file_are_no_tiles_whatever_the_file_calls_itself(
+    tmp_path: Path,
+) -> None:
+    files = [
+        mosaic(tmp_path / f"{number}.dcm", 36, **MOSAIC, ImagePositionPatient=[0, 0, 4.0 * number])
+        for number in range(3)
+    ]
+    path = as_frames(tmp_path / "enhanced" / "a.dcm", files, EnhancedMRImageStorage)
+    (one,), skipped = find_dicom_series([path])
+    assert not skipped
+    assert read_dicom_series(one.files).array.shape == (3, 128, 128)
+
+
+def test_a_frame_says_by_its_frame_type_that_it_is_no_slice(tmp_path: Path) -> None:
+    enhanced(tmp_path / "a.dcm", [0.0, 3.0])
+    whole = pydicom.dcmread(tmp_path / "a.dcm")
+    kind = Dataset()
+    kind.FrameType = ["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"]
+    kind.VolumeBasedCalculationTechnique = "MAX_IP"
+    whole.SharedFunctionalGroupsSequence[0].CTImageFrameTypeSequence = Sequence([kind])
+    whole.save_as(tmp_path / "a.dcm")
+    series, skipped = find_dicom_series([tmp_path / "a.dcm"])
+    assert not series
+    assert summarise(skipped) == "1 x projection or rendering"
+
+
+def test_a_reference_image_does_not_stop_its_series(tmp_path: Path) -> None:
+    files = write_stack(tmp_path, [0.0, 3.0, 6.0])
+    reference = write_slice(tmp_path / "r.dcm", np.zeros((8, 8), np.uint16), (0, 0, 3.0))
+    (one,), skipped = find_dicom_series([*files, reference])
+    assert one.files == tuple(files)
+    assert [each.reason for each in skipped] == ["reference image: another size than its series"]
+    with pytest.raises(InputError, match="leave the image out if it is a reference image"):
+        read_dicom_series([*files, reference])
+
+
+def test_two_sizes_in_one_series_are_two_scans(tmp_path: Path) -> None:
+    files = write_stack(tmp_path / "a", [0.0, 3.0, 6.0])
+    others = write_stack(tmp_path / "b", [0.0, 3.0, 6.0], PixelSpacing=[1.0, 1.0])
+    series, skipped = find_dicom_series([*files, *others])
+    assert sorted(one.files for one in series) == [tuple(files), tuple(others)]
+    assert not skipped
