@@ -70,6 +70,7 @@ TAGGED = {
         {"SeriesDescription": "Patient Protocol"},
     ],
     "screen capture": [{"SeriesDescription": "Screen Save"}],
+    "montage": [{"SeriesDescription": "Montage_1"}],
     "projection or rendering": [
         {"SeriesType": ["WHOLE BODY", "REPROJECTION"]},
         {"VolumeBasedCalculationTechnique": "MAX_IP"},

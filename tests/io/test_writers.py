@@ -146,6 +146,21 @@ def test_values_beyond_the_stored_type_are_clipped_aloud(
     assert "1 restored values lie beyond" in caplog.text
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_values_beyond_the_used_bits_take_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, signed: bool
+) -> None:
+    stored = np.full((5, 7), 100, np.int16 if signed else np.uint16)
+    tags = {"Modality": "MR", "BitsStored": 12, "HighBit": 11, "RescaleIntercept": 0}
+    path = write_slice(tmp_path / "a.dcm", stored, (0, 0, 0), RescaleSlope="0.25", **tags)
+    values = np.full((1, 5, 7), 1500, np.float32)
+    scan = DicomScan([path])
+    files = write_dicom_series(scan, values, tmp_path / "out", description="", derivation="")
+    np.testing.assert_array_equal(DicomScan(files).read().array, values)
+    assert pydicom.dcmread(files[0]).HighBit == 15
+    assert "beyond" not in caplog.text
+
+
 def test_pet_goes_back_to_its_units_with_a_slope_for_each_slice(tmp_path: Path) -> None:
     for number, slope in enumerate((0.5, 2.0, 0.0625)):
         stored = np.random.default_rng(number).integers(0, 32767, (5, 7)).astype(np.int16)

@@ -189,7 +189,12 @@ _NO_SLICE = (
         ),
     ),
     _NoSlice("mosaic", _is_mosaic, _tiles_text),
-    _NoSlice("montage", _typed("MONTAGE", "CONTACT SHEET", "COLLAGE")),
+    _NoSlice(
+        "montage",
+        _any(
+            _typed("MONTAGE", "CONTACT SHEET", "COLLAGE"), _described("montages?|contact sheets?")
+        ),
+    ),
     _NoSlice(
         "projection or rendering",
         _any(

@@ -135,8 +135,7 @@ def _stored(
         # The standard knows no intercept in PET, so that a sign has to hold what is below zero.
         signed, dtype = True, np.dtype(f"i{dtype.itemsize}")
         dataset.PixelRepresentation = 1
-    bits = int(dataset.BitsStored)
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    low, high = _limits(int(dataset.BitsStored), signed)
     keep = _padding(dataset, path, original)
     if dataset.Modality == "PT":
         # The slope of PET belongs to a slice: as fine as its largest value allows.
@@ -145,8 +144,12 @@ def _stored(
     slope = float(dataset.get("RescaleSlope") or 1)
     intercept = float(dataset.get("RescaleIntercept") or 0)
     rounded = np.rint((values - intercept) / slope)
+    dark = dataset.PhotometricInterpretation == "MONOCHROME1"  # mirrored at its highest value
+    if _beyond(rounded, low, high, keep) and not dark:
+        dataset.BitsStored = 8 * dtype.itemsize
+        low, high = _limits(dataset.BitsStored, signed)
+    lost = _beyond(rounded, low, high, keep)
     clipped = np.clip(rounded, low, high)
-    lost = int(((rounded != clipped) & ~keep).sum())
     padding = padding_value(dataset)
     if dataset.Modality != "CT":  # what was padding is restored like all else
         for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
@@ -157,6 +160,16 @@ def _stored(
         clipped[clipped == padding] += 1 if padding < high else -1
     stored = mirrored(clipped.astype(np.int64), dataset)
     return np.where(keep, original, stored).astype(dtype), lost
+
+
+def _limits(bits: int, signed: bool) -> tuple[int, int]:
+    """Smallest and largest value of so many bits."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _beyond(values: NDArray[np.float64], low: int, high: int, keep: NDArray[np.bool_]) -> int:
+    """How many values that are written lie beyond what the bits can hold."""
+    return int((((values < low) | (values > high)) & ~keep).sum())
 
 
 def _set_slope(dataset: Dataset, slope: str, reach: tuple[int, int]) -> None:
