@@ -6,12 +6,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
+from amir_lightning import typed
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import known_tasks
@@ -48,6 +49,7 @@ def command(
             if logging.getLogger("amir_lightning").level != logging.INFO:
                 _quieten()  # in a process of a launcher
             try:
+                typed.keep_text(cfg)
                 _check_types(cfg, config_name)
                 if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
                     raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
@@ -74,6 +76,8 @@ def command(
             os.environ.setdefault("GOMP_SPINCOUNT", "300000")
             if options_of is not None:
                 sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of)
+            sys.argv[1:] = typed.as_typed(sys.argv[1:], config_name)
+            typed.print_any_name()
             _quieten()
             register_tasks()
             try:
@@ -108,8 +112,8 @@ def _gather(arguments: list[str], config_name: str, options_of: str) -> list[str
         if not sound and (near := difflib.get_close_matches(name, own, 1)):
             _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
         (kept if flag or name in own else gathered).append(text)
-    quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
-    return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
+    gathered = typed.as_typed(gathered, options_of, sweep=True)
+    return [*kept, f"{options_of}=[" + ",".join(map(typed.quoted, gathered)) + "]"]
 
 
 def _quieten() -> None:
@@ -158,8 +162,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     if not overrides:
         return
     reference = compose(config_name, [text for text in overrides if _is_choice(text)])
-    defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
-    for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+    defaults = dict(typed.leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in typed.leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
@@ -199,14 +203,6 @@ def _agrees(value: object, default: object) -> bool:
     return type(value) is type(default)
 
 
-def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-
-
 def _is_choice(override: str) -> bool:
     """Whether an override selects a file (``network=restormer``) instead of setting a value."""
     key = override.lstrip("+~").split("=")[0].split("@")[0]
@@ -227,6 +223,7 @@ def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) ->
     loader = GlobalHydra.instance().config_loader()
     cfg = loader.load_configuration(config_name, overrides=overrides, run_mode=RunMode.RUN)
     OmegaConf.set_struct(cfg, False)
+    typed.keep_text(cfg)
     if not keep_hydra:
         cfg.pop("hydra", None)
     return cfg
@@ -248,6 +245,8 @@ def explain(error: Exception, config_name: str) -> str | None:
         return _refused_arguments(error)
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
+    if (told := typed.explain(error)) is not None:
+        return told
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_option(found.group(1), config_name)
@@ -288,7 +287,7 @@ def _unknown_option(key: str, config_name: str) -> str:
 
     GlobalHydra.instance().clear()  # the failed composition is over
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        known = [name for name, _ in _leaves(OmegaConf.to_container(compose(config_name, [])))]
+        known = [name for name, _ in typed.leaves(OmegaConf.to_container(compose(config_name, [])))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)
