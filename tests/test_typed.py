@@ -84,7 +84,7 @@ def test_every_path_and_text_of_a_command_is_read_as_typed(command: str) -> None
         last = None if default is None else "null"
         # Hydra leaves the backslash in for OmegaConf, which takes it away.
         assert texts == [*(text.replace("${", "\\${") for text in NAMES), last], name
-    for turn in range(0, len(NAMES), 7):  # all options at once, each with another name
+    for turn in range(0, len(NAMES), 15):  # all options at once, each with another name
         texts = dict(zip(options, [*NAMES[turn:], *NAMES, *NAMES], strict=False))
         typed = as_typed([f"{name}={text}" for name, text in texts.items()], command)
         cfg = composed(command, *typed)

@@ -33,6 +33,8 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"task={cfg.task} names {len(tasks)} tasks; prepare one at a time")
     (task,) = tasks
     raw_dir = Path(cfg.raw_dir)
+    if raw_dir.name in ("", ".."):  # a folder's name may say what lies in it
+        raw_dir = raw_dir.resolve()
     dataset = cfg.dataset
     if dataset == "auto":
         named = cfg.layout_options  # options that one data set alone has tell it

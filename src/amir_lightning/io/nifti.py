@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import logging
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -40,6 +41,19 @@ _UNREADABLE = (
 def is_nifti(path: Path) -> bool:
     """Whether the name ends in ``.nii`` or ``.nii.gz``."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def is_half_of_pair(path: Path) -> bool:
+    """Whether a file is one of the two, ``.hdr`` and ``.img``, of a NIfTI or Analyze pair."""
+    stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    if stem == path.name:
+        return False
+    for suffix in (".hdr", ".HDR", ".hdr.gz"):
+        with contextlib.suppress(*_UNREADABLE), _open(path.with_name(stem + suffix)) as file:
+            start = file.read(4)
+            if {int.from_bytes(start, order) for order in ("little", "big")} & {348, 540}:
+                return True
+    return False
 
 
 def nifti_stem(path: Path) -> str:

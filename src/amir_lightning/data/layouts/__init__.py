@@ -1,6 +1,5 @@
 """How scans lie on a disk: a layout finds the patients of a folder and says how to read each."""
 
-import itertools
 from pathlib import Path
 
 from amir_lightning.data.layouts.archive import archive, modality_folder
@@ -12,8 +11,8 @@ from amir_lightning.data.layouts.paired import paired
 from amir_lightning.data.layouts.roles import role_of
 from amir_lightning.data.layouts.table import table
 from amir_lightning.errors import InputError
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
-from amir_lightning.io.scan import visible_files
 from amir_lightning.tasks import Task
 
 __all__ = ["LAYOUTS", "Found", "Layout", "RawPatient", "detect", "summarise"]
@@ -39,7 +38,7 @@ def detect(raw_dir: Path, task: Task) -> str:
     check_folder(raw_dir)
     if modality_folder(raw_dir, task) is not None:
         return "archive"
-    files = [path.relative_to(raw_dir) for path in itertools.islice(visible_files(raw_dir), _LOOK)]
+    files = [path.relative_to(raw_dir) for path in find_files(raw_dir)[0][:_LOOK]]
     inside = [Path(raw_dir.name) / path for path in files]
     if any(looks_like_ixi(path) for path in files):
         return "ixi"

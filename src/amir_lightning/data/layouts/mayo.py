@@ -17,7 +17,7 @@ from amir_lightning.data.layouts.matching import read_pair
 from amir_lightning.data.layouts.roles import Role, role_of
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import DicomSeries, Skipped
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.files import find_files
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -48,10 +48,10 @@ def mayo(
         InputError: There is no patient with both doses, or names contradict each other.
     """
     check_folder(raw_dir)
-    skipped: list[Skipped] = []
+    found, skipped = find_files(raw_dir)
     files: list[Path] = []
     projections: list[Path] = []
-    for path in visible_files(raw_dir):
+    for path in found:
         below = str(path.parent.relative_to(raw_dir))
         (projections if _PROJECTIONS.search(below) else files).append(path)
     skipped += [Skipped(path, "raw projections") for path in projections]

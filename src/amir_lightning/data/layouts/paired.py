@@ -17,8 +17,9 @@ from amir_lightning.data.layouts.matching import read_pair
 from amir_lightning.data.layouts.roles import Role, role_of, without_role
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
 
@@ -46,12 +47,11 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
         InputError: There is no patient with both, or it cannot be told which is which.
     """
     check_folder(raw_dir)
-    skipped: list[Skipped] = []
+    files, skipped = find_files(raw_dir)
+    niftis, others = niftis_and_others(files, skipped)
     candidates = []
-    files = visible_files(raw_dir)
-    for path in filter(is_nifti, files):
+    for path in niftis:
         candidates.append(_candidate(raw_dir, (path,), "", 0.0, "", hq, lq))
-    others = [path for path in files if not is_nifti(path)]
     for one in series_of_task(others, task, skipped, keep_derived=True):
         candidates.append(
             _candidate(raw_dir, one.files, one.description, one.frame_ms, one.patient_id, hq, lq)
