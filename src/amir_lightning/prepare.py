@@ -86,6 +86,7 @@ def _options(cfg: DictConfig, dataset: str) -> Options:
         proportions=not chosen and cfg.test_patients is None,
         split_file=cfg.split_file and Path(cfg.split_file),
         test_patients=tuple(map(str, tested)),
+        optional_test_patients=cfg.test_patients is None,
         gap=cfg.gap,
         grid=cast("tuple[int, int]", tuple(grid)) if grid else None,
         central_slices=central or None,

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 _SAME_PLACE = 0.01  # of a voxel
 _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI2_HEADER = 540  # bytes, stored as the first integer of the file in either byte order
-_TYPES = {1: "binary", 1536: "128-bit float"}  # by the header's datatype
 _MILLIMETRES = {1: 1e3, 3: 1e-3}  # of a metre and a micrometre; others are taken as millimetres
 _UNREADABLE = (
     OSError,  # includes BadGzipFile
@@ -108,8 +107,8 @@ class NiftiScan:
             raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             raise InputError(
-                f"{path} has {_TYPES.get(int(self.header['datatype']), dtype.name)} voxels; "
-                "expected integers or floats of 8 to 64 bits: save it as float32"
+                f"{path} has {dtype.name} voxels; expected integers or floats of 8 to 64 bits: "
+                "save it as float32"
             )
         try:
             self.slope, self.intercept = self.header.get_slope_inter()

@@ -8,9 +8,8 @@ from amir_lightning.data.layouts.found import Found, Layout, RawPatient, check_f
 from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
 from amir_lightning.data.layouts.mayo import looks_like_mayo, mayo
 from amir_lightning.data.layouts.paired import paired
-from amir_lightning.data.layouts.roles import role_of
+from amir_lightning.data.layouts.roles import roles_of
 from amir_lightning.data.layouts.table import table
-from amir_lightning.errors import InputError
 from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
@@ -44,13 +43,6 @@ def detect(raw_dir: Path, task: Task) -> str:
         return "ixi"
     if task.dicom_modality == "CT" and any(looks_like_mayo(path) for path in inside):
         return "mayo"
-    roles = {_role(path) for path in files if is_nifti(path) or len(path.parts) > 1}
-    return "pairs" if roles >= {"hq", "lq"} else "folder"
-
-
-def _role(path: Path) -> str | None:
-    name = nifti_stem(path) if is_nifti(path) else ""
-    try:
-        return role_of(name, *path.parts[:-1])
-    except InputError:
-        return None  # says both; the layout will ask
+    scans = [path for path in files if is_nifti(path) or len(path.parts) > 1]
+    names = [(*path.parts[:-1], nifti_stem(path) if is_nifti(path) else "") for path in scans]
+    return "pairs" if {"hq", "lq"} <= set(roles_of(names)) else "folder"
