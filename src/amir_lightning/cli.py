@@ -6,14 +6,14 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning import cores
+from amir_lightning import cores, typed
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.searchpath import SearchPath, in_order, register_tasks
@@ -50,6 +50,7 @@ def command(
             if logging.getLogger("amir_lightning").level != logging.INFO:
                 _quieten()  # in a process of a launcher
             try:
+                typed.keep_text(cfg)
                 _check_types(cfg, config_name)
                 if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
                     raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
@@ -73,6 +74,7 @@ def command(
 
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
             cores.let_others_run()
+            typed.print_any_name()
             _quieten()
             try:
                 sys.argv[1:] = in_order(sys.argv[1:])
@@ -80,6 +82,7 @@ def command(
                 register_tasks(path.tasks())
                 if options_of is not None:
                     sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of, path)
+                sys.argv[1:] = typed.as_typed(sys.argv[1:], config_name)
                 hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
                     checked
                 )()
@@ -111,8 +114,8 @@ def _gather(arguments: list[str], config_name: str, options_of: str, path: Searc
         if not sound and (near := difflib.get_close_matches(name, own, 1)):
             _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
         (kept if flag or name in own else gathered).append(text)
-    quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in gathered)
-    return [*kept, f"{options_of}=[" + ",".join(f"'{text}'" for text in quoted) + "]"]
+    gathered = typed.as_typed(gathered, options_of, sweep=True)
+    return [*kept, f"{options_of}=[" + ",".join(map(typed.quoted, gathered)) + "]"]
 
 
 def _quieten() -> None:
@@ -156,8 +159,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
     choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
     reference = compose(config_name, choices)
-    defaults = dict(_leaves(OmegaConf.to_container(reference, resolve=False)))
-    for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+    defaults = dict(typed.leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in typed.leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
@@ -197,14 +200,6 @@ def _agrees(value: object, default: object) -> bool:
     return type(value) is type(default)
 
 
-def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-
-
 def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
     """Compose another configuration inside a command.
 
@@ -214,6 +209,7 @@ def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) ->
         keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
     """
     cfg = SearchPath.running().compose(config_name, overrides)
+    typed.keep_text(cfg)
     if not keep_hydra:
         cfg.pop("hydra", None)
     return cfg
@@ -237,6 +233,8 @@ def explain(error: Exception, config_name: str) -> str | None:
         return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
+    if (told := typed.explain(error)) is not None:
+        return told
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_option(found.group(1), config_name)
@@ -279,7 +277,7 @@ def _refused_arguments(error: BaseException) -> str | None:
 def _unknown_option(key: str, config_name: str) -> str:
     cfg = SearchPath.of(config_name).compose(config_name, [])
     cfg.pop("hydra")
-    known = [name for name, _ in _leaves(OmegaConf.to_container(cfg))]
+    known = [name for name, _ in typed.leaves(OmegaConf.to_container(cfg))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

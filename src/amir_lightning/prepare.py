@@ -33,6 +33,8 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"task={cfg.task} names {len(tasks)} tasks; prepare one at a time")
     (task,) = tasks
     raw_dir = Path(cfg.raw_dir)
+    if raw_dir.name in ("", ".."):  # a folder's name may say what lies in it
+        raw_dir = raw_dir.resolve()
     dataset = cfg.dataset
     if dataset == "auto":
         named = cfg.layout_options  # options that one data set alone has tell it
@@ -84,6 +86,7 @@ def _options(cfg: DictConfig, dataset: str) -> Options:
         proportions=not chosen and cfg.test_patients is None,
         split_file=cfg.split_file and Path(cfg.split_file),
         test_patients=tuple(map(str, tested)),
+        optional_test_patients=cfg.test_patients is None,
         gap=cfg.gap,
         grid=cast("tuple[int, int]", tuple(grid)) if grid else None,
         central_slices=central or None,

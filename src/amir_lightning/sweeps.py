@@ -49,7 +49,8 @@ class Job:
     @property
     def command(self) -> str:
         """What trains this job alone."""
-        return " ".join(["python -m amir_lightning.train", *typed_folders(), *self.overrides])
+        options = shlex.join(self.overrides)
+        return " ".join(["python -m amir_lightning.train", *typed_folders(), options])
 
 
 def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -136,7 +137,8 @@ def _expand(texts: list[str]) -> list[Job]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
-    fixed = [text for text in texts if not parser.parse_override(text).is_sweep_override()]
+    parsed = zip(texts, parser.parse_overrides(texts), strict=True)
+    fixed = [text for text, override in parsed if not override.is_sweep_override()]
     params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
     swept = [f"{key}={value}" for key, value in params.items()]
     (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)

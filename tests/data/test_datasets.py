@@ -18,6 +18,7 @@ from amir_lightning.data.layouts.ixi import ixi
 from amir_lightning.data.layouts.mayo import mayo
 from amir_lightning.data.layouts.paired import paired
 from amir_lightning.data.layouts.pickles import read_array
+from amir_lightning.data.layouts.roles import roles_of
 from amir_lightning.data.layouts.table import table
 from amir_lightning.data.pairs import AXES
 from amir_lightning.errors import InputError
@@ -137,6 +138,79 @@ def test_mayo_tcia_skips_projections_and_other_reconstructions(
     (thick,) = mayo(root, CT, thickness_mm=3.0).patients
     assert len(thick.files) == 6
     assert detect(root, CT) == "mayo"
+
+
+@pytest.mark.parametrize(
+    "inside", ["", "LDCT-and-Projection-data", "manifest-1/LDCT-and-Projection-data"]
+)
+@pytest.mark.parametrize("classic", [False, True])
+def test_tcia_as_its_downloader_unpacks_it(tmp_path: Path, inside: str, classic: bool) -> None:
+    raw_dir = tmp_path / "LDCT-and-Projection-data"
+    for number, patient in enumerate(("C004", "L012", "N003")):
+        study = raw_dir / inside / patient / "08-30-2018-NA-NA-62464"
+        for level, words in ((1000, "Full Dose Images"), (2000, "Low Dose Images")):
+            # By the downloader's classic names the folders are UIDs, and only the header tells.
+            name = generate_uid() if classic else f"1.000000-{words}-{level + number}"
+            own = {"PatientID": patient, "SeriesDescription": words}
+            series(study / name, [0, 1, 2], level, "1-{:03d}.dcm", **own)
+    (raw_dir / inside / "metadata.csv").write_text("Series UID\n")
+    (raw_dir / inside / "LICENSE").touch()
+    found = mayo(raw_dir, CT)
+    assert [one.key for one in found.patients] == ["C004", "L012", "N003"]
+    for patient in found.patients:
+        scan = patient.read()
+        assert scan.lq is not None
+        np.testing.assert_array_equal(scan.lq.array - scan.hq.array, 1000)
+    assert classic or detect(raw_dir, CT) == "mayo"
+
+
+def test_the_challenge_as_its_box_folder_unpacks(tmp_path: Path) -> None:
+    for patient in ("L067", "L506"):
+        for level, dose, letter in ((1000, "full", "FD"), (2000, "quarter", "QD")):
+            folder = tmp_path / f"Training_Image_Data/1mm B30/{letter}_1mm/{dose}_1mm"
+            name = f"{patient}_{letter}_1_1.CT.0001.{{:04d}}.2015.12.22.18.09.40.840353.358.IMA"
+            own = {"PatientID": patient, "SeriesDescription": f"{letter} 1.0  B30f"}
+            series(folder / patient / f"{dose}_1mm", [0, 1, 2], level, name, **own)
+    for raw_dir in (
+        tmp_path,
+        tmp_path / "Training_Image_Data",
+        tmp_path / "Training_Image_Data/1mm B30",
+    ):
+        assert detect(raw_dir, CT) == "mayo"
+        found = mayo(raw_dir, CT)
+        assert [one.key for one in found.patients] == ["L067", "L506"]
+        scan = found.patients[0].read()
+        assert scan.lq is not None
+        np.testing.assert_array_equal(scan.lq.array - scan.hq.array, 1000)
+
+
+@pytest.mark.parametrize(
+    ("places", "roles"),
+    [
+        (["HQ/P1/low_dose.nii", "HQ/P2/x.nii"], ["lq", None]),  # HQ is around all
+        (["HQ/P1/a", "LQ/P1/a", "LQ/P2/full/a"], ["hq", "lq", "hq"]),
+        (["Low/P1/full/a", "Low/P1/low/a", "Low/P1/scout/a", "b/c"], ["hq", "lq", None, None]),
+        (["full_and_low/P1/a", "full_and_low/P1/quarter"], [None, "lq"]),
+        (["input/P1/a", "target/P1/a"], ["lq", "hq"]),
+        (["HQ/a"], ["hq"]),
+        ([], []),
+    ],
+)
+def test_the_innermost_name_decides(places: list[str], roles: list[str | None]) -> None:
+    assert roles_of([tuple(place.split("/")) for place in places]) == roles
+
+
+@pytest.mark.parametrize("collection", ["", "my-low-dose-study", "a/LDCT"])
+def test_a_collections_own_folder_is_neither_role_nor_patient(
+    tmp_path: Path, collection: str
+) -> None:
+    for number in (1, 2):
+        for name in ("full/scan.nii", "low/scan.nii", "scout.nii"):
+            nifti(tmp_path / collection / f"P{number}" / name)
+    found = paired(tmp_path, MRI)
+    assert [one.key for one in found.patients] == ["P1", "P2"]
+    assert [one.reason for one in found.skipped] == ["neither full nor reduced"] * 2
+    assert detect(tmp_path, MRI) == "pairs"
 
 
 def test_mayo_leaves_out_a_patient_with_one_dose(tmp_path: Path) -> None:

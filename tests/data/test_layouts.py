@@ -99,7 +99,8 @@ def test_files_and_folders_of_a_mixed_directory(
     assert [patient.key for patient in patients] == ["P1", "P2", "P3"]
     assert [len(patient.read().hq.array) for patient in patients] == [4, 4, 5]
     assert summarise(skipped) == (
-        "7 x DICOM of modality CT, 2 x not a NIfTI or DICOM image, 2 x shorter series of a patient"
+        "7 x DICOM of modality CT, 1 x hidden file, 2 x not a NIfTI or DICOM image, "
+        "2 x shorter series of a patient"
     )
     assert "taking the series with 5 slices" in caplog.text
 

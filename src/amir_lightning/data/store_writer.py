@@ -56,7 +56,8 @@ def patient_id(patient_key: str, salt: str = "") -> str:
         patient_key: The patient's key.
         salt: Secret that is hashed with it, so that nobody can try out names.
     """
-    return hashlib.sha256((salt + patient_key).encode()).hexdigest()[:12]
+    name = (salt + patient_key).encode(errors="surrogateescape")  # folders have names of any bytes
+    return hashlib.sha256(name).hexdigest()[:12]
 
 
 def write_store(

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import logging
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -22,6 +23,7 @@ from amir_lightning.io.volume import Volume
 
 log = logging.getLogger(__name__)
 
+_SAME_PLACE = 0.01  # of a voxel
 _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI2_HEADER = 540  # bytes, stored as the first integer of the file in either byte order
 _MILLIMETRES = {1: 1e3, 3: 1e-3}  # of a metre and a micrometre; others are taken as millimetres
@@ -42,6 +44,19 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
+def is_half_of_pair(path: Path) -> bool:
+    """Whether a file is one of the two, ``.hdr`` and ``.img``, of a NIfTI or Analyze pair."""
+    stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    if stem == path.name:
+        return False
+    for suffix in (".hdr", ".HDR", ".hdr.gz"):
+        with contextlib.suppress(*_UNREADABLE), _open(path.with_name(stem + suffix)) as file:
+            start = file.read(4)
+            if {int.from_bytes(start, order) for order in ("little", "big")} & {348, 540}:
+                return True
+    return False
+
+
 def nifti_stem(path: Path) -> str:
     """Name without ``.nii`` or ``.nii.gz``; the patient key of a file."""
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
@@ -57,10 +72,13 @@ class NiftiScan:
 
     Attributes:
         header: The header as stored.
+        slope: Factor from stored values to those of the scan, or None.
+        intercept: Added to them, or None.
         placement: Where the stored planes lie in canonical LPS order.
 
     Raises:
-        InputError: The file cannot be read, has another number of axes, or is complex or RGB.
+        InputError: The file cannot be read, has another number of axes, or its voxels are no real
+            numbers.
     """
 
     modality: str | None = None
@@ -78,12 +96,28 @@ class NiftiScan:
         shape = stored[:3] if set(stored[3:]) == {1} else stored
         if len(shape) != 3 or min(shape) < 1:
             size = "x".join(map(str, stored))
-            raise InputError(
-                f"{path} is {size}; expected one 3-D scan: save each volume in a file of its own"
+            advice = (
+                "save each volume in a file of its own"
+                if len(shape) > 3
+                else "stack the slices of a scan in one file"
             )
+            raise InputError(f"{path} is {size}; expected one 3-D scan: {advice}")
         if dtype.fields is not None or dtype.kind == "c":
             kind = "colour (RGB)" if dtype.fields is not None else "complex"
             raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
+        if dtype.kind not in "iuf" or dtype.itemsize > 8:
+            raise InputError(
+                f"{path} has {dtype.name} voxels; expected integers or floats of 8 to 64 bits: "
+                "save it as float32"
+            )
+        try:
+            self.slope, self.intercept = self.header.get_slope_inter()
+        except _UNREADABLE as error:
+            raise InputError(
+                f"{path} has scl_slope={self.header['scl_slope']:g} and "
+                f"scl_inter={self.header['scl_inter']:g}, so its values cannot be told; expected "
+                "two numbers: correct its header"
+            ) from error
         if self.header["qform_code"] == 0 and self.header["sform_code"] == 0:
             log.warning("%s has no orientation; taking its axes as left-to-right order", path)
         affine[:3] *= _MILLIMETRES.get(int(self.header["xyzt_units"]) & 7, 1.0)
@@ -110,7 +144,6 @@ class NiftiScan:
         width, height, depth = self.stored_shape
         dtype = self.header.get_data_dtype()
         try:
-            slope, intercept = self.header.get_slope_inter()
             with _open(self.path) as file:
                 file.seek(int(self.header.get_data_offset()))
                 for index in range(depth):
@@ -118,8 +151,8 @@ class NiftiScan:
                     if len(raw) < width * height * dtype.itemsize:
                         raise EOFError(f"it ends in plane {index + 1} of {depth}")
                     plane = np.frombuffer(raw, dtype).reshape((width, height), order="F")
-                    if slope is not None:
-                        plane = plane * np.float64(slope) + np.float64(intercept)
+                    if self.slope is not None:
+                        plane = plane * np.float64(self.slope) + np.float64(self.intercept)
                     image = np.ascontiguousarray(self.placement.orient(plane), np.float32)
                     if not np.isfinite(image).all():
                         bad = int(image.size - np.count_nonzero(np.isfinite(image)))
@@ -158,6 +191,11 @@ def read_header(path: Path) -> nib.Nifti1Header:
             kind = _header_class(start)
             header = kind(start + file.read(kind.template_dtype.itemsize - len(start)))
             itemsize = header.get_data_dtype().itemsize
+        first, least = float(header["vox_offset"]), kind.single_vox_offset
+        if header["magic"] in (kind.pair_magic, b""):
+            raise ValueError("it is the header of a pair, whose voxels are in an .img file")
+        if not (least <= first == int(first)):
+            raise ValueError(f"its vox_offset is {first:g}, expected {least} or more")
         end = (
             int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
         )
@@ -194,7 +232,19 @@ def write_nifti(path: Path, volume: Volume) -> None:
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner")
-    nib.save(image, path)
+    if _moves(image.get_qform(), volume) > _SAME_PLACE:
+        # A quaternion cannot say that a stack is sheared, as one of a tilted gantry is.
+        image.set_qform(volume.affine, code="unknown")
+    # Absolute, as nibabel takes a leading ~ for somebody's home.
+    nib.save(image, path.absolute())
+
+
+def _moves(affine: NDArray[np.float64], volume: Volume) -> float:
+    """How far another affine moves the corners of a volume, in its smallest voxel size."""
+    last = np.array(volume.array.shape[::-1]) - 1
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*last, 1]
+    moved = corners @ (affine - volume.affine).T
+    return float(np.linalg.norm(moved[:, :3], axis=1).max() / min(volume.spacing_mm))
 
 
 @contextlib.contextmanager

@@ -46,14 +46,14 @@ def write_nifti_like(
     if dtype not in get_args(DType):
         raise InputError(f"dtype is '{dtype}'; choose from {', '.join(get_args(DType))}")
     header = scan.header.copy()
-    slope, intercept = scan.header.get_slope_inter()
+    slope, intercept = scan.slope, scan.intercept
     target: np.dtype[np.generic] = np.dtype(np.float32).newbyteorder(header.endianness)
     if dtype == "source":
         target = header.get_data_dtype()
     else:
         slope = intercept = None
         header.set_data_dtype(np.float32)
-    header.set_slope_inter(slope, intercept)
+    header.set_slope_inter(*((1, 0) if slope is None else (slope, intercept)))
     header["cal_min"] = header["cal_max"] = 0  # a display range of other values
     header["magic"] = b"n+1" if header["sizeof_hdr"] == 348 else header["magic"]
     header.extensions.clear()  # they may hold names
@@ -70,8 +70,10 @@ def write_nifti_like(
                 stored = (stored - intercept) / slope
             if target.kind in "iu":
                 info = np.iinfo(target.type)  # type: ignore[type-var]
-                clipped += int(((stored < info.min) | (stored > info.max)).sum())
-                rounded = np.clip(np.rint(stored), info.min, info.max)
+                # The largest 64-bit integers are no float64.
+                most = np.nextafter(float(info.max), 0) if target.itemsize == 8 else info.max
+                clipped += int(((stored < info.min) | (stored > most)).sum())
+                rounded = np.clip(np.rint(stored), info.min, most)
                 largest = max(largest, float(np.abs(rounded - stored).max()))
                 stored = rounded
             file.write(stored.astype(target).tobytes(order="F"))

@@ -1,6 +1,8 @@
 """Scans on disk: geometry at once, pixels slice by slice, so that memory stays small."""
 
-from collections.abc import Callable, Iterator
+import errno
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series
 from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.nifti import NiftiScan, is_nifti
+from amir_lightning.io.files import find_files
+from amir_lightning.io.nifti import NiftiScan, is_half_of_pair, is_nifti
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.volume import Volume
 
@@ -61,17 +64,19 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
     Raises:
         InputError: There is no scan that can be read.
     """
-    if path.is_file():
-        files = [path]
-    elif path.is_dir():
-        files = visible_files(path)
-    else:
-        raise InputError(f"{path} does not exist; type a NIfTI file, a DICOM file or a folder")
-    series, skipped = find_dicom_series(
-        (file for file in files if not is_nifti(file)), on_error="collect"
-    )
+    try:
+        files, skipped = find_files(path) if stat.S_ISDIR(path.stat().st_mode) else ([path], [])
+    except OSError as error:
+        absent = error.errno == errno.ENOENT
+        problem = "does not exist" if absent else f"cannot be read ({error.strerror})"
+        raise InputError(
+            f"{path} {problem}; type a NIfTI file, a DICOM file or a folder"
+        ) from error
+    niftis, others = niftis_and_others(files, skipped)
+    series, no_images = find_dicom_series(others, on_error="collect")
+    skipped += no_images
     openers: list[tuple[Path, Callable[[], Scan]]] = [
-        (file, partial(NiftiScan, file, units)) for file in files if is_nifti(file)
+        (file, partial(NiftiScan, file, units)) for file in niftis
     ]
     openers += [(one.files[0], partial(DicomScan, one.files)) for one in series]
     scans: list[Scan] = []
@@ -92,11 +97,21 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
     return sorted(scans, key=lambda scan: (scan.path, scan.files)), skipped
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """Files at any depth, without hidden ones such as macOS leaves next to each file."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def niftis_and_others(
+    files: Iterable[Path], skipped: list[Skipped]
+) -> tuple[list[Path], list[Path]]:
+    """NIfTI files, and those that may be DICOM.
+
+    Args:
+        files: Any files.
+        skipped: Filled with the ``.hdr`` and ``.img`` files of pairs, which are not read.
+    """
+    niftis, others = [], []
+    for path in files:
+        if is_nifti(path):
+            niftis.append(path)
+        elif is_half_of_pair(path):
+            skipped.append(Skipped(path, "half of a .hdr and .img pair (convert it to .nii)"))
+        else:
+            others.append(path)
+    return niftis, others

@@ -37,7 +37,7 @@ def assign(patients: Sequence[RawPatient], options: Options) -> tuple[SplitKind,
     fixed: dict[str, Split] = dict(own)
     for name in options.test_patients:
         named = {people[key] for key in people if name in (key, people[key])}
-        if not named and not options.proportions:
+        if not named and not options.optional_test_patients:
             raise InputError(
                 f"test_patients names {name}, which was not found; expected some of "
                 f"{', '.join(sorted(people)[:5])}{', ...' if len(people) > 5 else ''}"

@@ -20,6 +20,7 @@ class Options:
         split: Share of train, val and test, as fractions or numbers of patients.
         split_file: CSV of ``patient,split`` instead of ``split``.
         test_patients: Keys of patients that are always tested on.
+        optional_test_patients: Whether one of them that is not found is no mistake.
         proportions: Whether numbers in ``split`` that do not add up are meant as proportions.
         gap: Slices left out between two blocks where slices must be split.
         grid: Rows and columns to which slices are cropped or padded; None keeps their size.
@@ -38,6 +39,7 @@ class Options:
     split: Mapping[str, float]
     split_file: Path | None = None
     test_patients: tuple[str, ...] = ()
+    optional_test_patients: bool = False
     proportions: bool = False
     gap: int = 2
     grid: tuple[int, int] | None = None

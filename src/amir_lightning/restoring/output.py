@@ -80,7 +80,7 @@ def write_scan(
 
 def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
     """Where a scan goes: its place below the input, ``_restored`` added to its name."""
-    place = scan.path.relative_to(root) if scan.path != root else Path(scan.path.name)
+    place = Path(_name(scan.path)) if scan.path == root else scan.path.relative_to(root)
     if isinstance(scan, NiftiScan):
         suffix = scan.path.name[len(nifti_stem(scan.path)) :]
         target = work / place.with_name(f"{nifti_stem(scan.path)}_restored{suffix}")
@@ -89,7 +89,7 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
     else:
         target = work / place.with_name(f"{place.name}_restored")
     count, free = 1, target
-    while free.exists():  # several series in one folder
+    while free.exists() or lq_target(free).exists():  # several series in one folder
         count += 1
         free = target.with_name(target.name.replace("_restored", f"_{count}_restored", 1))
     return free
@@ -108,3 +108,9 @@ def remove(target: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _name(folder: Path) -> str:
+    """Name of a folder, also of the one that a user stands in."""
+    named = folder.name not in ("", "..")
+    return (folder if named else folder.resolve()).name or "scan"

@@ -1,6 +1,5 @@
 """How scans lie on a disk: a layout finds the patients of a folder and says how to read each."""
 
-import itertools
 from pathlib import Path
 
 from amir_lightning.data.layouts.archive import archive, modality_folder
@@ -9,11 +8,10 @@ from amir_lightning.data.layouts.found import Found, Layout, RawPatient, check_f
 from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
 from amir_lightning.data.layouts.mayo import looks_like_mayo, mayo
 from amir_lightning.data.layouts.paired import paired
-from amir_lightning.data.layouts.roles import role_of
+from amir_lightning.data.layouts.roles import roles_of
 from amir_lightning.data.layouts.table import table
-from amir_lightning.errors import InputError
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
-from amir_lightning.io.scan import visible_files
 from amir_lightning.tasks import Task
 
 __all__ = ["LAYOUTS", "Found", "Layout", "RawPatient", "detect", "summarise"]
@@ -39,19 +37,12 @@ def detect(raw_dir: Path, task: Task) -> str:
     check_folder(raw_dir)
     if modality_folder(raw_dir, task) is not None:
         return "archive"
-    files = [path.relative_to(raw_dir) for path in itertools.islice(visible_files(raw_dir), _LOOK)]
+    files = [path.relative_to(raw_dir) for path in find_files(raw_dir)[0][:_LOOK]]
     inside = [Path(raw_dir.name) / path for path in files]
     if any(looks_like_ixi(path) for path in files):
         return "ixi"
     if task.dicom_modality == "CT" and any(looks_like_mayo(path) for path in inside):
         return "mayo"
-    roles = {_role(path) for path in files if is_nifti(path) or len(path.parts) > 1}
-    return "pairs" if roles >= {"hq", "lq"} else "folder"
-
-
-def _role(path: Path) -> str | None:
-    name = nifti_stem(path) if is_nifti(path) else ""
-    try:
-        return role_of(name, *path.parts[:-1])
-    except InputError:
-        return None  # says both; the layout will ask
+    scans = [path for path in files if is_nifti(path) or len(path.parts) > 1]
+    names = [(*path.parts[:-1], nifti_stem(path) if is_nifti(path) else "") for path in scans]
+    return "pairs" if {"hq", "lq"} <= set(roles_of(names)) else "folder"

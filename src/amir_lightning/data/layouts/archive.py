@@ -16,6 +16,7 @@ from amir_lightning.data.pairs import AXES, RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.files import find_files, subfolders
 from amir_lightning.io.nifti import is_nifti, nifti_stem, read_header
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.tasks import Plane, Task
@@ -23,6 +24,7 @@ from amir_lightning.tasks import Plane, Task
 log = logging.getLogger(__name__)
 
 _SPLITS: dict[str, Split] = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+_ROLES = ("LQ", "HQ")
 _MODALITIES = {"MR": "mri", "CT": "ct", "PT": "pet"}
 _NAME = re.compile(r"(?P<patient>.+)_(?P<index>\d+)")
 
@@ -46,11 +48,10 @@ def archive(raw_dir: Path, task: Task) -> Found:
             f"{raw_dir} is not the authors' archive; expected <modality>/<train|validation|test>/"
             "<LQ|HQ>/*.bin or *.nii: type dataset=auto"
         )
-    skipped: list[Skipped] = []
+    found, skipped = find_files(root)
     patients: list[RawPatient] = []
-    for folder in sorted(path for path in root.iterdir() if path.name.lower() in _SPLITS):
+    for folder, (lq, hq) in sorted(_slices(root, found, skipped).items()):
         split = _SPLITS[folder.name.lower()]
-        lq, hq = (_slices(folder, role, skipped) for role in ("LQ", "HQ"))
         alone = sorted(lq.keys() ^ hq.keys())
         if alone:
             patient, index = alone[0]
@@ -74,27 +75,33 @@ def archive(raw_dir: Path, task: Task) -> Found:
 def modality_folder(raw_dir: Path, task: Task) -> Path | None:
     """The folder of the archive that has the task's splits, if the folder is an archive."""
     names = {task.name.lower(), _MODALITIES.get(task.dicom_modality, "")}
-    below = [path for path in raw_dir.iterdir() if path.is_dir() and path.name.lower() in names]
-    for folder in (raw_dir, *sorted(below)):
-        for child in folder.iterdir():
-            if child.name.lower() in _SPLITS and all(
-                (child / role).is_dir() for role in ("LQ", "HQ")
-            ):
+    below = [path for path in subfolders(raw_dir) if path.name.lower() in names]
+    for folder in (raw_dir, *below):
+        for child in subfolders(folder):
+            roles = {path.name for path in subfolders(child)}
+            if child.name.lower() in _SPLITS and roles.issuperset(_ROLES):
                 return folder
     return None
 
 
-def _slices(folder: Path, role: str, skipped: list[Skipped]) -> dict[tuple[str, int], Path]:
-    found: dict[tuple[str, int], Path] = {}
-    if not (folder / role).is_dir():
-        return found
-    for path in sorted((folder / role).iterdir()):
+Slices = dict[tuple[str, int], Path]
+"""File of each slice by patient and index."""
+
+
+def _slices(
+    root: Path, files: list[Path], skipped: list[Skipped]
+) -> dict[Path, tuple[Slices, Slices]]:
+    """LQ and HQ slices of each split's folder."""
+    found: dict[Path, tuple[Slices, Slices]] = defaultdict(lambda: ({}, {}))
+    for path in files:
+        folder, role = path.parent.parent, path.parent.name
         stem = nifti_stem(path) if is_nifti(path) else path.stem
         match = _NAME.fullmatch(stem)
-        if match is None or not (is_nifti(path) or path.suffix == ".bin"):
+        in_place = folder.parent == root and folder.name.lower() in _SPLITS and role in _ROLES
+        if match is None or not in_place or not (is_nifti(path) or path.suffix == ".bin"):
             skipped.append(Skipped(path, "not a slice of the archive"))
         else:
-            found[match["patient"], int(match["index"])] = path
+            found[folder][_ROLES.index(role)][match["patient"], int(match["index"])] = path
     return found
 
 

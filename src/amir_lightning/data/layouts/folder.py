@@ -1,6 +1,7 @@
 """The plain layout: each patient is a folder or a file of its own, LQ is simulated."""
 
 import logging
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from amir_lightning.data.layouts.found import (
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import DicomSeries, Skipped, read_dicom_series
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem, read_nifti
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -37,18 +39,23 @@ def one_per_patient(raw_dir: Path, task: Task) -> Found:
             scan is the patient's.
     """
     check_folder(raw_dir)
-    entries = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
+    files, skipped = find_files(raw_dir)
     found: list[RawPatient] = []
-    skipped: list[Skipped] = []
     owners: dict[str, Path] = {}
-    for entry in entries:
-        if entry.is_file() and is_nifti(entry):
-            found.append(nifti_patient(nifti_stem(entry), entry, task))
-        elif entry.is_dir():
-            patient = _folder_patient(entry, task, skipped, owners)
+    by_entry: dict[Path, list[Path]] = defaultdict(list)
+    for path in files:
+        by_entry[raw_dir / path.relative_to(raw_dir).parts[0]].append(path)
+    loose: list[Path] = []
+    for entry, inside in by_entry.items():
+        if inside != [entry]:
+            patient = _folder_patient(entry, inside, task, skipped, owners)
             found += [patient] if patient else []
-    loose = [entry for entry in entries if entry.is_file() and not is_nifti(entry)]
-    series = series_of_task(loose, task, skipped)
+        elif is_nifti(entry):
+            found.append(nifti_patient(nifti_stem(entry), entry, task))
+        else:
+            loose.append(entry)
+    _, others = niftis_and_others(loose, skipped)
+    series = series_of_task(others, task, skipped)
     for patient_id in sorted({one.patient_id for one in series}):
         own = [one for one in series if one.patient_id == patient_id]
         found.append(_dicom_patient(patient_id or raw_dir.name, raw_dir, own, skipped))
@@ -62,11 +69,14 @@ def nifti_patient(key: str, path: Path, task: Task, identity: str = "") -> RawPa
 
 
 def _folder_patient(
-    folder: Path, task: Task, skipped: list[Skipped], owners: dict[str, Path]
+    folder: Path,
+    files: list[Path],
+    task: Task,
+    skipped: list[Skipped],
+    owners: dict[str, Path],
 ) -> RawPatient | None:
-    files = visible_files(folder)
-    niftis = [path for path in files if is_nifti(path)]
-    series = series_of_task([path for path in files if not is_nifti(path)], task, skipped)
+    niftis, others = niftis_and_others(files, skipped)
+    series = series_of_task(others, task, skipped)
     if len(niftis) > 1 or (niftis and series):
         raise InputError(
             f"{folder} holds {len(niftis)} NIfTI files and {len(series)} DICOM series; "

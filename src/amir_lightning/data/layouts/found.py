@@ -1,5 +1,6 @@
 """What a layout finds in a raw folder: patients, how to read each, and what it left out."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -100,11 +101,13 @@ def check_folder(raw_dir: Path) -> None:
     Raises:
         InputError: Says what it is instead.
     """
-    if not raw_dir.is_dir():
-        state = "is a file" if raw_dir.exists() else "does not exist"
-        raise InputError(f"raw_dir={raw_dir} {state}; expected a folder of scans: raw_dir=<folder>")
     try:
-        next(raw_dir.iterdir(), None)
+        os.scandir(raw_dir).close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        state = "is a file" if raw_dir.exists() else "does not exist"
+        raise InputError(
+            f"raw_dir={raw_dir} {state}; expected a folder of scans: raw_dir=<folder>"
+        ) from error
     except OSError as error:
         raise InputError(
             f"raw_dir={raw_dir} cannot be read ({error.strerror}); "

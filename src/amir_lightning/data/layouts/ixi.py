@@ -6,8 +6,8 @@ from pathlib import Path
 from amir_lightning.data.layouts.folder import nifti_patient
 from amir_lightning.data.layouts.found import Found, RawPatient, check_folder, finished
 from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
-from amir_lightning.io.scan import visible_files
 from amir_lightning.tasks import Task
 
 _NAME = re.compile(r"(?P<subject>IXI\d{3})-(?P<site>[^-]+)-\d+-(?P<sequence>[^-.]+)", re.IGNORECASE)
@@ -26,8 +26,8 @@ def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> Found:
     """
     check_folder(raw_dir)
     patients: list[RawPatient] = []
-    skipped: list[Skipped] = []
-    for path in visible_files(raw_dir):
+    files, skipped = find_files(raw_dir)
+    for path in files:
         match = _NAME.match(path.name)
         if not is_nifti(path) or match is None:
             skipped.append(Skipped(path, "not a file of IXI"))

@@ -14,10 +14,10 @@ from amir_lightning.data.layouts.found import (
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
-from amir_lightning.data.layouts.roles import Role, role_of
+from amir_lightning.data.layouts.roles import Role, roles_of, with_description
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import DicomSeries, Skipped
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.files import find_files
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -48,16 +48,18 @@ def mayo(
         InputError: There is no patient with both doses, or names contradict each other.
     """
     check_folder(raw_dir)
-    skipped: list[Skipped] = []
+    found, skipped = find_files(raw_dir)
     files: list[Path] = []
     projections: list[Path] = []
-    for path in visible_files(raw_dir):
+    for path in found:
         below = str(path.parent.relative_to(raw_dir))
         (projections if _PROJECTIONS.search(below) else files).append(path)
     skipped += [Skipped(path, "raw projections") for path in projections]
     by_patient: dict[str, dict[Role, list[DicomSeries]]] = defaultdict(lambda: {"hq": [], "lq": []})
-    for one in series_of_task(files, task, skipped, keep_derived=True):
-        role = _role(one, raw_dir)
+    series = series_of_task(files, task, skipped, keep_derived=True)
+    roles = roles_of([_names(one, raw_dir) for one in series])
+    for one, named in zip(series, roles, strict=True):
+        role = with_description(named, one.description, str(one.files[0]))
         if role is None:
             skipped += [
                 Skipped(path, "series that is neither full nor low dose") for path in one.files
@@ -86,11 +88,10 @@ def looks_like_mayo(path: Path) -> bool:
     )
 
 
-def _role(series: DicomSeries, raw_dir: Path) -> Role | None:
+def _names(series: DicomSeries, raw_dir: Path) -> tuple[str, ...]:
     path = series.files[0].relative_to(raw_dir)
-    folders = [part for part in path.parts[:-1] if not _PATIENT.fullmatch(part)]
     marked = re.search(r"_(FD|QD)_", path.name)
-    return role_of(*reversed(folders), marked[1] if marked else "", series.description)
+    return (*path.parts[:-1], marked[1] if marked else "")
 
 
 def _patient(series: DicomSeries, raw_dir: Path) -> str:

@@ -1,7 +1,7 @@
 """Patients with two scans each: a full one and one of reduced dose, counts or time."""
 
 import fnmatch
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,18 @@ from amir_lightning.data.layouts.found import (
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
-from amir_lightning.data.layouts.roles import Role, role_of, without_role
+from amir_lightning.data.layouts.roles import (
+    Role,
+    is_role,
+    roles_of,
+    with_description,
+    without_role,
+)
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, nifti_stem
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
 
@@ -28,6 +35,7 @@ class _Candidate(NamedTuple):
     role: Role | None
     frame_ms: float
     patient_id: str
+    description: str
 
 
 def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> Found:
@@ -46,21 +54,19 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
         InputError: There is no patient with both, or it cannot be told which is which.
     """
     check_folder(raw_dir)
-    skipped: list[Skipped] = []
+    files, skipped = find_files(raw_dir)
+    niftis, others = niftis_and_others(files, skipped)
     candidates = []
-    files = visible_files(raw_dir)
-    for path in filter(is_nifti, files):
+    for path in niftis:
         candidates.append(_candidate(raw_dir, (path,), "", 0.0, "", hq, lq))
-    others = [path for path in files if not is_nifti(path)]
     for one in series_of_task(others, task, skipped, keep_derived=True):
         candidates.append(
             _candidate(raw_dir, one.files, one.description, one.frame_ms, one.patient_id, hq, lq)
         )
-    by_patient: dict[str, list[_Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_patient[_patient(candidate)].append(candidate)
+    if not hq and not lq:
+        candidates = _with_roles(candidates)
     patients = []
-    for key, own in sorted(by_patient.items()):
+    for key, own in sorted(_by_patient(candidates).items()):
         pair = _pair(key, own, skipped)
         if pair:
             full, reduced = pair
@@ -93,27 +99,41 @@ def _candidate(
         role = "hq"
     elif lq and fnmatch.fnmatch(str(path), lq):
         role = "lq"
-    elif not hq and not lq:
-        name = nifti_stem(path) if is_nifti(path) else ""
-        folders = path.parts[:-1]
-        inner = folders[1:] if len(folders) > 1 else ()
-        outer = folders[:1] if _is_role(folders[:1]) or not inner else ()
-        role = role_of(name, *reversed(inner), *outer, description)
-    return _Candidate(files, path, role, frame_ms, patient_id)
+    return _Candidate(files, path, role, frame_ms, patient_id, description)
 
 
-def _patient(candidate: _Candidate) -> str:
-    """First folder or file name that is not itself a role."""
-    parts = candidate.path.parts
-    folders = [part for part in parts[:-1] if not _is_role((part,))]
+def _with_roles(candidates: list[_Candidate]) -> list[_Candidate]:
+    paths = [one.path for one in candidates]
+    names = [(*path.parts[:-1], nifti_stem(path) if is_nifti(path) else "") for path in paths]
+    return [
+        one._replace(role=with_description(role, one.description, str(one.path)))
+        for one, role in zip(candidates, roles_of(names), strict=True)
+    ]
+
+
+def _by_patient(candidates: list[_Candidate]) -> dict[str, list[_Candidate]]:
+    """Scans of each patient; a folder around all of them is no patient where it holds several."""
+    counts = Counter(one.role for one in candidates)
+    several = counts["hq"] > 1 and counts["lq"] > 1
+    outside = 0
+    while True:
+        found: dict[str, list[_Candidate]] = defaultdict(list)
+        for one in candidates:
+            found[_patient(one, outside)].append(one)
+        folders = {one.path.parts[:-1][outside : outside + 1] for one in candidates}
+        if not several or len(found) > 1 or len(folders) > 1 or folders == {()}:
+            return found
+        outside += 1
+
+
+def _patient(candidate: _Candidate, outside: int) -> str:
+    """First folder or file name that is not itself a role, below the outer folders."""
+    parts = candidate.path.parts[outside:]
+    folders = [part for part in parts[:-1] if not is_role(part)]
     if folders:
         return folders[0]
     stem = nifti_stem(candidate.path) if is_nifti(candidate.path) else candidate.patient_id
-    return without_role(stem) or candidate.path.parts[0]
-
-
-def _is_role(parts: tuple[str, ...]) -> bool:
-    return any(role_of(part) is not None for part in parts)
+    return without_role(stem) or parts[0]
 
 
 def _pair(

@@ -1,6 +1,9 @@
 """Which of two scans is the full one: words in names and descriptions."""
 
 import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 from amir_lightning.errors import InputError
@@ -11,6 +14,7 @@ _WORDS: dict[Role, str] = {
     "hq": r"full[ _-]?dose|full[ _-]?count|full|fd|hq|hqs|high|ndct|fdct|normal[ _-]?dose|target",
     "lq": r"quarter[ _-]?dose|quarter|qd|lq|low[ _-]?dose|low[ _-]?count|low|ld|ldct|reduced|input",
 }
+_MEANING: dict[Role, str] = {"hq": "full", "lq": "reduced"}
 _PATTERNS = {
     role: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])", re.IGNORECASE)
     for role, words in _WORDS.items()
@@ -24,23 +28,63 @@ def without_role(text: str) -> str:
     return re.sub(r"[ _-]{2,}", "_", text).strip(" _-.")
 
 
-def role_of(*texts: str) -> Role | None:
-    """Role that the first text with such a word names; None if none does.
+@cache
+def role_of(text: str) -> Role | None:
+    """Role that a text names; None if it names none or both."""
+    said: list[Role] = [role for role, pattern in _PATTERNS.items() if pattern.search(text)]
+    return said[0] if len(said) == 1 else None
+
+
+def is_role(text: str) -> bool:
+    """Whether a name tells the role, or both, and therefore not the patient."""
+    return any(pattern.search(text) for pattern in _PATTERNS.values())
+
+
+def roles_of(places: Sequence[tuple[str, ...]]) -> list[Role | None]:
+    """Role of each scan by its names: the innermost that says one decides.
+
+    A folder around all scans, or around scans whose inner names say both, is a collection such as
+    ``LDCT-and-Projection-data`` and says nothing.
 
     Args:
-        texts: Names and descriptions, the most telling first.
+        places: For each scan the names of its folders, the outermost first, and then its own.
+    """
+    held = Counter(place[:depth] for place in places for depth in range(1, len(place)))
+    collections = {folder for folder, count in held.items() if 1 < count == len(places)}
+    inside: dict[tuple[str, ...], set[Role]] = defaultdict(set)
+    for place in places:
+        inner: Role | None = None
+        for depth in range(len(place) - 1, 0, -1):
+            inner = inner or role_of(place[depth])
+            if inner:
+                inside[place[:depth]].add(inner)
+    collections |= {folder for folder, roles in inside.items() if len(roles) == 2}
+    return [_innermost(place, collections) for place in places]
+
+
+def with_description(role: Role | None, description: str, name: str) -> Role | None:
+    """Role of a scan by its names or else by what its header says of it.
+
+    Args:
+        role: By its names.
+        description: Series Description.
+        name: What to call the scan in an error.
 
     Raises:
-        InputError: One text says both, or two texts contradict each other.
+        InputError: They contradict each other.
     """
-    said: dict[Role, str] = {}
-    for text in texts:
-        for role, pattern in _PATTERNS.items():
-            if pattern.search(text):
-                said.setdefault(role, text)
-    if len(said) == 2:
+    said = role_of(description)
+    if role and said and said != role:
         raise InputError(
-            f"'{said['hq']}' says full and '{said['lq']}' says reduced for the same scan; "
-            "expected one of them: rename the folder or the file"
+            f"the name of {name} says {_MEANING[role]} and its description '{description}' says "
+            f"{_MEANING[said]} for the same scan; expected one of them: rename the folder or the "
+            "file"
         )
-    return next(iter(said), None)
+    return role or said
+
+
+def _innermost(place: tuple[str, ...], collections: set[tuple[str, ...]]) -> Role | None:
+    for depth in range(len(place), 0, -1):
+        if place[:depth] not in collections and (role := role_of(place[depth - 1])):
+            return role
+    return None

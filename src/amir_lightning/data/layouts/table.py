@@ -16,8 +16,9 @@ from amir_lightning.data.pairs import RawScan
 from amir_lightning.data.splits import Split, split_named
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom import Skipped, read_dicom_series
+from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import is_nifti, read_nifti
-from amir_lightning.io.scan import visible_files
+from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
 _COLUMNS = ("patient", "hq", "lq", "split")
@@ -70,16 +71,23 @@ def _files(
 ) -> tuple[Path, ...]:
     name = (text or "").strip()
     places = [raw_dir / name, table.parent / name]
-    found = next((place for place in places if name and place.exists()), None)
+    try:
+        found = next((place for place in places if name and place.exists()), None)
+    except OSError as error:
+        raise InputError(
+            f"{where} names '{name}', which cannot be read ({error.strerror}); give yourself the "
+            "right to read it or leave the row out"
+        ) from error
     if found is None:
         raise InputError(
             f"{where} names '{name}', which does not exist below {raw_dir}; correct it"
         )
     if found.is_file() and is_nifti(found):
         return (found,)
-    files = visible_files(found) if found.is_dir() else [found]
-    niftis = [path for path in files if is_nifti(path)]
-    series = series_of_task([path for path in files if not is_nifti(path)], task, skipped)
+    files, left_out = find_files(found) if found.is_dir() else ([found], [])
+    skipped += left_out
+    niftis, others = niftis_and_others(files, skipped)
+    series = series_of_task(others, task, skipped)
     if len(niftis) + len(series) != 1:
         raise InputError(
             f"{where}: {found} holds {len(niftis)} NIfTI files and {len(series)} DICOM series of "

@@ -1,0 +1,100 @@
+"""The files of a folder: one walk for all commands and layouts, which says what it leaves out."""
+
+import errno
+import os
+from pathlib import Path
+
+from amir_lightning.io.dicom import Skipped
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a dead or circular link leads to
+_SYSTEM = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # of a disk, not of a user
+
+
+def find_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
+    """Files at any depth, with and without suffix, and what is none.
+
+    Links to folders and files are followed. Each real folder is visited once, under its own name
+    where it lies in `folder`, so that circles end.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Sorted files, and what was left out; the reason of a folder that may not be read starts with
+        "unreadable".
+    """
+    files: list[Path] = []
+    skipped: list[Skipped] = []
+    seen: set[str] = set()  # real paths of folders and of files that are no links
+    pending = [(folder, os.path.realpath(folder))]
+    folder_links: list[tuple[Path, str]] = []
+    file_links: list[Path] = []
+    while pending or folder_links:
+        # Links last, so that what lies in the folder keeps its own name.
+        path, real = pending.pop() if pending else folder_links.pop(0)
+        if real in seen:
+            skipped.append(Skipped(path, "folder that is found under another name"))
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.append(_unreadable(path, error))
+            continue
+        for entry in found:
+            child, target = path / entry.name, f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
+            if unusable := _unusable(child, entry):
+                skipped.append(unusable)
+            elif not entry.is_symlink():
+                if entry.is_dir():
+                    pending.append((child, target))
+                else:
+                    files.append(child)
+                    seen.add(target)
+            elif not entry.is_dir():
+                file_links.append(child)
+            elif real == (target := os.path.realpath(child)) or Path(target) in Path(real).parents:
+                skipped.append(Skipped(child, "link to a folder around it"))
+            else:
+                folder_links.append((child, target))
+    for link in file_links:
+        if os.path.realpath(link) in seen:
+            skipped.append(Skipped(link, "file that is found under another name"))
+        else:
+            files.append(link)
+    return sorted(files), skipped
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders and links to folders in a folder; none where it may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _unusable(path: Path, entry: os.DirEntry[str]) -> Skipped | None:
+    """What is neither a file nor a folder to look at, and why."""
+    if entry.name.startswith("."):
+        kind = "folder" if entry.is_dir(follow_symlinks=False) else "file"
+        return Skipped(path, f"hidden {kind}")
+    try:
+        if entry.is_symlink():
+            path.stat()
+        if entry.is_dir():
+            return Skipped(path, "folder of the system") if entry.name in _SYSTEM else None
+        return None if entry.is_file() else Skipped(path, "neither file nor folder")
+    except OSError as error:
+        if entry.is_symlink() and error.errno in _NOT_THERE:
+            return Skipped(path, "dead link (fetch its file, as datalad get does)")
+        return _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: OSError) -> Skipped:
+    return Skipped(
+        path,
+        f"unreadable: {path} cannot be read ({error.strerror}); give yourself the right to read "
+        "it, or leave it out",
+    )

@@ -1,0 +1,203 @@
+"""Paths and free texts as the shell hands them over, before Hydra's grammar reads them.
+
+Hydra reads ``raw_dir=2024_03_05`` as the number 20240305 and refuses ``input=a=b``. Options that
+take one path or text mean every character literally; they reach Hydra in quotes where needed.
+"""
+
+import fnmatch
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.config import CONF_DIR
+
+PATHS = (
+    "input",
+    "output",
+    "raw_dir",
+    "weights",
+    "run",
+    "checkpoint",
+    "released",
+    "split_file",
+    "layout_options.table",
+    "network.pretrained",
+    "paper_dir",
+    "experiments_dir",
+    "runs",
+    "paths.*",
+)
+TEXTS = (
+    "salt",
+    "scheduler",
+    "patient",
+    "layout_options.hq",
+    "layout_options.lq",
+    "layout_options.kernel",
+    "layout_options.sequence",
+    "logger.project",
+    "logger.entity",
+    "titles.*",
+    "tasks.*.title",
+    "tasks.*.units",
+    "datasets.*.about",
+)
+LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
+
+_SWEEP_FLAGS = ("-m", "--multirun")
+_GRAMMAR = "()[]{}'\"\\"  # with one of these a sweep is left to Hydra
+
+
+def as_typed(arguments: list[str], config_name: str, sweep: bool = False) -> list[str]:
+    """Quote the paths and free texts of a command line, so that Hydra reads them as they are.
+
+    What is already quoted for Hydra keeps its meaning unless a file has the literal name. ``null``
+    keeps its meaning where the option is null by default. ``${other.option}`` still resolves.
+
+    Args:
+        arguments: What was typed after the command.
+        config_name: Name of the root file in ``conf/``.
+        sweep: Whether commas separate the values of a sweep, as they do after ``-m``.
+    """
+    sweep = sweep or any(flag in arguments for flag in _SWEEP_FLAGS)
+    return [_argument(text, config_name, sweep) for text in arguments]
+
+
+def quoted(text: str) -> str:
+    """A text in single quotes, as Hydra's grammar wants them."""
+    # Backslashes count only before a quote and at the end.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{trailing * chr(92)}'"
+
+
+def explain(error: Exception) -> str | None:
+    """The sentence for characters that Hydra or OmegaConf cannot read, with the quoting to type."""
+    from hydra.errors import OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        return _refused(error.override)
+    first = str(error).partition("\n")[0]
+    if "interpolation" not in first.lower():
+        return None
+    return f"{first.rstrip('.')}; a ${{ that is part of a name is typed '<option>=\\${{...'"
+
+
+def print_any_name() -> None:
+    """Show a name that is no valid text with escapes, where printing it would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def keep_text(cfg: DictConfig) -> None:
+    """Turn numbers into text where a path or a free text stands, as in a YAML file or a sweep."""
+    for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if _is_one_of(name, (*PATHS, *TEXTS)) and isinstance(value, int | float):
+            OmegaConf.update(cfg, name, str(value))
+
+
+def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of a plain configuration by their dotted names."""
+    if not isinstance(node, Mapping):
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _argument(argument: str, config_name: str, sweep: bool) -> str:
+    name, equals, text = argument.partition("=")
+    key = name.lstrip("+")
+    if not equals or not text.strip():
+        return argument
+    is_path, nullable = _is_one_of(key, PATHS), False
+    if _is_one_of(key, LISTS):
+        return f"{name}={_list(text, is_path)}"
+    if not is_path and not _is_one_of(key, TEXTS):
+        return argument
+    if "null" in text.lower():
+        nullable = _may_be_null(config_name, key)
+    return f"{name}={(_sweep if sweep else _one)(text, is_path, nullable)}"
+
+
+def _refused(argument: str) -> str:
+    name, equals, text = argument.partition("=")
+    if not equals or not re.fullmatch(r"[+~]{0,2}[\w.@/:$-]+", name, re.ASCII):
+        return f"'{argument}' is no option; options are written name=value, and --help lists them"
+    is_list = _is_one_of(name.lstrip("+"), LISTS) or text[:1] + text[-1:] == "[]"
+    items = text.removeprefix("[").removesuffix("]").split(",")
+    value = f"[{','.join(map(quoted, items))}]" if is_list else quoted(text)
+    wanted = f"{name}={value}"
+    plain = not any(character in wanted for character in '"$`\\!')
+    shell = f'"{wanted}"' if plain else shlex.quote(wanted)
+    return (
+        f"{argument} has characters that mean something to Hydra; to have them read as they are, "
+        f"type {shell}"
+    )
+
+
+def _one(text: str, is_path: bool, nullable: bool) -> str:
+    if nullable and text.lower() == "null":
+        return text
+    if is_path and text.startswith("~/"):
+        text = str(Path(text).expanduser())
+    read = _read(text)
+    exists = is_path and os.path.lexists(text)
+    if "${" in text and (exists or "}" not in text):  # the name of no option
+        return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
+    if read == text or (isinstance(read, str) and read.strip() != text.strip() and not exists):
+        return text  # the same without quotes, or quoted for Hydra already
+    return quoted(text)
+
+
+def _sweep(text: str, is_path: bool, nullable: bool) -> str:
+    if choice := re.fullmatch(r"choice\((.*)\)", text):
+        return f"choice({_sweep(choice[1], is_path, nullable)})"
+    if any(character in text for character in _GRAMMAR):
+        return text
+    return ",".join(_one(item.strip(), is_path, nullable) for item in text.split(","))
+
+
+def _list(text: str, is_path: bool) -> str:
+    inside = text[1:-1]
+    if text[0] + text[-1] != "[]" or any(character in inside for character in _GRAMMAR):
+        return text
+    items = [item.strip() for item in inside.split(",")]
+    return "[" + ",".join(_one(item, is_path, False) if item else item for item in items) + "]"
+
+
+def _read(text: str) -> Any:
+    """What Hydra makes of a value: a text, something else, or None where it refuses it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(f"x={text}").value()
+    except HydraException:
+        return None
+
+
+def _may_be_null(config_name: str, key: str) -> bool:
+    """Whether an option is null in the YAML files of a command."""
+    own = _load(config_name)
+    group, _, below = key.partition(".")
+    places = [(own, key), *((_load(file), key) for file in own["defaults"] if file == "train")]
+    for path in (CONF_DIR / group).glob("*.yaml"):
+        places.append((_load(f"{group}/{path.stem}"), below))
+    return any((name, None) in leaves(content) for content, name in places)
+
+
+def _load(name: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+
+
+def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
