@@ -118,7 +118,7 @@ def test_nobody_is_asked_for_a_test_patient_that_nobody_typed(command: Command) 
                     stored,
                     (0.0, 0.0, 3.0 * slice_),
                     PatientID=patient,
-                    SeriesInstanceUID=f"1.2.{patient[1:]}.{level}",
+                    SeriesInstanceUID=f"1.2.1{patient[1:]}.{level}",
                 )
     usual = ("task=ct", "raw_dir=raw", "jobs=1", "output=out/ct.h5")
     sizes = ("split.train=1", "split.val=1", "split.test=1")

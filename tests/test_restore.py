@@ -85,15 +85,16 @@ def test_where_one_stands_and_links_are_no_obstacle(
     done = command("restore", *usual, "input=in", "output=by-link")
     assert done.status == 0, done.err
     assert len(list(Path("by-link/linked_restored").glob("*.dcm"))) == 2
-    for reason in ("1 x dead link", "1 x link to a folder around it"):
+    for reason in ("1 x dead link", "1 x folder that is found under another name"):
         assert reason in done.out
+    Path("in/linked/back").unlink()
     monkeypatch.chdir("store/here")
-    for number, source in enumerate((".", "0.dcm", "back/..", f"{tmp_path}/store/here")):
+    for number, source in enumerate((".", "0.dcm", "../here", f"{tmp_path}/store/here")):
         output = tmp_path / f"out{number}"
         done = command("restore", *usual, f"input={source}", f"output={output}")
         assert done.status == 0, done.err
         names = sorted(path.name for path in output.iterdir())
-        assert names == ["here_restored" if number != 2 else names[0], "restore.json"]
+        assert names == ["here_restored", "restore.json"]
 
 
 def test_a_nifti_is_restored_by_the_network_itself(command: Command, weights: Path) -> None:
