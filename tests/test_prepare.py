@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import Command
+from dicom_files import write_slice
 
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import Store, patient_id
@@ -102,6 +103,31 @@ def test_the_manifest_holds_hashes_and_no_names(command: Command, raw: Path) -> 
     assert manifest["patients"][patient_id("P0", "secret")]["sources"] == [digest]
     assert "nii" not in text
     assert "secret" not in text
+
+
+def test_nobody_is_asked_for_a_test_patient_that_nobody_typed(command: Command) -> None:
+    for patient in ("L067", "L096", "L109"):
+        for level, dose in ((1000, "full"), (1100, "quarter")):
+            for slice_ in range(3):
+                noise = np.random.default_rng([int(patient[1:]), slice_]).integers(0, 90, (24, 24))
+                stored = (noise + level).astype(np.uint16)
+                stored[:3] = 24  # air
+                folder = Path("raw") / patient / f"{dose}_3mm"
+                write_slice(
+                    folder / f"{slice_}.dcm",
+                    stored,
+                    (0.0, 0.0, 3.0 * slice_),
+                    PatientID=patient,
+                    SeriesInstanceUID=f"1.2.1{patient[1:]}.{level}",
+                )
+    usual = ("task=ct", "raw_dir=raw", "jobs=1", "output=out/ct.h5")
+    sizes = ("split.train=1", "split.val=1", "split.test=1")
+    done = command("prepare", *usual, *sizes)
+    assert done.status == 0, done.err
+    assert "raw is read as dataset=mayo" in done.err
+    done = command("prepare", *usual, *sizes, "test_patients=[L506]")
+    assert done.status == 2
+    assert "test_patients names L506, which was not found" in done.err
 
 
 def test_a_grid_crops_and_pads_around_the_centre(command: Command, raw: Path) -> None:

@@ -76,6 +76,30 @@ def test_scans_in_scans_out(command: Command, weights: Path) -> None:
     assert "1 x not a NIfTI or DICOM image" in done.out
 
 
+def test_where_one_stands_and_links_are_no_obstacle(
+    command: Command, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    body(Path("store/here"), count=2)
+    Path("in").mkdir()
+    Path("in/linked").symlink_to("../store/here")
+    Path("in/linked/back").symlink_to(tmp_path / "in")
+    Path("in/gone.nii").symlink_to("nowhere.nii")
+    usual = (f"weights={weights}", "batch_size=2")
+    done = command("restore", *usual, "input=in", "output=by-link")
+    assert done.status == 0, done.err
+    assert len(list(Path("by-link/linked_restored").glob("*.dcm"))) == 2
+    for reason in ("1 x dead link", "1 x folder that is found under another name"):
+        assert reason in done.out
+    Path("in/linked/back").unlink()
+    monkeypatch.chdir("store/here")
+    for number, source in enumerate((".", "0.dcm", "../here", f"{tmp_path}/store/here")):
+        output = tmp_path / f"out{number}"
+        done = command("restore", *usual, f"input={source}", f"output={output}")
+        assert done.status == 0, done.err
+        names = sorted(path.name for path in output.iterdir())
+        assert names == ["here_restored", "restore.json"]
+
+
 def test_a_nifti_is_restored_by_the_network_itself(command: Command, weights: Path) -> None:
     voxels = brain(Path("brain.nii"))
     exported = command("export", f"run={weights}", "output=exported")
@@ -164,6 +188,7 @@ def test_tiles_are_said_and_measured(command: Command, weights: Path) -> None:
         (["input=unit.nii"], "which are not a.u."),
         (["task=pet"], "not trained on 'pet'; choose from mri, ct"),
         (["output=empty/../full"], "is not empty; type a new or empty folder"),
+        (["output=/proc/x"], "output=/proc/x cannot be written"),
         (["tile=[8,8]"], "type for instance tile=[256,256]"),
         (["format=png"], "choose from same, nifti"),
         (["dtype=int16"], "choose from float32, source"),
