@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import Command
 
+from amir_lightning.io.dicom import Damaged
 from amir_lightning.io.files import find_files
 
 
@@ -107,7 +108,8 @@ def test_a_closed_folder_is_said_and_the_others_are_found(closed: Callable[[str]
     closed("p1")
     files, (skipped,) = find_files(Path("data"))
     assert files == [Path("data/p2/t2.nii")]
-    assert skipped.reason.startswith("unreadable: data/p1 cannot be read (Permission denied);")
+    assert isinstance(skipped, Damaged)
+    assert skipped.problem.startswith("data/p1 cannot be read (Permission denied);")
 
 
 def brain(path: str, seed: int) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.dicom import Damaged, Skipped
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a dead or circular link leads to
 _SYSTEM = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # of a disk, not of a user
@@ -20,8 +20,7 @@ def find_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         folder: The folder.
 
     Returns:
-        Sorted files, and what was left out; the reason of a folder that may not be read starts with
-        "unreadable".
+        Sorted files, and what was left out; what may not be read is `Damaged`.
     """
     files: list[Path] = []
     skipped: list[Skipped] = []
@@ -93,8 +92,8 @@ def _unusable(path: Path, entry: os.DirEntry[str]) -> Skipped | None:
 
 
 def _unreadable(path: Path, error: OSError) -> Skipped:
-    return Skipped(
+    return Damaged(
         path,
-        f"unreadable: {path} cannot be read ({error.strerror}); give yourself the right to read "
-        "it, or leave it out",
+        f"{path} cannot be read ({error.strerror}); give yourself the right to read it, or leave "
+        "it out",
     )

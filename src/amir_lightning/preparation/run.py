@@ -1,6 +1,7 @@
 """The whole preparation: find, look, report, work in parallel, merge."""
 
 import logging
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ def _prepare(
     dealt = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
     console.print(f"written:  {output} ({dealt} slices)")
     usual = output.as_posix() == f"data/prepared/{task.name}.h5"
-    where = [] if usual else [f"paths.prepared_dir={output.parent}"]
+    where = [] if usual else [shlex.quote(f"paths.prepared_dir={output.parent}")]
     typed = " ".join([*typed_folders(), f"task={task.name}", *where])
     console.print(f"next:     python -m amir_lightning.train {typed}")
     return output
