@@ -98,7 +98,7 @@ def test_it_is_set_aside_and_counted_with_its_reason(
         write_slice(path, pixels, position, **tags)
     (one,), skipped = find_dicom_series(tmp_path.rglob("*.dcm"))
     assert len(one.files) == 3
-    assert summarise(skipped) == f"2 x {reason}"
+    assert summarise(skipped).startswith(f"2 x {reason}")
     with pytest.raises(InputError, match="cannot be a slice"):
         read_dicom_series(sorted((tmp_path / "other").iterdir()))
 
