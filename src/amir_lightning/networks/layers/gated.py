@@ -91,6 +91,9 @@ def _in_groups(
 
 def _product(gate: Tensor, value: Tensor, depthwise: Sequence[Tensor]) -> Tensor:
     of_gate, of_value = (filters.to(gate.dtype) for filters in depthwise)
+    if onednn.fuses(gate) and of_gate.ndim == 5:
+        each = zip(gate.split(1), value.split(1), of_gate, of_value, strict=True)
+        return torch.cat([_product(a, b, filters) for a, b, *filters in each])
     if onednn.fuses(gate):
         return onednn.depthwise_times(value, of_value, onednn.depthwise_gelu(gate, of_gate))
     return F.gelu(convolve(gate, of_gate)) * convolve(value, of_value)
