@@ -108,9 +108,7 @@ def test_without_the_options_a_run_has_adam_and_no_average(command: Command) -> 
 
 
 @pytest.mark.slow
-def test_two_processes_end_where_one_does(
-    command: Command, data_dir: Path, tmp_path: Path
-) -> None:
+def test_two_processes_end_where_one_does(command: Command, data_dir: Path, tmp_path: Path) -> None:
     options = ["task=mri+pet", "network.task_size=16", *RECIPE, "network.width=8"]
     whole = command("train", *TINY_DATA, *options, "data.batch_size=4", "paths.runs_dir=one")
     assert whole.status == 0, whole.err

@@ -11,6 +11,7 @@ from golden import FOLDER, SIZES, draw, image, outputs, small
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
+from amir_lightning.exporting import export_program
 from amir_lightning.networks import TAT, RestorationNetwork, RestoreRWKV
 from amir_lightning.networks.checkpoints import names
 from amir_lightning.networks.checkpoints.start import start_from
@@ -113,12 +114,16 @@ def test_released_names_are_taken_and_mistakes_named(kind: type, tmp_path: Path)
             deployed = name.replace("conv5x5", "conv5x5_reparam")
             state[deployed] = torch.rand_like(state[name])
     again = kind.from_official({"state_dict": state})
-    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True)
+    )
     torch.save(state, tmp_path / "released.pth")
     other = kind(**SIZES, **wide)
     started = start_from(other, tmp_path / "released.pth")
     assert started.missing == started.left_out == []
-    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), network.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), network.parameters(), strict=True)
+    )
 
     with pytest.raises(InputError, match=r"has extra\.weight, which"):
         kind.from_official({**state, "extra.weight": torch.zeros(1)})
@@ -128,6 +133,15 @@ def test_released_names_are_taken_and_mistakes_named(kind: type, tmp_path: Path)
     del state[name]
     with pytest.raises(InputError, match=f"the checkpoint has no {name}"):
         kind.from_official(state)
+
+
+def test_a_program_is_refused_where_it_would_fit_some_sizes_alone(tmp_path: Path) -> None:
+    for network in (small(TAT), small(RestoreRWKV)):
+        with pytest.raises(InputError, match="leave torch_export and onnx out"):
+            export_program(tmp_path, network, 1e-4)
+    assert not list(tmp_path.iterdir())
+    whole = TAT(**SIZES, task_size=16, test_window=None)
+    assert export_program(tmp_path, whole, 1e-4)["model.pt2"]["size_multiple"] == 8
 
 
 # TAT
@@ -282,7 +296,7 @@ def test_work_grows_as_the_pixels() -> None:
     class Counted(TorchDispatchMode):
         values = 0
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
             self.values += result.numel() if isinstance(result, Tensor) else 0
             return result

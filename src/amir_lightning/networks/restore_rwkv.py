@@ -87,6 +87,11 @@ class RestoreRWKV(RestorationNetwork):
         self.refinement = stage(2 * width, 0, refinement_depth)
         self.head = ImageConv2d(2 * width, in_channels, 3, padding=1)
 
+    @property
+    def follows_size(self) -> str | None:
+        """The chunks of pixels of WKV."""
+        return "mixes pixels in chunks"
+
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
         # Channels-last makes layer normalisation and the linear maps of a pixel views.

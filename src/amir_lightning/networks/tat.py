@@ -100,6 +100,7 @@ class TAT(RestorationNetwork):
                 )
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
+        self.test_window = test_window
         self.stop_gradient = stop_gradient
         windows = [None if test_window is None else test_window >> level for level in range(4)]
 
@@ -162,6 +163,11 @@ class TAT(RestorationNetwork):
             nn.Conv2d(width, width, 1, bias=False),
         )
         self.head = ImageConv2d(width, in_channels, 3, padding=1, bias=False)
+
+    @property
+    def follows_size(self) -> str | None:
+        """The windows of attention, unless it looks at whole images."""
+        return None if self.test_window is None else "attends in windows"
 
     def trace(self, lq: Tensor) -> Report:
         """Restore (B, in_channels, H, W), sides multiples of 8, and report the task's vector."""

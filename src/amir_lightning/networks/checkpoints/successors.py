@@ -43,10 +43,7 @@ def load(
     give = f"give a checkpoint of the released {kind.__name__}"
     if stem not in state or state[stem].ndim != 4:
         raise InputError(f"the checkpoint has no {stem} of four dimensions; {give}")
-    width, in_channels = state[stem].shape[:2]
-    stages = ["encoder_level1", "encoder_level2", "encoder_level3", "latent", "refinement"]
-    *depths, refinement = (_count(state, stage) for stage in stages)
-    network = kind(**Sizes(in_channels, width, tuple(depths), refinement)._asdict())
+    network = kind(**infer_sizes(state, stem)._asdict())
     theirs = renamed(network.state_dict(), rules)
     found = shaped({ours: state[name] for ours, name in theirs.items() if name in state}, network)
     for ours, value in network.state_dict().items():
@@ -65,6 +62,14 @@ def load(
             )
     network.load_state_dict(found)
     return network
+
+
+def infer_sizes(state: Mapping[str, Tensor], stem: str) -> Sizes:
+    """Infer the sizes of a network from its official parameters."""
+    width, in_channels = state[stem].shape[:2]
+    stages = ["encoder_level1", "encoder_level2", "encoder_level3", "latent", "refinement"]
+    *depths, refinement = (_count(state, stage) for stage in stages)
+    return Sizes(in_channels, width, tuple(depths), refinement)
 
 
 def shaped(found: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
