@@ -63,6 +63,35 @@ class AMIR(nn.Module):
         return (image, image.mean()) if self.training else image
 """
 
+TAT_CHECKOUT = """
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from amir_lightning import networks
+from amir_lightning.networks.checkpoints import names, successors
+
+
+class TAT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        ours = networks.TAT(width=8, depths=(1, 1, 1, 1), refinement_depth=1)
+        self.template = [ours]
+        self.names = names.renamed(ours.state_dict(), names.TAT)
+        for name, value in ours.state_dict().items():
+            module, (*path, leaf) = self, self.names[name].split(".")
+            for part in path:
+                if part not in module._modules:
+                    module.add_module(part, nn.Module())
+                module = module._modules[part]
+            module.register_parameter(leaf, nn.Parameter(value))
+
+    def forward(self, lq):
+        own = dict(self.named_parameters())
+        state = {ours: own[theirs] for ours, theirs in self.names.items()}
+        return functional_call(self.template[0].train(self.training), state, (lq,))
+"""
+
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +158,20 @@ def test_the_release_is_compared_with_its_weights(command: Command, here: None) 
     assert [row["scale"] for row in found["released"]] == ["released", "ours", "ours"] * 2
     assert [row["precision"] for row in found["ratios"]] == ["float32", "bf16"] * 2
     assert "same weights" in Path("out/bench.md").read_text()
+
+
+def test_the_released_tat_is_compared_with_ours(command: Command, here: None) -> None:
+    Path("checkout/model").mkdir(parents=True)
+    Path("checkout/model/TAT.py").write_text(TAT_CHECKOUT)
+    sizes = ["released_inference=[[1,16,16]]", "released_training=[[2,16,16]]", "released_side=16"]
+    options = [*TINY, *sizes, "table=false", "released=checkout", "output=out"]
+    assert "has no model/Model_AMIR.py" in command("bench", *options).err
+    assert "choose from amir, tat" in command("bench", *options, "released_network=swin").err
+    done = command("bench", *options, "released_network=tat")
+    assert done.status == 0, done.err
+    found = json.loads(Path("out/bench.json").read_text())
+    assert found["differences"]["float32"] == pytest.approx({"output": 0, "gradient": 0}, abs=1e-6)
+    assert {row["network"] for row in found["released"]} == {"tat"}
 
 
 @pytest.mark.slow

@@ -209,7 +209,7 @@ def test_mistakes_are_one_sentence(
     (stopped / "result.json").unlink()
     for options, sentence in (
         (["draw=paths", f"run={restormer}"], "restormer has no gates; draw a run of"),
-        (["draw=instructions", f"run={restormer}"], "restormer makes no instruction"),
+        (["draw=instructions", f"run={restormer}"], "restormer reads no task from the image"),
         (["draw=conflict", f"run={restormer}"], "train with callbacks=interference"),
         (["draw=interference", f"run={single}"], "trains one task"),
         (["draw=instructions", f"run={single}"], "trains one task"),

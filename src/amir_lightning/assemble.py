@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning.callbacks import KeepBest, KeepLast, Progress
+from amir_lightning.callbacks import KeepBest, KeepLast, Progress, WeightAverage
 from amir_lightning.checkpoints import WholeCheckpoints
 from amir_lightning.data.datamodule import LoadingOptions, MultiTaskDataModule, TaskDataModule
 from amir_lightning.data.splits import Split
@@ -158,6 +158,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             f"last step is validated, so type for instance validation.every={max(steps // 4, 1)} "
             f"trainer.max_steps={max(steps // 4, 1) * 4}"
         )
+    average = cfg.optimizer.get("average_decay")  # runs of earlier versions have no such option
     if "spawn" in options["strategy"]:
         raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
     if options["strategy"] == "fsdp":
@@ -166,12 +167,19 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
                 f"trainer=fsdp splits one network, and loss.objective={cfg.loss.objective} trains "
                 "two; type trainer=ddp, or loss=l1_balance"
             )
+        if average is not None:
+            raise InputError(
+                "trainer=fsdp splits the weights that optimizer.average_decay would average; type "
+                "trainer=ddp, or optimizer.average_decay=null"
+            )
         # Gradients and optimiser are split. Weights are whole while a step runs: the network is
         # called by more than its forward, which is all that finer splitting would see.
         options["strategy"] = FSDPStrategy(
             sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
         )
     callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
+    if average is not None:
+        callbacks.append(WeightAverage(average, cfg.optimizer.average_warmup))
     checkpoints = folder / "checkpoints"
     best = KeepBest(checkpoints)
     last = KeepLast(checkpoints, cfg.checkpoint.every, every)

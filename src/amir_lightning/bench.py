@@ -68,10 +68,11 @@ def main(cfg: DictConfig) -> None:
         weights = Path(temporary) / "official.pth"
         variants = _table(cfg) if cfg.table else []
         if cfg.released is not None:
-            found["differences"] = same_answers(Path(cfg.released), weights, cfg.released_side)
+            name, checkout = cfg.released_network, Path(cfg.released)
+            found["differences"] = same_answers(name, checkout, weights, cfg.released_side)
             cases = [("inference", *size) for size in cfg.released_inference]
             cases += [("training", *size) for size in cfg.released_training]
-            variants += against_release(Path(cfg.released), weights, cases)
+            variants += against_release(name, checkout, weights, cases)
         variants += _curves(cfg) if cfg.scaling else []
         peaks, rows = measure(variants, _recipe(cfg, device), cfg.rounds, cfg.matrix_side)
     found["peaks"] = peaks._asdict()
@@ -147,11 +148,17 @@ def _check(cfg: DictConfig) -> Path | None:
             f"loading.task is '{cfg.loading.task}'; choose from {', '.join(cfg.tasks)}"
         )
     if cfg.released is not None:
-        from amir_lightning.measuring.released import NETWORK_FILE
+        from amir_lightning.measuring.released import NETWORK_FILES
 
-        if not (Path(cfg.released) / NETWORK_FILE).is_file():
+        if cfg.released_network not in NETWORK_FILES:
             raise InputError(
-                f"released={cfg.released} has no {NETWORK_FILE}; give the folder of a checkout of "
+                f"released_network is '{cfg.released_network}'; choose from "
+                f"{', '.join(NETWORK_FILES)}"
+            )
+        network_file = NETWORK_FILES[cfg.released_network]
+        if not (Path(cfg.released) / network_file).is_file():
+            raise InputError(
+                f"released={cfg.released} has no {network_file}; give the folder of a checkout of "
                 "the authors' code"
             )
     if not (cfg.table or cfg.scaling or cfg.released):

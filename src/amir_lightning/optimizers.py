@@ -3,12 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 
 def adam(
-    parameters: Iterable[nn.Parameter], rate: float, betas: Sequence[float], fused: bool = True
+    parameters: Iterable[nn.Parameter],
+    rate: float,
+    betas: Sequence[float],
+    fused: bool = True,
+    weight_decay: float | None = None,
 ) -> Adam:
-    """Adam at its first learning rate; fused, one kernel updates all parameters."""
+    """Adam at its first learning rate, AdamW with a weight decay.
+
+    Fused, one kernel updates all parameters.
+    """
     first, second = betas
-    return Adam(parameters, lr=rate, betas=(first, second), fused=fused)
+    if weight_decay is None:
+        return Adam(parameters, lr=rate, betas=(first, second), fused=fused)
+    decay = weight_decay
+    return AdamW(parameters, lr=rate, betas=(first, second), weight_decay=decay, fused=fused)

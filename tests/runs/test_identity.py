@@ -20,6 +20,7 @@ from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, recipe
 from amir_lightning.runs.folder import RunFolder, folder_of
 from amir_lightning.runs.identity import (
+    ADDED,
     BATCH_STATISTICS,
     NOT_COUNTED,
     counts,
@@ -301,7 +302,7 @@ def test_options_that_are_added_or_moved_later_leave_names_as_they_are() -> None
     added = json.loads(json.dumps(config))
     added["optimizer"]["ema"] = None
     added["loss"] |= {"edge": {"weight": 0.0}}
-    history = {"added": {"optimizer.ema": None, "loss.edge.weight": 0}}
+    history = {"added": {**ADDED, "optimizer.ema": None, "loss.edge.weight": 0}}
     assert text(added) != own
     assert text(added, **history) == own
     added["optimizer"]["ema"] = 0.9

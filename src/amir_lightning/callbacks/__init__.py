@@ -1,5 +1,6 @@
 """Observers of a run: they read what the module computed and never change the training."""
 
+from amir_lightning.callbacks.averaging import WeightAverage
 from amir_lightning.callbacks.interference import Interference
 from amir_lightning.callbacks.keeping import KeepBest, KeepLast, Stopped
 from amir_lightning.callbacks.progress import Progress
@@ -14,4 +15,5 @@ __all__ = [
     "RoutingMonitor",
     "SampleGrids",
     "Stopped",
+    "WeightAverage",
 ]

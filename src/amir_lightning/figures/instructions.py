@@ -55,7 +55,8 @@ def draw(run: FinishedRun) -> Drawing:
     for one in run.restored():
         if one.report.instruction is None:
             raise InputError(
-                f"{run.network_name} makes no instruction; draw a run of network=amir (or airnet)"
+                f"{run.network_name} reads no task from the image; draw a run of a network that "
+                "does, such as network=amir, tat or airnet"
             )
         slices.append(one)
         vectors.append(one.report.instruction[0].float().cpu().numpy())

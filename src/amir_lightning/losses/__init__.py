@@ -1,11 +1,13 @@
 """Training objectives, term by term: plain functions of tensors."""
 
+from amir_lightning.losses.adaptive import ErrorBalance
 from amir_lightning.losses.adversarial import critic_loss, generator_loss, spectral_loss
 from amir_lightning.losses.contrast import MomentumContrast
 from amir_lightning.losses.restoration import DISTANCES, Term, restoration_terms, total
 
 __all__ = [
     "DISTANCES",
+    "ErrorBalance",
     "MomentumContrast",
     "Term",
     "critic_loss",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from amir_lightning.allocator import keep_memory, return_memory
 from amir_lightning.losses import restoration_terms, total
 from amir_lightning.measuring.process import clock, forget_peak, peak_mib, resident_mib
-from amir_lightning.networks import AMIR, RestorationNetwork
+from amir_lightning.networks import RestorationNetwork
 from amir_lightning.optimizers import adam
 
 Build = Callable[[], nn.Module]
@@ -78,12 +77,6 @@ def configured(node: Mapping[str, Any]) -> Build:
 
     get_class(node["_target_"])  # its libraries, MONAI perhaps, are no memory of the network
     return partial(instantiate, dict(node))
-
-
-def converted(weights: Path) -> Build:
-    """AMIR with the weights of a checkpoint of the release."""
-    # Mapped, so that no copy of the file is left in the memory that is measured.
-    return lambda: AMIR.from_official(torch.load(weights, weights_only=True, mmap=True))
 
 
 def cost(open_network: Callable[[], Build], case: Case, recipe: Recipe, tuned: bool) -> Cost:
@@ -163,7 +156,8 @@ def _objective(network: nn.Module, lq: Tensor, hq: Tensor, loss: Mapping[str, An
     if isinstance(network, RestorationNetwork):
         report = network.report(lq)
         image, estimates, balance = report.image, report.estimates, report.balance
-    else:  # in training the released network returns its balance loss beside the image
-        image, balance = cast(tuple[Tensor, Tensor], network(lq))
+    else:  # in training the released AMIR returns its balance loss beside the image
+        found = cast(Tensor | tuple[Tensor, Tensor], network(lq))
+        image, balance = found if isinstance(found, tuple) else (found, None)
         estimates = ()
     return total(restoration_terms(image, hq, estimates, balance, **loss))

@@ -15,10 +15,14 @@ from torch.nn import functional as F
 
 from amir_lightning.errors import InputError
 from amir_lightning.measuring.cost import Build
-from amir_lightning.networks.checkpoints.official import translate
+from amir_lightning.networks import AMIR, TAT, RestorationNetwork
+from amir_lightning.networks.checkpoints import names, official, successors
 
-NETWORK_FILE = Path("model") / "Model_AMIR.py"
-"""Where a checkout has its network."""
+NETWORKS: dict[str, type[AMIR] | type[TAT]] = {"amir": AMIR, "tat": TAT}
+"""Ours, by the names of released networks; their classes have the same names."""
+
+NETWORK_FILES = {"amir": Path("model") / "Model_AMIR.py", "tat": Path("model") / "TAT.py"}
+"""Where a checkout has each network."""
 
 
 class Answer(NamedTuple):
@@ -33,27 +37,28 @@ class Answer(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def released(folder: Path, weights: Path | None = None) -> Build:
+def released(name: str, folder: Path, weights: Path | None = None) -> Build:
     """The network of a checkout.
 
     Args:
+        name: Of the network.
         folder: The checkout.
         weights: File of its parameters; None for those that it draws.
 
     Raises:
         InputError: The folder holds no such network, or its code cannot be imported.
     """
-    path = folder / NETWORK_FILE
+    path = folder / NETWORK_FILES[name]
     try:
-        spec = importlib.util.spec_from_file_location("released_amir", path)
+        spec = importlib.util.spec_from_file_location(f"released_{name}", path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        network = cast(Callable[[], nn.Module], module.AMIR)
+        network = cast(Callable[[], nn.Module], getattr(module, NETWORKS[name].__name__))
     except Exception as error:  # whatever the code of others raises
         raise InputError(
-            f"released={folder}: {NETWORK_FILE} cannot be imported ({type(error).__name__}: "
+            f"released={folder}: {NETWORK_FILES[name]} cannot be imported ({type(error).__name__}: "
             f"{error}); give an unchanged checkout of the authors' code"
         ) from error
     return partial(_with_weights, network, weights)
@@ -66,10 +71,24 @@ def _with_weights(network: Callable[[], nn.Module], weights: Path | None) -> nn.
     return built
 
 
-def draw_weights(folder: Path, weights: Path) -> None:
+def converted(name: str, weights: Path) -> Build:
+    """Our network with the weights of a checkpoint of the release."""
+    # Mapped, so that no copy of the file is left in the memory that is measured.
+    return lambda: NETWORKS[name].from_official(torch.load(weights, weights_only=True, mmap=True))
+
+
+def sized(name: str, weights: Path) -> Callable[[], RestorationNetwork]:
+    """Our network of the sizes that a checkpoint of the release has, without its weights."""
+    state = official.read(weights)
+    if name == "amir":
+        return partial(AMIR, **official.infer_sizes(state)._asdict())
+    return partial(TAT, **successors.infer_sizes(state, "patch_embed.proj.weight")._asdict())
+
+
+def draw_weights(name: str, folder: Path, weights: Path) -> None:
     """Write weights that the checkout draws, none of them zero: no branch may be silent."""
     torch.manual_seed(0)
-    network = released(folder)()
+    network = released(name, folder)()
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
@@ -92,9 +111,15 @@ def answer(open_network: Callable[[], Build], side: int, precision: str) -> Answ
     return Answer(image.detach().float(), gradients)
 
 
-def differences(ours: Answer, theirs: Answer) -> dict[str, float]:
+def differences(name: str, ours: Answer, theirs: Answer) -> dict[str, float]:
     """Largest absolute difference of the outputs and relative one of all gradients together."""
-    under_our_names = translate(theirs.gradients, ours.gradients)
+    if name == "amir":
+        under_our_names = official.translate(theirs.gradients, ours.gradients)
+    else:  # one axis of length one stands for images
+        under_our_names = {
+            one: theirs.gradients[other].view_as(ours.gradients[one])
+            for one, other in names.renamed(ours.gradients, names.TAT).items()
+        }
     return {
         "output": float((ours.image - theirs.image).abs().max()),
         "gradient": relative_difference(ours.gradients, under_our_names),

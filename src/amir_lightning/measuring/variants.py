@@ -10,14 +10,19 @@ from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 
-from amir_lightning.measuring.cost import Build, Case, Cost, Recipe, configured, converted, cost
+from amir_lightning.measuring.cost import Build, Case, Cost, Recipe, configured, cost
 from amir_lightning.measuring.machine import Peaks, peaks, share_of_peak
 from amir_lightning.measuring.process import apart
-from amir_lightning.measuring.released import answer, differences, draw_weights, released
+from amir_lightning.measuring.released import (
+    answer,
+    converted,
+    differences,
+    draw_weights,
+    released,
+    sized,
+)
 from amir_lightning.measuring.size import network_size
 from amir_lightning.measuring.tables import Row
-from amir_lightning.networks import AMIR
-from amir_lightning.networks.checkpoints import official
 
 _log = logging.getLogger(__name__)
 
@@ -80,42 +85,47 @@ def curves(
 
 
 def against_release(
-    checkout: Path, weights: Path, cases: Sequence[tuple[str, int, int, int]]
+    name: str, checkout: Path, weights: Path, cases: Sequence[tuple[str, int, int, int]]
 ) -> list[Variant]:
-    """AMIR of the release in float32 beside ours in float32 and bf16, with the same weights.
+    """A released network in float32 beside ours in float32 and bf16, with the same weights.
 
     Args:
+        name: Of the network: amir or tat.
         checkout: Folder of the authors' code.
         weights: File that `same_answers` wrote.
         cases: What, batch, rows and columns.
     """
-    build = partial(AMIR, **official.infer_sizes(official.read(weights))._asdict())
-    theirs, ours = partial(released, checkout, weights), partial(converted, weights)
+    theirs, ours = partial(released, name, checkout, weights), partial(converted, name, weights)
     variants = []
     for what, batch, height, width in cases:
-        gmacs = network_size(build, 1, height, width).gmacs
+        gmacs = network_size(sized(name, weights), 1, height, width).gmacs
         plain = Case(what, batch, height, width, "float32")
         half = plain._replace(precision="bf16")
         variants += [
-            Variant("released", "amir", "released", plain, theirs, gmacs, tuned=False),
-            Variant("released", "amir", "ours", plain, ours, gmacs),
-            Variant("released", "amir", "ours", half, ours, gmacs),
+            Variant("released", name, "released", plain, theirs, gmacs, tuned=False),
+            Variant("released", name, "ours", plain, ours, gmacs),
+            Variant("released", name, "ours", half, ours, gmacs),
         ]
     return variants
 
 
-def same_answers(checkout: Path, weights: Path, side: int) -> dict[str, dict[str, float]]:
+def same_answers(
+    name: str, checkout: Path, weights: Path, side: int
+) -> dict[str, dict[str, float]]:
     """How far ours is from the release with the same weights, by precision; see `differences`.
 
     Args:
+        name: Of the network: amir or tat.
         checkout: Folder of the authors' code.
         weights: The weights that it draws are written here.
         side: Pixels per side of the image that both restore.
     """
-    apart(draw_weights, checkout, weights)
-    theirs = apart(answer, partial(released, checkout, weights), side, "float32")
+    apart(draw_weights, name, checkout, weights)
+    theirs = apart(answer, partial(released, name, checkout, weights), side, "float32")
     return {
-        precision: differences(apart(answer, partial(converted, weights), side, precision), theirs)
+        precision: differences(
+            name, apart(answer, partial(converted, name, weights), side, precision), theirs
+        )
         for precision in ("float32", "bf16")
     }
 

@@ -7,7 +7,7 @@ __all__ = ["RestorationModule", "module_class"]
 
 
 def module_class(objective: str) -> type[RestorationModule]:
-    """The module of an objective: plain, contrastive or adversarial.
+    """The module of an objective: plain, contrastive, adversarial or task_adaptive.
 
     Raises:
         InputError: There is no such objective.
@@ -20,8 +20,13 @@ def module_class(objective: str) -> type[RestorationModule]:
         from amir_lightning.modules.adversarial import AdversarialModule
 
         return AdversarialModule
+    if objective == "task_adaptive":
+        from amir_lightning.modules.adaptive import AdaptiveModule
+
+        return AdaptiveModule
     if objective != "plain":
         raise InputError(
-            f"loss.objective is '{objective}'; choose from plain, contrastive, adversarial"
+            f"loss.objective is '{objective}'; choose from plain, contrastive, adversarial, "
+            "task_adaptive"
         )
     return RestorationModule

@@ -42,7 +42,7 @@ class RestorationModule(pl.LightningModule):
         tasks: Configuration of each task by name, in the order of `Batch.task`.
         loss: Weights of `restoration_terms`; a subclass adds its own.
         optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2), and
-            ``adjustable_clip``.
+            ``adjustable_clip``; ``algorithm`` and ``weight_decay`` where it is AdamW.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
         on_nan: What to do where a gradient is not finite: "stop" the run, or "skip" that step.
@@ -92,6 +92,11 @@ class RestorationModule(pl.LightningModule):
     def add_partners(self, in_channels: int) -> None:
         """Build what trains beside the network, and check its options; here nothing does."""
 
+    @property
+    def trained(self) -> nn.Module:
+        """What the optimiser of the network trains."""
+        return self.network
+
     def forward(self, lq: Tensor) -> Tensor:
         """Restored images, (B, 1, H, W), normalised."""
         return self.network(lq)
@@ -106,7 +111,7 @@ class RestorationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One batch of mixed tasks under the objective."""
-        return self.log_terms(self.objective(batch), batch) + self.touch(self.network)
+        return self.log_terms(self.objective(batch), batch) + self.touch(self.trained)
 
     def objective(self, batch: Batch) -> dict[str, Term]:
         """The terms of a batch, Eq. (5)."""
@@ -158,7 +163,7 @@ class RestorationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
-        return self.recipe(self.network)
+        return self.recipe(self.trained)
 
     def recipe(self, network: nn.Module) -> OptimizerLRSchedulerConfig:
         """The shared optimiser and schedule for the parameters of a network."""
@@ -171,7 +176,19 @@ class RestorationModule(pl.LightningModule):
             )
         # Lightning cannot clip gradients of float16 that a fused optimiser unscales itself.
         fused = self.trainer.precision != "16-mixed"
-        optimizer = adam(network.parameters(), rates[0], betas, fused)
+        # Runs of earlier versions name no algorithm.
+        algorithm, decay = config.get("algorithm", "adam"), config.get("weight_decay", 0.0)
+        if algorithm not in ("adam", "adamw"):
+            raise InputError(f"optimizer.algorithm is '{algorithm}'; choose from adam, adamw")
+        if decay < 0 or (decay and algorithm == "adam"):
+            raise InputError(
+                f"optimizer.weight_decay is {decay} and optimizer.algorithm {algorithm}, expected "
+                "0, or a number above 0 with adamw; type optimizer.algorithm=adamw "
+                "optimizer.weight_decay=0.01"
+            )
+        optimizer = adam(
+            network.parameters(), rates[0], betas, fused, decay if algorithm == "adamw" else None
+        )
         schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
         return {
             "optimizer": optimizer,
@@ -180,7 +197,7 @@ class RestorationModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Take no step with a gradient that is not finite."""
-        self.guard(self.network)
+        self.guard(self.trained)
         self._batches = []
 
     def guard(self, network: nn.Module) -> None:
@@ -198,7 +215,8 @@ class RestorationModule(pl.LightningModule):
         if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has its part
             finite = self.trainer.strategy.reduce_boolean_decision(finite)
         if finite:
-            self.skipped = 0 if network is self.network else self.skipped
+            if any(part is self.network for part in network.modules()):
+                self.skipped = 0
             return
         self.skipped += 1
         where = (
@@ -246,7 +264,7 @@ class RestorationModule(pl.LightningModule):
             )
             return
         rate = optimizer.param_groups[0]["lr"]
-        nn.utils.clip_grad_value_(self.network.parameters(), theta / max(rate, 1e-12))
+        nn.utils.clip_grad_value_(self.trained.parameters(), theta / max(rate, 1e-12))
 
     def validation_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from amir_lightning.networks.eformer import Eformer
     from amir_lightning.networks.promptir import PromptIR
     from amir_lightning.networks.redcnn import REDCNN
+    from amir_lightning.networks.restore_rwkv import RestoreRWKV
     from amir_lightning.networks.restormer import Restormer
     from amir_lightning.networks.spach import SpachTransformer
     from amir_lightning.networks.srcnn import SRCNN
     from amir_lightning.networks.swinir import SwinIR
+    from amir_lightning.networks.tat import TAT
     from amir_lightning.networks.vdsr import VDSR
     from amir_lightning.networks.xiang import AutoContextCNN
 
@@ -40,10 +42,12 @@ FILES = {
     "Eformer": "eformer",
     "PromptIR": "promptir",
     "REDCNN": "redcnn",
+    "RestoreRWKV": "restore_rwkv",
     "Restormer": "restormer",
     "SRCNN": "srcnn",
     "SpachTransformer": "spach",
     "SwinIR": "swinir",
+    "TAT": "tat",
     "VDSR": "vdsr",
 }
 """The file of each network class."""
@@ -56,6 +60,7 @@ __all__ = [
     "FILES",
     "REDCNN",
     "SRCNN",
+    "TAT",
     "VDSR",
     "AirNet",
     "AutoContextCNN",
@@ -64,6 +69,7 @@ __all__ = [
     "PromptIR",
     "Report",
     "RestorationNetwork",
+    "RestoreRWKV",
     "Restormer",
     "SpachTransformer",
     "SwinIR",

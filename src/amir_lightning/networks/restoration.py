@@ -75,6 +75,14 @@ class RestorationNetwork(nn.Module):
         """The part whose output contrastive learning compares, as ``query``; None without one."""
         return None
 
+    @property
+    def follows_size(self) -> str | None:
+        """What it does in other steps for other sizes of an image; None if it does nothing so.
+
+        Such a network cannot be written down as one program for all sizes.
+        """
+        return None
+
     def forward(self, lq: Tensor) -> Tensor:
         """Restore images of any size.
 

@@ -64,7 +64,12 @@ BATCH_STATISTICS = (
 # The history of options, so that names stay when options change. A new option is left out of the
 # identity at the value that trains as before it existed; one that moved counts at its old place,
 # and a class that moved under its old name.
-ADDED: Mapping[str, object] = {}
+ADDED: Mapping[str, object] = {
+    "optimizer.algorithm": "adam",
+    "optimizer.weight_decay": 0.0,
+    "optimizer.average_decay": None,
+    "optimizer.average_warmup": 0.667,
+}
 MOVED: Mapping[str, str] = {}
 MOVED_CLASSES: Mapping[str, str] = {}
 

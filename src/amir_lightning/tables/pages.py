@@ -17,6 +17,7 @@ _DEFINITIONS = {
 _TITLES = {
     "table1": "Single-task medical image restoration",
     "table2": "All-in-one medical image restoration",
+    "successors": "AMIR, its successors and what they are compared with",
     "table3": "Task combinations",
     "table4": "Ablation of the routing",
 }
@@ -61,6 +62,10 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
     if not printed or any(method.paper_parameters for method in methods):
         first.append([_parameters(method) for method in methods])
         heads.append("Params")
+        spans.append(("", 1))
+    if any(method.recipe for method in methods):
+        first.append([Cell(method.recipe or "—") for method in methods])
+        heads.append("Own paper")
         spans.append(("", 1))
     return _grid([*spans, *titles], [*heads, *scores], [*first, *columns], 1)
 
@@ -117,6 +122,8 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
         )
     counts = (_counts(methods, task) for task in tasks)
     lines.append("Test data: " + "; ".join(text for text in counts if text) + ".")
+    if any(method.recipe for method in methods):
+        lines.append("Own paper: how that paper trains the method, at its own scale.")
     metrics = sorted({run.metrics for run in done})
     means = "; ".join(f"{name}, {_DEFINITIONS.get(name, 'defined elsewhere')}" for name in metrics)
     units = ", ".join(f"{task.units} ({task.name})" for task in tasks)

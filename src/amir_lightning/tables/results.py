@@ -45,6 +45,7 @@ class Method:
         summary: Scores averaged over the seeds slice by slice; None without a run.
         paper: What the paper prints, by (task, score); the task may be "average".
         paper_parameters: Millions of parameters as the paper prints them.
+        recipe: Budget, batch and optimiser of the method's own paper, where that is to be shown.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Method:
     summary: Summary | None
     paper: Mapping[tuple[str, str], float]
     paper_parameters: float | None
+    recipe: str | None = None
 
     def value(self, task: str, score: str) -> float | None:
         """Mean over test slices and seeds; the task "average" is the mean over the tasks.
@@ -137,8 +139,10 @@ def collect(
                     (one["task"], score): float(one[score])
                     for one in lines
                     for score in PAPER_SCORES
+                    if one[score]
                 },
                 float(million) if million else None,
+                lines[0].get("recipe") if lines else None,
             )
         )
     return methods

@@ -36,6 +36,35 @@ SWINIR: list[Rule] = [
 ]
 """J. Liang et al., SwinIR."""
 
+TAT: list[Rule] = [
+    *RESTORMER,
+    (r"\.(qkv_dwconv|dwconv)\.shared$", ".dw_kernel"),
+    (r"\.(qkv_dwconv|dwconv)\.share$", ".lambda_dw"),
+    (r"^fuse\.", "reduce_final."),
+    (r"^kernels\.encoder\.", "tren.E."),
+    (r"^kernels\.mlp\.", "tren.mlp."),
+    (r"^(kernels\.\w+)\.bottleneck\.", r"\1.latent."),
+    (r"^kernels\.(attn|ffn)\.(\w+)\.", r"tren.kernel_\2_\1.0."),
+]
+"""Z. Yang et al., TAT."""
+
+RESTORE_RWKV: list[Rule] = [
+    (r"^stem\.", "patch_embed."),
+    *RESTORMER[1:8],
+    (r"\.norm([12])\.", r".ln\1."),
+    (r"\.scale([12])$", r".gamma\1"),
+    (r"\.spatial_mix\.", ".att."),
+    (r"\.channel_mix\.", ".ffn."),
+    (r"\.decay$", ".spatial_decay"),
+    (r"\.bonus$", ".spatial_first"),
+    (r"\.shift\.weights$", ".omni_shift.alpha"),
+    (
+        r"\.shift\.kernels\.(\d)$",
+        lambda m: ".omni_shift.conv{0}x{0}.weight".format(2 * int(m[1]) + 1),
+    ),
+]
+"""Z. Yang et al., Restore-RWKV."""
+
 
 def renamed(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
     """Their name of each of ours."""

@@ -1,4 +1,4 @@
-"""Start a network from weights: ours, or the public ones of Restormer, SwinIR and AMIR.
+"""Start a network from weights: ours, or public ones of Restormer, SwinIR, AMIR, TAT, Restore-RWKV.
 
 What had to be adapted and what did not fit is told; another shape is refused.
 """
@@ -13,9 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.checkpoints import names, official
+from amir_lightning.networks.checkpoints import names, official, successors
 
-_PUBLIC = {"Restormer": names.RESTORMER, "SwinIR": names.SWINIR}
+_PUBLIC = {
+    "Restormer": names.RESTORMER,
+    "SwinIR": names.SWINIR,
+    "TAT": names.TAT,
+    "RestoreRWKV": names.RESTORE_RWKV,
+}
 _REMADE = re.compile(r"(attn_mask|relative_position_index)$")  # follow from sizes, need no file
 _SWINIR_MEAN = (0.4488, 0.4371, 0.4040)  # the released colour networks take it off the image
 
@@ -71,6 +76,7 @@ def start_from(network: nn.Module, path: Path) -> Started:
         InputError: The file cannot be read, holds another network, or a shape differs.
     """
     state = {name: value for name, value in read(path).items() if not _REMADE.search(name)}
+    state = {name: value for name, value in state.items() if not successors.DEPLOYED.search(name)}
     own = dict(network.state_dict())
     kind = type(network).__name__
     if kind == "AMIR" and any(name.startswith("dict_generator.") for name in state):
@@ -86,6 +92,7 @@ def start_from(network: nn.Module, path: Path) -> Started:
         )
     _refuse_other_norm(theirs, state, path)
     found = {ours: state[name] for ours, name in theirs.items() if name in state}
+    found = successors.shaped(found, network) if kind == "TAT" else found
     adapted = _to_image_channels(found, own, public and kind == "SwinIR")
     for name, value in found.items():
         if value.shape != own[name].shape:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.layers.cells import Windows
+from amir_lightning.networks.layers.depthwise import depthwise
 from amir_lightning.networks.layers.gated import gated_feed_forward
 from amir_lightning.networks.precision import widen, without_autocast
 
@@ -55,9 +57,15 @@ class TransposedAttention(nn.Module):
     `W softmax(temperature * q k^T / (|q| |k|)) v` with norms over the pixels and a temperature per
     head. The small product is divided by the norms, which spares normalised copies of q and k, and
     the projection W is multiplied with the attention, both small, before either meets the pixels.
+
+    Args:
+        channels: Channels C of the features.
+        heads: Attention heads; divide the channels.
+        window: In evaluation larger images are attended to in overlapping windows of that side in
+            pixels; None: as a whole, like in training.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, window: int | None = None) -> None:
         super().__init__()
         if channels % heads:
             fitting = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
@@ -66,6 +74,7 @@ class TransposedAttention(nn.Module):
                 f"type one of {fitting} in its place"
             )
         self.heads = heads
+        self.window = window
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.project_in = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.depthwise = nn.Conv2d(
@@ -75,58 +84,74 @@ class TransposedAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix the channels of (B, C, H, W)."""
-        channels, height = features.shape[1], features.shape[-2]
-        if torch.is_grad_enabled():
-            query, key, value = self._expand(features, slice(None)).chunk(3, dim=-1)
-            mixture = self.mixture(query, key)
-        else:  # the value after query and key are gone, which is less memory at the peak
-            query, key = self._expand(features, slice(2 * channels)).chunk(2, dim=-1)
-            mixture = self.mixture(query, key)
-            del query, key
-            value = self._expand(features, slice(2 * channels, None))
-        return rearrange(value @ mixture.to(value.dtype), "b (h w) c -> b c h w", h=height)
+        return self.mix(features, self.depthwise.weight)
 
-    def _expand(self, features: Tensor, part: slice) -> Tensor:
+    def mix(self, features: Tensor, filters: Tensor) -> Tensor:
+        """Mix the channels of (B, C, H, W), depthwise filters as `depthwise` takes them."""
+        channels, (height, width) = features.shape[1], features.shape[-2:]
+        windows = Windows(height, width, None if self.training else self.window)
+        if torch.is_grad_enabled():
+            query, key, value = self._expand(features, filters, slice(None)).chunk(3, dim=-1)
+            mixtures = self._mixtures(query, key, windows)
+        else:  # the value after query and key are gone, which is less memory at the peak
+            query, key = self._expand(features, filters, slice(2 * channels)).chunk(2, dim=-1)
+            mixtures = self._mixtures(query, key, windows)
+            del query, key
+            value = self._expand(features, filters, slice(2 * channels, None))
+        return windows.apply(mixtures, value)
+
+    def _expand(self, features: Tensor, filters: Tensor, part: slice) -> Tensor:
         """A part of query, key and value, (B, H W, 3C)."""
         expanded = F.conv2d(features, self.project_in.weight[part])
-        filters = self.depthwise.weight[part]
-        convolved = F.conv2d(expanded, filters, padding=1, groups=len(filters))
-        return rearrange(convolved, "b c h w -> b (h w) c")
+        filters = filters[..., part, :, :, :].to(expanded.dtype)
+        return rearrange(depthwise(expanded, filters), "b c h w -> b (h w) c")
 
-    def mixture(self, query: Tensor, key: Tensor) -> Tensor:
-        """What each output channel takes of each value channel.
+    def _mixtures(self, query: Tensor, key: Tensor, windows: Windows) -> list[Tensor]:
+        """For each cell of the windows, what each output channel takes of each value channel.
 
         Args:
             query: (B, H W, C).
             key: (B, H W, C).
+            windows: Of the image.
 
         Returns:
-            (B, C, C), value channels first, float32 at least.
+            (B, C, C) each, value channels first, float32 at least.
         """
         with without_autocast(query):
             if query.dtype == torch.float16:  # a sum over all pixels overflows it
                 query, key = query.float(), key.float()
-            # All heads in one product without a copy of the pixels; those between heads are few.
-            products = rearrange(
-                widen(query.mT @ key),
-                "b (head c) (other d) -> b head c other d",
-                head=self.heads,
-                other=self.heads,
-            )
-            products = products.diagonal(dim1=1, dim2=3).movedim(-1, 1)
-            norms = rearrange(_norm(query), "b (head c) -> b head c 1", head=self.heads)
-            norms = norms * rearrange(_norm(key), "b (head d) -> b head 1 d", head=self.heads)
-            attention = (products / norms * self.temperature).softmax(dim=-1)
-            projection = rearrange(
-                self.project_out.weight, "o (head c) 1 1 -> head c o", head=self.heads
-            )
-            return rearrange(attention.mT @ widen(projection), "b head d o -> b (head d) o")
+            parts = zip(windows.cells(query), windows.cells(key), strict=True)
+            found = [(self._products(q, k), _squares(q), _squares(k)) for q, k in parts]
+            sums = (windows.sums(part) for part in zip(*found, strict=True))
+            return windows.means([self._mixture(*one) for one in zip(*sums, strict=True)])
+
+    def _products(self, query: Tensor, key: Tensor) -> Tensor:
+        """Query channels times key channels of each head, (B, heads, C / heads, C / heads)."""
+        # All heads in one product without a copy of the pixels; those between heads are few.
+        products = rearrange(
+            widen(query.mT @ key),
+            "b (head c) (other d) -> b head c other d",
+            head=self.heads,
+            other=self.heads,
+        )
+        return products.diagonal(dim1=1, dim2=3).movedim(-1, 1)
+
+    def _mixture(self, products: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        """Attention and projection in one, (B, C, C), from products and squared norms."""
+        query, key = (one.clamp_min(1e-24).sqrt() for one in (query, key))
+        norms = rearrange(query, "b (head c) -> b head c 1", head=self.heads)
+        norms = norms * rearrange(key, "b (head d) -> b head 1 d", head=self.heads)
+        attention = (products / norms * self.temperature).softmax(dim=-1)
+        projection = rearrange(
+            self.project_out.weight, "o (head c) 1 1 -> head c o", head=self.heads
+        )
+        return rearrange(attention.mT @ widen(projection), "b head d o -> b (head d) o")
 
 
-def _norm(vectors: Tensor) -> Tensor:
-    """Norms over the pixels, (B, C) from (B, H W, C)."""
+def _squares(vectors: Tensor) -> Tensor:
+    """Squared norms over the pixels, (B, C) from (B, H W, C)."""
     wide = torch.promote_types(vectors.dtype, torch.float32)
-    return vectors.square().sum(dim=1, dtype=wide).clamp_min(1e-24).sqrt()
+    return vectors.square().sum(dim=1, dtype=wide)
 
 
 class GatedFeedForward(nn.Module):
@@ -157,10 +182,11 @@ class TransformerBlock(nn.Module):
         heads: int,
         ffn_expansion_factor: float,
         norm: Callable[[int], nn.Module] = LayerNorm,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = norm(channels)
-        self.attention = TransposedAttention(channels, heads)
+        self.attention = TransposedAttention(channels, heads, window)
         self.norm2 = norm(channels)
         self.feed_forward = GatedFeedForward(channels, ffn_expansion_factor)
 
@@ -191,7 +217,7 @@ class Stage(nn.Sequential):
         self.level = level
         self.recomputed = False
         self.runs_compiled = False
-        self._compiled: list[Callable[[Tensor], Tensor]] = []
+        self._compiled: list[Callable[..., Tensor]] = []
 
     def compile(self, **options: Any) -> None:
         """Compile each block for images of one shape, to run where `runs_compiled` is set.
@@ -203,17 +229,17 @@ class Stage(nn.Sequential):
         """
         self._compiled = [torch.compile(block, dynamic=False, **options) for block in self]
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Run all blocks on (B, C, H, W)."""
+    def forward(self, features: Tensor, *rest: Tensor) -> Tensor:
+        """Run all blocks on (B, C, H, W); what else blocks take is the same for all of them."""
         if self.level == 1:
             features = widen(features)
         for block in self._compiled if self.runs_compiled else self:
             if self.recomputed and torch.is_grad_enabled():
                 features = checkpoint(
-                    block, features, use_reentrant=False, preserve_rng_state=False
+                    block, features, *rest, use_reentrant=False, preserve_rng_state=False
                 )
             else:
-                features = block(features)
+                features = block(features, *rest)
         return features
 
 

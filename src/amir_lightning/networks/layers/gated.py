@@ -13,6 +13,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from amir_lightning.networks.layers import onednn
+from amir_lightning.networks.layers.depthwise import (
+    conv_gradients,
+    depthwise_gradients,
+)
+from amir_lightning.networks.layers.depthwise import depthwise as convolve
 from amir_lightning.networks.layers.filling import filled, fills
 
 recomputes = True
@@ -32,17 +37,25 @@ def gated_feed_forward(
     Args:
         features: (B, C, H, W).
         expansion: 1x1 filters of a, then those of b, (2D, C, 1, 1).
-        depthwise: 3x3 filters of a, then those of b, (2D, 1, 3, 3).
+        depthwise: 3x3 filters of a, then those of b, (2D, 1, 3, 3), or each image's own,
+            (B, 2D, 1, 3, 3).
         projection: 1x1 filters, (C, D, 1, 1).
 
     Returns:
         (B, C, H, W).
     """
+    if depthwise.ndim == 5 and (len(depthwise) == 1 or onednn.fuses(features)):
+        each = [
+            gated_feed_forward(image, expansion, filters, projection)
+            for image, filters in zip(features.split(1), depthwise, strict=True)
+        ]
+        return each[0] if len(each) == 1 else torch.cat(each)
     if onednn.fuses(features):
         return _in_groups(features, expansion, depthwise, projection)
     if fills(features):
         expansion, depthwise = (
-            filled(both.unflatten(0, (2, -1)), 1).flatten(0, 1) for both in (expansion, depthwise)
+            filled(both.unflatten(-4, (2, -1)), -4).flatten(-5, -4)
+            for both in (expansion, depthwise)
         )
         projection = filled(projection, 1)
     gate, value = (F.conv2d(features, filters) for filters in expansion.chunk(2))
@@ -50,7 +63,7 @@ def gated_feed_forward(
     if recomputes and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Recomputed.apply(gate, value, depthwise, projection)
         return result
-    return F.conv2d(_product(gate, value, depthwise.chunk(2)), projection)
+    return F.conv2d(_product(gate, value, depthwise.chunk(2, dim=-4)), projection)
 
 
 def _in_groups(
@@ -78,13 +91,12 @@ def _in_groups(
 
 def _product(gate: Tensor, value: Tensor, depthwise: Sequence[Tensor]) -> Tensor:
     of_gate, of_value = (filters.to(gate.dtype) for filters in depthwise)
+    if onednn.fuses(gate) and of_gate.ndim == 5:
+        each = zip(gate.split(1), value.split(1), of_gate, of_value, strict=True)
+        return torch.cat([_product(a, b, filters) for a, b, *filters in each])
     if onednn.fuses(gate):
         return onednn.depthwise_times(value, of_value, onednn.depthwise_gelu(gate, of_gate))
-    return F.gelu(_convolve(gate, of_gate)) * _convolve(value, of_value)
-
-
-def _convolve(features: Tensor, filters: Tensor) -> Tensor:
-    return F.conv2d(features, filters, padding=1, groups=len(filters))
+    return F.gelu(convolve(gate, of_gate)) * convolve(value, of_value)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -93,35 +105,23 @@ class _Recomputed(torch.autograd.Function):
         ctx: FunctionCtx, gate: Tensor, value: Tensor, depthwise: Tensor, projection: Tensor
     ) -> Tensor:
         ctx.save_for_backward(gate, value, depthwise, projection)
-        return F.conv2d(_product(gate, value, depthwise.chunk(2)), projection)
+        return F.conv2d(_product(gate, value, depthwise.chunk(2, dim=-4)), projection)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, ...]:
         gate, value, depthwise, projection = ctx.saved_tensors  # type: ignore[attr-defined]
-        of_gate, of_value = depthwise.to(gate.dtype).chunk(2)
-        convolved, factor = _convolve(gate, of_gate), _convolve(value, of_value)
+        of_gate, of_value = depthwise.to(gate.dtype).chunk(2, dim=-4)
+        convolved, factor = convolve(gate, of_gate), convolve(value, of_value)
         activated = F.gelu(convolved)
-        to_product, to_projection = _conv_gradients(
+        to_product, to_projection = conv_gradients(
             gradient, activated * factor, projection.to(gate.dtype), groups=1
         )
         to_activated = factor.mul_(to_product)
         to_convolved = torch.ops.aten.gelu_backward(to_activated, convolved)
         del convolved, factor, to_activated
-        to_gate, to_of_gate = _conv_gradients(to_convolved, gate, of_gate, len(of_gate))
+        to_gate, to_of_gate = depthwise_gradients(to_convolved, gate, of_gate)
         del to_convolved
         to_factor = activated.mul_(to_product)
-        to_value, to_of_value = _conv_gradients(to_factor, value, of_value, len(of_value))
-        to_depthwise = torch.cat([to_of_gate, to_of_value]).to(depthwise.dtype)
+        to_value, to_of_value = depthwise_gradients(to_factor, value, of_value)
+        to_depthwise = torch.cat([to_of_gate, to_of_value], dim=-4).to(depthwise.dtype)
         return to_gate, to_value, to_depthwise, to_projection.to(projection.dtype)
-
-
-def _conv_gradients(
-    gradient: Tensor, features: Tensor, filters: Tensor, groups: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the features and of the filters of a convolution that keeps the size."""
-    side = filters.shape[-1] // 2
-    to_features, to_filters, _ = torch.ops.aten.convolution_backward(
-        gradient, features, filters, None, [1, 1], [side, side], [1, 1],
-        False, [0, 0], groups, [True, True, False],
-    )  # fmt: skip
-    return to_features, to_filters
