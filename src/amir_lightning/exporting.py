@@ -225,8 +225,8 @@ def _trace(network: RestorationNetwork) -> torch.export.ExportedProgram:
     if network.follows_size is not None:
         raise InputError(
             f"{type(network).__name__} {network.follows_size}, whose number follows the size of "
-            "the image, and cannot be one program for all sizes; leave torch_export and onnx out, the "
-            "exported weights restore any size"
+            "the image, and cannot be one program for all sizes; leave torch_export and onnx out, "
+            "the exported weights restore any size"
         )
     multiple = network.size_multiple
     height = torch.export.Dim("height", min=2, max=_LARGEST // multiple)
