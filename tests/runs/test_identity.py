@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from amir_lightning.config import CONF_DIR
-from amir_lightning.data.embedded import Cohort, recipe
+from amir_lightning.data.embedded import Cohort, cache_name, recipe
 from amir_lightning.runs.folder import RunFolder, folder_of
 from amir_lightning.runs.identity import (
     ADDED,
@@ -168,6 +168,7 @@ def test_what_may_be_added_is_another_run() -> None:
         ["task=mri", f"+callbacks.swa._target_={averaged}", "+callbacks.swa.swa_lrs=0.001"],
         ["task=mri", f"+callbacks.swa._target_={averaged}", "+callbacks.swa.swa_lrs=0.01"],
         ["task=mri", "callbacks.samples._target_=mine.Samples"],
+        ["task=mri", "+callbacks.mine=3"],
         ["task=mri", "trainer.strategy=mine"],
         ["task=mri", "network=restormer"],
         ["task=mri", "network._target_=mine.Network"],
@@ -272,6 +273,51 @@ def test_code_of_ones_own_is_known_by_content(
     monkeypatch.syspath_prepend(moved)
     importlib.invalidate_caches()
     assert name_of(*options) in names
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"_target_": "own_package.Net"},  # which the package has from a module of its own
+        {"_target_": "own_package.nets.Net.wide"},
+        {"_target_": "amir_lightning.networks.AMIR", "blocks": [{"_target_": "own_package.Net"}]},
+    ],
+)
+@pytest.mark.parametrize("edited", ["own_package/nets.py", "own_layers.py"])
+def test_all_modules_of_ones_own_behind_a_class_count_and_none_is_run(
+    network: dict[str, Any], edited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    never = "raise RuntimeError\n"
+    for name, text in {
+        "own_package/__init__.py": "from .nets import Net",
+        "own_package/nets.py": "import torch\nfrom own_layers import Layer\nclass Net(Layer): ...",
+        "own_layers.py": "import own_package.nets\nclass Layer: ...",
+        "own_other.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(never + text)
+    config = {**composed("task=mri"), "network": {**network, "pretrained": None}}
+    before = digest(identified(config))
+    (tmp_path / "own_other.py").write_text("changed")
+    assert digest(identified(config)) == before
+    (tmp_path / edited).write_text((tmp_path / edited).read_text() + "# changed")
+    assert digest(identified(config)) != before
+
+
+@pytest.mark.parametrize("node", ["phantom", "degradation"])
+def test_phantoms_that_code_of_ones_own_draws_are_drawn_anew_when_it_changes(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    config = composed("task=mri", f"tasks.mri.{node}._target_=own_physics.Own")
+    task = Task.from_config("mri", config["tasks"]["mri"])
+    files, names = set(), set()
+    for text in ("class Own: ...", "class Own: dose = 1"):
+        (tmp_path / "own_physics.py").write_text(text)
+        files.add(cache_name("mri", recipe(task, Cohort(1, 1, 1))))
+        names.add(digest(identified(config)))
+    assert len(files) == len(names) == 2
 
 
 def test_data_are_known_by_content_and_phantoms_by_what_draws_them() -> None:
@@ -431,3 +477,21 @@ def test_two_trainings_never_share_a_folder(train: Command, command: Command) ->
     assert "callbacks.stop._target_ would change it" in refused.err
     kept = command("train", f"run={folders[0]}", *[text for text in TINY if "logger" in text])
     assert "finished before" in kept.err
+
+    # What the run was decides, not what its configuration means on this machine.
+    for change, text in (
+        ({"data.global_batch": 8}, "is trained on batches of 8 patches"),
+        ({"own_code.mine.Net": "0"}, "the code of mine.Net changed since"),
+        ({"seed": 1}, "seed would change it"),
+        ({"network.pretrained": "0"}, "finished before"),  # of a file that may be gone
+    ):
+        file = folders[0] / "run.json"
+        record = json.loads(file.read_text())
+        changed = {**record, "identity": {**record["identity"], **change}}
+        file.write_text(json.dumps(changed))
+        assert text in command("train", f"run={folders[0]}", "logger=csv").err
+        file.write_text(json.dumps(record))
+
+    wrong = train("task=mri", "+callbacks.mine=3")
+    assert wrong.status == 2
+    assert "callbacks.mine is 3, expected a class and its options; type +callbacks." in wrong.err
