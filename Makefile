@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults lint bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4 dashboard
+.PHONY: help setup demo test test-faults lint docs bench audit clean table1 table2 table3 table4 all-tables figure1 figure3 figure4 dashboard
 
 help:  ## show the verbs
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):.*## /  make \1\t/'
@@ -33,6 +33,10 @@ lint: setup  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup  ## build the documentation site, build/site/index.html; needs no network
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	@echo "site  build/site/index.html"
 
 bench: setup  ## measure networks, loader and this machine's own peaks
 	$(BIN)/python -m amir_lightning.bench

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, cache_name, recipe
+from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, folder_of
 from amir_lightning.runs.identity import (
     ADDED,
@@ -398,6 +399,29 @@ def test_a_folder_is_taken_only_if_the_whole_identity_is_equal(tmp_path: Path) -
         assert len(longer.name) == len(folder.name) + 8
     write(longer.path, {"identity": own})
     assert folder_of(own, tmp_path) == longer
+
+    write(folder.path, {"identity": own})
+    folder.record_file.unlink()
+    assert folder_of(own, tmp_path) == longer
+    longer.record_file.unlink()
+    assert folder_of(own, tmp_path) == folder  # an empty one
+    for lost in ("checkpoints", "result.json"):
+        (folder.path / lost).mkdir()
+        with pytest.raises(InputError, match=r"run\.json cannot be read .* remove the folder"):
+            folder_of(own, tmp_path)
+        (folder.path / lost).rmdir()
+
+
+def test_a_checkpoint_of_another_run_does_not_pass_for_ones_own(tmp_path: Path) -> None:
+    one, two = (RunFolder(tmp_path / name) for name in ("one", "two"))
+    for run in (one, two):
+        run.path.joinpath("checkpoints").mkdir(parents=True)
+        run.record_file.write_text("{}")
+    own = str(two.path / "checkpoints" / "last.ckpt")
+    assert two.checkpoint(own) == two.checkpoint("last") == Path(own)
+    assert two.checkpoint("saved.ckpt") == Path("saved.ckpt")
+    with pytest.raises(InputError, match=r"is of another run than one; type run=.*two$"):
+        one.checkpoint(own)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
