@@ -249,6 +249,7 @@ def test_parts_of_other_options_are_not_used(command: Command, raw: Path) -> Non
         (["grid=[16]"], "expected rows and columns"),
         (["backend=spark"], "choose from loky, threading, dask"),
         (["backend=dask"], "type scheduler=tcp://"),
+        (["test_patients=100307"], "type test_patients=[<patient>,<patient>]"),
         (["jobs=0"], "type jobs=-1"),
         (["on_error=ignore"], "choose from stop, skip"),
         (["intensity_scale=0.0"], "intensity_scale is 0.0"),

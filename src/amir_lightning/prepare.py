@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
@@ -80,6 +80,8 @@ def _options(cfg: DictConfig, dataset: str) -> Options:
     chosen = {name: size for name, size in plain(cfg.split).items() if size is not None}
     grid: list[int] | None = usual["grid"] if cfg.grid is None else list(cfg.grid)
     central = usual["central_slices"] if cfg.central_slices is None else cfg.central_slices
+    if cfg.test_patients is not None and not OmegaConf.is_list(cfg.test_patients):
+        raise InputError("test_patients is no list; type test_patients=[<patient>,<patient>]")
     tested = usual["test_patients"] if cfg.test_patients is None else plain(cfg.test_patients)
     return Options(
         split=chosen or usual["split"],
