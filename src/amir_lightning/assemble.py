@@ -197,7 +197,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
 
 
 def _callbacks(nodes: DictConfig) -> list[Callback]:
-    for name, node in nodes.items():
+    for name, node in ((str(key), value) for key, value in nodes.items()):
         if node is not None and not OmegaConf.is_dict(node):
             raise InputError(
                 f"callbacks.{name} is {node}, expected a class and its options; type "
