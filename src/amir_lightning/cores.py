@@ -14,7 +14,7 @@ from typing import Any
 from amir_lightning.errors import InputError
 
 _THREADS = "OMP_NUM_THREADS"
-_SPINS = "0"  # of a thread that waits; experiments/performance/README.md, Two commands at once
+_SPINS = "1000"  # of a thread that waits; experiments/performance/README.md, Two commands at once
 _log = logging.getLogger(__name__)
 _ours: str | None = None  # what `share` wrote to OMP_NUM_THREADS, which is no choice of the user's
 _said: str | None = None

@@ -62,9 +62,8 @@ class RunFolder:
         Raises:
             InputError: It is another run's, whose scores and data would pass for this one's.
         """
-        if name in ("best", "last"):
-            return self.path / "checkpoints" / f"{name}.ckpt"
-        path = Path(name)
+        named = name in ("best", "last")
+        path = self.path / "checkpoints" / f"{name}.ckpt" if named else Path(name)
         other = path.resolve().parents[1]
         if (other / "run.json").exists() and other != self.path.resolve():
             raise InputError(f"{path} is of another run than {self.name}; type run={other}")
@@ -166,15 +165,8 @@ class RunFolder:
         Raises:
             InputError: There is no such evaluation.
         """
-        path = self.evaluation(*parts) / "slices.csv"
-        try:
-            with path.open(newline="") as file:
-                return list(csv.DictReader(file))
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); write it with python -m "
-                f"amir_lightning.evaluate run={self.name}"
-            ) from error
+        advice = f"write it with python -m amir_lightning.evaluate run={self.name}"
+        return _table(self.evaluation(*parts) / "slices.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:
         """The rows of ``metrics.csv``, as text.
@@ -182,14 +174,7 @@ class RunFolder:
         Raises:
             InputError: It is missing or damaged.
         """
-        path = self.path / "metrics.csv"
-        try:
-            with path.open(newline="") as file:
-                return list(csv.DictReader(file))
-        except (OSError, ValueError, csv.Error) as error:
-            raise InputError(
-                f"{path} cannot be read ({error}); choose another run, or train again"
-            ) from error
+        return _table(self.path / "metrics.csv", "choose another run, or train again")
 
     def _saved_config(self) -> DictConfig:
         path = self.path / "config.yaml"
@@ -243,8 +228,7 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     """The folder of the run of this identity, whether it has been started or not.
 
     A folder is taken for the run only if the identity that it records is equal: where another run
-    has the name, more digits of the hash follow. What holds weights or scores without a record may
-    be any run's.
+    has the name, more digits of the hash follow. Weights without a record may be any run's.
 
     Args:
         identity: All that makes it this run.
@@ -254,13 +238,19 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
         InputError: The ``run.json`` of a folder of that name is damaged, or lost.
     """
     folders = [RunFolder(runs_dir / name) for name in run_names(identity)]
-    started = [
-        one
-        for one in folders
-        if one.record_file.exists() or one.finished or (one.path / "checkpoints").exists()
-    ]
+    kept = ("run.json", "result.json", "checkpoints")
+    started = [one for one in folders if any((one.path / name).exists() for name in kept)]
     own = [one for one in started if one.identity and digest(one.identity) == digest(identity)]
     return next(one for one in [*own, *folders] if one in own or one not in started)
+
+
+def _table(path: Path, advice: str) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); {advice}") from error
 
 
 def _started(run: RunFolder) -> str:
