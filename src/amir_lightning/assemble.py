@@ -177,7 +177,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         options["strategy"] = FSDPStrategy(
             sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
         )
-    callbacks: list[Callback] = [instantiate(plain(node)) for node in cfg.callbacks.values()]
+    callbacks = _callbacks(cfg.callbacks)
     if average is not None:
         callbacks.append(WeightAverage(average, cfg.optimizer.average_warmup))
     checkpoints = folder / "checkpoints"
@@ -202,6 +202,16 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         first = str(error).splitlines()[0]
         advice = "type trainer=cpu" if "No supported gpu" in first else "change trainer.*"
         raise InputError(f"the trainer refuses its options: {first}; {advice}") from error
+
+
+def _callbacks(nodes: DictConfig) -> list[Callback]:
+    for name, node in ((str(key), node) for key, node in nodes.items()):
+        if node is not None and not OmegaConf.is_dict(node):
+            raise InputError(
+                f"callbacks.{name} is {node}, expected a class and its options; type "
+                f"+callbacks.{name}._target_=<module>.<class>"
+            )
+    return [instantiate(plain(node)) for node in nodes.values() if node is not None]
 
 
 def load_weights(module: RestorationModule, checkpoint: Path) -> int:

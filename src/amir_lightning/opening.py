@@ -24,7 +24,13 @@ from amir_lightning.runs.folder import (
     find_run,
     folder_of,
 )
-from amir_lightning.runs.identity import identity, network_name, number_of_processes
+from amir_lightning.runs.identity import (
+    OWN_CODE,
+    identity,
+    network_name,
+    number_of_processes,
+    without_data,
+)
 from amir_lightning.tasks import Task
 
 # What may change when a run is resumed: the machine, not the experiment.
@@ -119,9 +125,13 @@ def open_run(cfg: DictConfig) -> Run:
     return Run(cfg, files, tasks, stores, data, own)
 
 
-def _identity(cfg: DictConfig, tasks: list[Task], data: Mapping[str, TaskData]) -> dict[str, Any]:
-    facts = {name: one._asdict() for name, one in data.items()}
-    return identity(plain(cfg), [task.name for task in tasks], facts, number_of_processes(cfg))
+def _identity(
+    cfg: DictConfig, tasks: list[Task], data: Mapping[str, TaskData], started: bool = False
+) -> dict[str, Any]:
+    config, facts = plain(cfg), {name: one._asdict() for name, one in data.items()}
+    if started:  # the weights that it once started from may be gone
+        config["network"]["pretrained"] = None
+    return identity(config, [task.name for task in tasks], facts, number_of_processes(cfg))
 
 
 def _nodes(key: str) -> tuple[str, ...]:
@@ -150,6 +160,8 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
     processes = number_of_processes(saved)
     batch = before.data.batch_size * number_of_processes(before)
+    # On the machine that it was started on, there may have been more devices than here.
+    batch = (files.identity or {}).get("data.global_batch", batch)
     if batch != saved.data.batch_size * processes:
         raise InputError(
             f"{files.name} is trained on batches of {batch} patches and these options make "
@@ -160,8 +172,17 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     tasks = active_tasks(saved)
     stores = locate_data(saved, tasks)
     data = same_data(stores, files)
-    was, will_be = (_identity(one, tasks, data) for one in (before, saved))
-    if changed := sorted(key for key in {*was, *will_be} if was.get(key) != will_be.get(key)):
+    started = any((files.path / "checkpoints").glob("*.ckpt"))
+    was = without_data(files.identity or _identity(before, tasks, data, started))
+    now = without_data(_identity(saved, tasks, data, started))
+    same = {"network.pretrained"} if started else set()
+    changed = sorted(key for key in {*was, *now} - same if was.get(key) != now.get(key))
+    if code := [key.removeprefix(f"{OWN_CODE}.") for key in changed if key.startswith(OWN_CODE)]:
+        raise InputError(
+            f"the code of {', '.join(code)} changed since {files.name} was started; take the "
+            "change back, or leave out run= to start another run"
+        )
+    if changed:
         raise InputError(
             f"run={cfg.run} resumes a run as it was and {', '.join(changed)} would change it; drop "
             "that option, or leave out run= to start another run"

@@ -17,7 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from amir_lightning.config import CONF_DIR
-from amir_lightning.data.embedded import Cohort, recipe
+from amir_lightning.data.embedded import Cohort, cache_name, recipe
+from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, folder_of
 from amir_lightning.runs.identity import (
     ADDED,
@@ -168,6 +169,7 @@ def test_what_may_be_added_is_another_run() -> None:
         ["task=mri", f"+callbacks.swa._target_={averaged}", "+callbacks.swa.swa_lrs=0.001"],
         ["task=mri", f"+callbacks.swa._target_={averaged}", "+callbacks.swa.swa_lrs=0.01"],
         ["task=mri", "callbacks.samples._target_=mine.Samples"],
+        ["task=mri", "+callbacks.mine=3"],
         ["task=mri", "trainer.strategy=mine"],
         ["task=mri", "network=restormer"],
         ["task=mri", "network._target_=mine.Network"],
@@ -274,6 +276,51 @@ def test_code_of_ones_own_is_known_by_content(
     assert name_of(*options) in names
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"_target_": "own_package.Net"},  # which the package has from a module of its own
+        {"_target_": "own_package.nets.Net.wide"},
+        {"_target_": "amir_lightning.networks.AMIR", "blocks": [{"_target_": "own_package.Net"}]},
+    ],
+)
+@pytest.mark.parametrize("edited", ["own_package/nets.py", "own_layers.py"])
+def test_all_modules_of_ones_own_behind_a_class_count_and_none_is_run(
+    network: dict[str, Any], edited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    never = "raise RuntimeError\n"
+    for name, text in {
+        "own_package/__init__.py": "from .nets import Net",
+        "own_package/nets.py": "import torch\nfrom own_layers import Layer\nclass Net(Layer): ...",
+        "own_layers.py": "import own_package.nets\nclass Layer: ...",
+        "own_other.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(never + text)
+    config = {**composed("task=mri"), "network": {**network, "pretrained": None}}
+    before = digest(identified(config))
+    (tmp_path / "own_other.py").write_text("changed")
+    assert digest(identified(config)) == before
+    (tmp_path / edited).write_text((tmp_path / edited).read_text() + "# changed")
+    assert digest(identified(config)) != before
+
+
+@pytest.mark.parametrize("node", ["phantom", "degradation"])
+def test_phantoms_that_code_of_ones_own_draws_are_drawn_anew_when_it_changes(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    config = composed("task=mri", f"tasks.mri.{node}._target_=own_physics.Own")
+    task = Task.from_config("mri", config["tasks"]["mri"])
+    files, names = set(), set()
+    for text in ("class Own: ...", "class Own: dose = 1"):
+        (tmp_path / "own_physics.py").write_text(text)
+        files.add(cache_name("mri", recipe(task, Cohort(1, 1, 1))))
+        names.add(digest(identified(config)))
+    assert len(files) == len(names) == 2
+
+
 def test_data_are_known_by_content_and_phantoms_by_what_draws_them() -> None:
     config = composed("task=mri")
     task = Task.from_config("mri", config["tasks"]["mri"])
@@ -353,6 +400,29 @@ def test_a_folder_is_taken_only_if_the_whole_identity_is_equal(tmp_path: Path) -
     write(longer.path, {"identity": own})
     assert folder_of(own, tmp_path) == longer
 
+    write(folder.path, {"identity": own})
+    folder.record_file.unlink()
+    assert folder_of(own, tmp_path) == longer
+    longer.record_file.unlink()
+    assert folder_of(own, tmp_path) == folder  # an empty one
+    for lost in ("checkpoints", "result.json"):
+        (folder.path / lost).mkdir()
+        with pytest.raises(InputError, match=r"run\.json cannot be read .* remove the folder"):
+            folder_of(own, tmp_path)
+        (folder.path / lost).rmdir()
+
+
+def test_a_checkpoint_of_another_run_does_not_pass_for_ones_own(tmp_path: Path) -> None:
+    one, two = (RunFolder(tmp_path / name) for name in ("one", "two"))
+    for run in (one, two):
+        run.path.joinpath("checkpoints").mkdir(parents=True)
+        run.record_file.write_text("{}")
+    own = str(two.path / "checkpoints" / "last.ckpt")
+    assert two.checkpoint(own) == two.checkpoint("last") == Path(own)
+    assert two.checkpoint("saved.ckpt") == Path("saved.ckpt")
+    with pytest.raises(InputError, match=r"is of another run than one; type run=.*two$"):
+        one.checkpoint(own)
+
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
@@ -431,3 +501,21 @@ def test_two_trainings_never_share_a_folder(train: Command, command: Command) ->
     assert "callbacks.stop._target_ would change it" in refused.err
     kept = command("train", f"run={folders[0]}", *[text for text in TINY if "logger" in text])
     assert "finished before" in kept.err
+
+    # What the run was decides, not what its configuration means on this machine.
+    for change, text in (
+        ({"data.global_batch": 8}, "is trained on batches of 8 patches"),
+        ({"own_code.mine.Net": "0"}, "the code of mine.Net changed since"),
+        ({"seed": 1}, "seed would change it"),
+        ({"network.pretrained": "0"}, "finished before"),  # of a file that may be gone
+    ):
+        file = folders[0] / "run.json"
+        record = json.loads(file.read_text())
+        changed = {**record, "identity": {**record["identity"], **change}}
+        file.write_text(json.dumps(changed))
+        assert text in command("train", f"run={folders[0]}", "logger=csv").err
+        file.write_text(json.dumps(record))
+
+    wrong = train("task=mri", "+callbacks.mine=3")
+    assert wrong.status == 2
+    assert "callbacks.mine is 3, expected a class and its options; type +callbacks." in wrong.err

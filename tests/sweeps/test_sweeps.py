@@ -39,6 +39,24 @@ def test_table2_is_six_methods_on_all_tasks(experiment: str) -> None:
     assert pairs(jobs(experiment)) == [(network, ALL) for network in methods]
 
 
+def test_successors_share_the_runs_of_table2_and_bring_their_own_objectives() -> None:
+    found = jobs("successors")
+    extra = ["promptir", "restore_rwkv", "tat", "amir", "amir"]
+    methods = ["restormer", "eformer", "spach", "drmc", "airnet", *extra]
+    assert pairs(found) == [(network, ALL) for network in methods]
+    table2 = {job.network: job.cfg for job in jobs("table2")}
+    for job in found:
+        assert job.cfg.sampling == table2["amir"].sampling
+        assert job.cfg.data == table2["amir"].data
+        assert job.cfg.trainer == table2["amir"].trainer
+        if job.network in table2 and job.cfg.optimizer.average_decay is None:
+            assert job.cfg == table2[job.network]
+    averaged = [job for job in found if job.cfg.optimizer.average_decay is not None]
+    assert [job.network for job in averaged] == ["tat", "amir"]
+    assert [job.cfg.optimizer.algorithm for job in averaged] == ["adamw", "adamw"]
+    assert [job.cfg.loss.objective for job in averaged] == ["task_adaptive", "plain"]
+
+
 def test_table3_is_amir_on_all_seven_combinations() -> None:
     found = jobs("table3")
     assert {job.network for job in found} == {"amir"}
@@ -56,7 +74,7 @@ def test_figures_of_one_network(experiment: str, network: str) -> None:
     assert pairs(jobs(experiment)) == [(network, ALL)]
 
 
-@pytest.mark.parametrize("experiment", ["table1", "table2", "table3", "table4"])
+@pytest.mark.parametrize("experiment", ["table1", "table2", "table3", "table4", "successors"])
 def test_every_method_has_the_same_budget(experiment: str) -> None:
     budgets = {
         (

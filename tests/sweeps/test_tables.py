@@ -98,6 +98,31 @@ def test_means_spread_and_differences(command, composing, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("composing")
+def test_successors_have_a_column_of_their_own_papers_recipes(
+    command, composing, tmp_path: Path
+) -> None:
+    for number, job in enumerate(jobs("successors")):
+        write_run(job, tmp_path / "runs", plain_scores, name=f"run{number}")
+    papers = Path(__file__).parents[2] / "experiments"
+    done = command(
+        "tabulate", "experiment=successors", "bootstrap=0", f"paper_dir={papers}", "output=out"
+    )
+    assert done.status == 0, done.err
+    head, _, *rows = [
+        line for line in Path("out/table.md").read_text().splitlines() if line.startswith("| ")
+    ][:12]
+    cells = {row.split(" | ")[0].strip("| "): row.split(" | ") for row in rows}
+    place = head.split(" | ").index("Own paper")
+    assert cells["TAT"][place] == "400,000 steps, batch 12, AdamW and average"
+    assert cells["Eformer"][place] == "—"
+    assert (
+        cells["AMIR (amir_averaged)"][place]
+        == cells["AMIR (amir)"][place]
+    )
+    assert "Average PSNR" in head
+
+
+@pytest.mark.usefixtures("composing")
 def test_statistics_against_other_computations(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     drawn = {}

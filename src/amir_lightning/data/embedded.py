@@ -15,6 +15,7 @@ from amir_lightning.data.pairs import cut, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.locks import locked
+from amir_lightning.own_code import own_code
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
 
 
 def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
-    """What draws the embedded patients of a task: version, parameters and seed."""
+    """What draws the embedded patients of a task: version, parameters, seed and a user's code."""
+    own = own_code([task.phantom, task.degradation])
     return {
         "version": _VERSION,
         "phantom": dict(task.phantom),
@@ -65,6 +67,7 @@ def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
         "plane": task.plane,
         "stored": [task.units, list(task.value_range)],
         "cohort": vars(cohort),
+        **({"own_code": own} if own else {}),
     }
 
 

@@ -83,9 +83,18 @@ class RunFolder:
         return self.result_file.exists()
 
     def checkpoint(self, name: str) -> Path:
-        """File of the checkpoint that is called best or last, or the file of that path."""
-        named = name in ("best", "last")
-        return self.path / "checkpoints" / f"{name}.ckpt" if named else Path(name)
+        """File of the checkpoint that is called best or last, or the file of that path.
+
+        Raises:
+            InputError: It is another run's, whose scores and data would pass for this one's.
+        """
+        if name in ("best", "last"):
+            return self.path / "checkpoints" / f"{name}.ckpt"
+        path = Path(name)
+        other = path.resolve().parents[1]
+        if (other / "run.json").exists() and other != self.path.resolve():
+            raise InputError(f"{path} is of another run than {self.name}; type run={other}")
+        return path
 
     def evaluation(self, *parts: str) -> Path:
         """Folder of the scores of a split, and of whatever else was not as in training."""
@@ -266,17 +275,22 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     """The folder of the run of this identity, whether it has been started or not.
 
     A folder is taken for the run only if the identity that it records is equal: where another run
-    has the name, more digits of the hash follow.
+    has the name, more digits of the hash follow. What holds weights or scores without a record may
+    be any run's.
 
     Args:
         identity: All that makes it this run.
         runs_dir: Folder of the runs.
 
     Raises:
-        InputError: The ``run.json`` of a folder of that name is damaged.
+        InputError: The ``run.json`` of a folder of that name is damaged, or lost.
     """
     folders = [RunFolder(runs_dir / name) for name in run_names(identity)]
-    started = [one for one in folders if one.record_file.exists()]
+    started = [
+        one
+        for one in folders
+        if one.record_file.exists() or one.finished or (one.path / "checkpoints").exists()
+    ]
     own = [one for one in started if one.identity and digest(one.identity) == digest(identity)]
     return next(one for one in [*own, *folders] if one in own or one not in started)
 

@@ -5,7 +5,6 @@ that nobody thought of is part of it: a training which differs in anything is an
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from amir_lightning import cores
 from amir_lightning.errors import InputError
+from amir_lightning.own_code import own_code
 
 NOT_COUNTED: Mapping[str, str] = {
     "run": "names a folder",
@@ -60,6 +60,9 @@ BATCH_STATISTICS = (
     "amir_lightning.networks.DCNN",
 )
 """Networks that normalise over the batch of each process, so that their number counts."""
+
+OWN_CODE = "own_code"
+"""Where the identity holds the code of a user's own classes, by their names."""
 
 # The history of options, so that names stay when options change. A new option is left out of the
 # identity at the value that trains as before it existed; one that moved counts at its old place,
@@ -111,7 +114,7 @@ def identity(
     options = dict(_leaves(_of_tasks(config, tasks)))
     counted = {option: value for option, value in options.items() if counts(option)}
     for name, node in (config.get("callbacks") or {}).items():
-        if node is None or node.get("_target_") in OBSERVERS:
+        if node is None or (isinstance(node, Mapping) and node.get("_target_") in OBSERVERS):
             prefix = f"callbacks.{name}"
             counted = {key: value for key, value in counted.items() if not _lies_in(key, prefix)}
     if counted.get("trainer.strategy") in STRATEGIES:
@@ -128,8 +131,8 @@ def identity(
             del counted[option]
     kept = {_moved(option, moved): value for option, value in counted.items()}
     for option, value in counted.items():
-        if option.endswith("_target_") and (source := _own_source(str(value))) is not None:
-            kept[f"{option}source"] = _hash_of(source, option)
+        node = {"_target_": value} if option.endswith("_target_") else value
+        kept |= {f"{OWN_CODE}.{target}": found for target, found in own_code(node).items()}
     kept |= dict(_leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
     return {
         option: moved_classes.get(value, value)
@@ -230,21 +233,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     return value
-
-
-def _own_source(target: str) -> Path | None:
-    """The file of a user's own module, whose code may change; None for an installed package."""
-    module, _, _ = target.rpartition(".")
-    if not module or module.split(".")[0] == "amir_lightning":
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None  # which is told where the object is built
-    if spec is None or not spec.has_location or not spec.origin:
-        return None
-    path = Path(spec.origin)
-    return None if {"site-packages", "dist-packages"} & {*path.parts} else path
 
 
 def _hash_of(path: Path, option: str) -> str:

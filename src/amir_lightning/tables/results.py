@@ -11,6 +11,7 @@ from amir_lightning.metrics import SCORES, Summary, summarise
 from amir_lightning.runs.folder import RunFolder, TaskData
 from amir_lightning.sweeps import Job
 
+_METHOD = "+experiment/method="
 PAPER_SCORES = ("psnr", "ssim", "rmse")
 
 
@@ -124,7 +125,8 @@ def collect(
             )
             > 1
         ):
-            label += f" ({' '.join(extra)})"
+            # A method is a file of options, which its name tells.
+            label += f" ({' '.join(text.removeprefix(_METHOD) for text in extra)})"
         million = lines[0]["parameters"] if lines else ""
         methods.append(
             Method(

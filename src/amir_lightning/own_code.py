@@ -1,0 +1,87 @@
+"""What a user's own classes are: the content of their module and of the own modules it imports."""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+_INSTALLED = {"site-packages", "dist-packages"}  # known by its version, in run.json
+
+
+def own_code(node: object) -> dict[str, str]:
+    """Hashes of the code behind every ``_target_`` at any depth that is a user's own.
+
+    Nothing is imported. Modules count by name and content, so that a moved folder is the same code.
+
+    Args:
+        node: Plain mappings and lists.
+    """
+    found: dict[str, str] = {}
+    for target in _targets(node):
+        modules: dict[str, bytes] = {}
+        _read(target, modules)
+        if modules:
+            content = hashlib.sha256()
+            for name, code in sorted(modules.items()):
+                content.update(f"{name} {len(code)} ".encode() + code)
+            found[target] = content.hexdigest()
+    return found
+
+
+def _targets(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_" and isinstance(value, str):
+                yield value
+            yield from _targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _targets(value)
+
+
+def _read(dotted: str, modules: dict[str, bytes]) -> None:
+    """Add the own modules on the way to a dotted name, and those that they import."""
+    parts = dotted.split(".")
+    if parts[0] == "amir_lightning" or parts[0] in sys.stdlib_module_names:
+        return
+    spec = _top(parts[0])
+    for length in range(1, len(parts) + 1):
+        if spec is None:
+            return
+        name, file = ".".join(parts[:length]), Path(spec.origin or "")
+        places = spec.submodule_search_locations
+        if _INSTALLED & {*file.parts}:
+            return
+        if spec.has_location and file.is_file() and name not in modules:
+            modules[name] = file.read_bytes()
+            for imported in _imported(modules[name], name, is_package=places is not None):
+                _read(imported, modules)
+        if places is None or length == len(parts):
+            return
+        spec = PathFinder.find_spec(".".join(parts[: length + 1]), [*places])
+
+
+def _top(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None  # which is told where the object is built
+
+
+def _imported(code: bytes, name: str, is_package: bool) -> Iterator[str]:
+    """Dotted names that a module imports; some end in what a module defines."""
+    try:
+        nodes = [*ast.walk(ast.parse(code))]
+    except (SyntaxError, ValueError):
+        return  # no Python, or told where the object is built
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")
+            base = above[: len(above) - node.level + is_package] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{start}.{alias.name}" for alias in node.names)
