@@ -18,6 +18,6 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
             return link[0]
         path = path.rstrip("/")
         names_it = text.strip("`") in (path, path.removesuffix("/README.md"))
-        return f"`{path}`" if names_it else f"{text} (`{path}`)"
+        return f"`{path}`" if names_it else f"{text}, `{path}`"
 
     return _UPWARDS.sub(path_for_link, markdown)
