@@ -49,7 +49,7 @@ ALLOWED = {
     "pretrained": {"networks", "tasks", "errors", "trust"},
     "exporting": {"networks", "pretrained", "tasks", "errors"},
     "allocator": set(),
-    "optimizers": set(),
+    "optimizers": {"errors"},
     "measuring": {
         "networks",
         "losses",

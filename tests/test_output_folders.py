@@ -42,6 +42,12 @@ def test_a_disk_that_fills_while_a_series_is_written_leaves_nothing(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_link_to_nothing_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("nowhere")
+    with pytest.raises(InputError, match="is a link to nothing"), complete_folder(tmp_path / "out"):
+        pytest.fail("it runs")
+
+
 def test_scratch_space_is_claimed_at_once(tmp_path: Path) -> None:
     with full_disk(4096), pytest.raises(InputError, match=r"is full.*output=<folder>"):
         ScratchVolume(tmp_path / "given", (10, 20, 30))

@@ -100,6 +100,18 @@ def test_where_one_stands_and_links_are_no_obstacle(
         assert names == ["here_restored", "restore.json"]
 
 
+def test_what_cannot_be_read_ends_with_a_sentence_after_the_others_are_done(
+    command: Command, weights: Path
+) -> None:
+    brain(Path("in/brain.nii"))
+    Path("in/cut.nii.gz").write_bytes(b"cut")
+    done = command("restore", f"weights={weights}", "input=in", "output=out", "task=mri")
+    assert "failed:   in/cut.nii.gz is not a readable NIfTI file" in done.out
+    assert Path("out/brain_restored.nii").is_file()
+    assert done.status == 2
+    assert "error: 1 file could not be read, see above; what could be read is restored" in done.err
+
+
 def test_a_nifti_is_restored_by_the_network_itself(command: Command, weights: Path) -> None:
     voxels = brain(Path("brain.nii"))
     exported = command("export", f"run={weights}", "output=exported")

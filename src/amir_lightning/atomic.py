@@ -81,6 +81,10 @@ def complete_folder(output: Path) -> Iterator[Path]:
             raise InputError(
                 f"output={output} {state}; type a new or empty folder: output=<folder>"
             )
+        if output.is_symlink() and not inside:
+            raise InputError(
+                f"output={output} is a link to nothing; type a new or empty folder: output=<folder>"
+            )
         output.parent.mkdir(parents=True, exist_ok=True)
         place = output if inside else output.parent
         work = Path(tempfile.mkdtemp(dir=place, prefix=hidden))
@@ -160,9 +164,9 @@ def _disk_full(
 
 def _remove_leftovers(path: Path) -> None:
     prefix = f".{path.name}.partial-"
-    for leftover in path.parent.glob(f"{prefix}*"):
-        owner = leftover.name.removeprefix(prefix)
-        if owner.isdigit() and not _alive(int(owner)):
+    for leftover in path.parent.iterdir():  # no glob: a name may hold its signs
+        before, found, owner = leftover.name.partition(prefix)
+        if not before and found and owner.isdigit() and not _alive(int(owner)):
             leftover.unlink(missing_ok=True)
 
 

@@ -16,14 +16,7 @@ from amir_lightning.runs.data import (
     same_data,
     say_other_phantoms,
 )
-from amir_lightning.runs.folder import (
-    RunFolder,
-    Source,
-    TaskData,
-    common_source,
-    find_run,
-    folder_of,
-)
+from amir_lightning.runs.folder import RunFolder, find_run, folder_of
 from amir_lightning.runs.identity import (
     OWN_CODE,
     identity,
@@ -31,6 +24,7 @@ from amir_lightning.runs.identity import (
     number_of_processes,
     without_data,
 )
+from amir_lightning.runs.task_data import Source, TaskData, common_source
 from amir_lightning.tasks import Task
 
 # What may change when a run is resumed: the machine, not the experiment.

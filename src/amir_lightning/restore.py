@@ -15,8 +15,8 @@ def main(cfg: DictConfig) -> None:
 
     ask_for_huge_pages()
     from amir_lightning.assemble import plain
-    from amir_lightning.data.layouts import summarise as summarise_skipped
     from amir_lightning.io.dicom import Damaged
+    from amir_lightning.io.dicom import summarise as summarise_skipped
     from amir_lightning.io.scan import find_scans
     from amir_lightning.metrics import summarise
     from amir_lightning.restoring import Request, load_weights, restore_all
@@ -47,9 +47,9 @@ def main(cfg: DictConfig) -> None:
         trusted=list(cfg.trusted),
     )
     scans, skipped = find_scans(source)
-    for one in skipped:
-        if isinstance(one, Damaged):
-            print(f"failed:   {one.problem}")
+    unread = [one.problem for one in skipped if isinstance(one, Damaged)]
+    for problem in unread:
+        print(f"failed:   {problem}")
     if others := [one for one in skipped if not isinstance(one, Damaged)]:
         print(f"skipped:  {summarise_skipped(others)}")
     root = source if source.is_dir() else source.parent
@@ -64,6 +64,11 @@ def main(cfg: DictConfig) -> None:
     if failed:
         raise InputError(
             f"{len(failed)} of {len(scans)} scans failed, see above; the others are done"
+        )
+    if unread:
+        raise InputError(
+            f"{len(unread)} file{'s' if len(unread) > 1 else ''} could not be read, see above; "
+            "what could be read is restored"
         )
 
 

@@ -13,11 +13,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from torch import Tensor
 
-from amir_lightning.data.layouts import summarise
 from amir_lightning.data.layouts.folder import one_per_patient
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import Store, patient_id
 from amir_lightning.errors import InputError
+from amir_lightning.io.dicom import summarise
 from amir_lightning.preparation import Options, prepare
 from amir_lightning.tasks import Task, load_task
 

@@ -264,11 +264,11 @@ def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    path = tmp_path / "ct.h5"
+    path = tmp_path / "ct[1].h5"
     assert _killed_by(signal.SIGKILL, path) == -signal.SIGKILL
     (leftover,) = tmp_path.iterdir()
-    assert leftover.name.startswith(".ct.h5.partial-")
-    mine_to_keep = tmp_path / f".ct.h5.partial-{os.getppid()}"  # a process that is alive
+    assert leftover.name.startswith(".ct[1].h5.partial-")
+    mine_to_keep = tmp_path / f".ct[1].h5.partial-{os.getppid()}"  # a process that is alive
     mine_to_keep.touch()
     write(path, cohort())
     assert sorted(tmp_path.iterdir()) == [mine_to_keep, path]

@@ -118,6 +118,9 @@ def edited(path: Path, **fields: object) -> Path:
         ({"sform_code": 1, "srow_x": [1, 0, 0, np.nan]}, "singular or non-finite affine"),
         ({"dim": [2, 4, 5, 1, 1, 1, 1, 1]}, "is 4x5; expected one 3-D scan: stack the slices"),
         ({"dim": [4, 4, 5, 2, 3, 1, 1, 1]}, "4x5x2x3.*save each volume in a file of its own"),
+        ({"dim": [3, 4, 5, 0, 1, 1, 1, 1]}, "is 4x5x0; .*it holds no voxels, so save it anew"),
+        ({"datatype": 128, "bitpix": 24}, "colour .*save shades of grey"),
+        ({"datatype": 32, "bitpix": 64}, "complex .*save the magnitude"),
     ],
 )
 def test_a_header_that_cannot_be_followed_is_refused_at_once(
@@ -130,6 +133,8 @@ def test_a_header_that_cannot_be_followed_is_refused_at_once(
     with pytest.raises(InputError, match=reason) as caught:
         NiftiScan(path)
     assert "odd.nii" in str(caught.value)
+    # Only where more is declared than is there may a copy help.
+    assert ("truncated" in str(caught.value)) == (fields == {"vox_offset": 1e9})
 
 
 def test_the_largest_integers_do_not_turn_over(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from amir_lightning.data.layouts import summarise
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
+from amir_lightning.io.dicom import find_dicom_series, read_dicom_series, summarise
+from amir_lightning.io.scan import find_scans
 
 TYPED = {
     "localizer": [
@@ -99,6 +99,8 @@ def test_it_is_set_aside_and_counted_with_its_reason(
     (one,), skipped = find_dicom_series(tmp_path.rglob("*.dcm"))
     assert len(one.files) == 3
     assert summarise(skipped).startswith(f"2 x {reason}")
+    with pytest.raises(InputError, match=rf"holds no scan \(2 x {reason}.*: type another"):
+        find_scans(tmp_path / "other")
     with pytest.raises(InputError, match="cannot be a slice"):
         read_dicom_series(sorted((tmp_path / "other").iterdir()))
 

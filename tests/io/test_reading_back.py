@@ -1,6 +1,7 @@
 """What was written means what its source means: to the package, and to whoever has only pydicom."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -314,3 +315,4 @@ def test_pet_that_means_no_suv_is_refused_before_anything_is_written(
     with pytest.raises(InputError) as caught:
         find_scans(tmp_path)[0][0].read()
     assert reason in str(caught.value)
+    assert re.search("; (export|correct) ", str(caught.value))  # what to do

@@ -115,10 +115,7 @@ def test_successors_have_a_column_of_their_own_papers_recipes(
     place = head.split(" | ").index("Own paper")
     assert cells["TAT"][place] == "400,000 steps, batch 12, AdamW and average"
     assert cells["Eformer"][place] == "—"
-    assert (
-        cells["AMIR (amir_averaged)"][place]
-        == cells["AMIR (amir)"][place]
-    )
+    assert cells["AMIR (amir_averaged)"][place] == cells["AMIR (amir)"][place]
     assert "Average PSNR" in head
 
 

@@ -17,7 +17,7 @@ from amir_lightning.dashboards import charts
 from amir_lightning.dashboards.collect import RunEntry, settings
 from amir_lightning.dashboards.embed import Album, markdown, read_tables
 from amir_lightning.errors import InputError
-from amir_lightning.runs.folder import TaskData
+from amir_lightning.runs.task_data import TaskData
 
 _METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "rmse": "RMSE"}
 

@@ -22,7 +22,8 @@ from amir_lightning.errors import InputError
 from amir_lightning.modules import RestorationModule
 from amir_lightning.networks import Report
 from amir_lightning.runs.data import locate_data, same_data
-from amir_lightning.runs.folder import RunFolder, TaskData, find_run
+from amir_lightning.runs.folder import RunFolder, find_run
+from amir_lightning.runs.task_data import TaskData
 from amir_lightning.tasks import Task
 
 

@@ -59,6 +59,12 @@ class Damaged(Skipped):
     problem: str
 
 
+def summarise(skipped: Iterable[Skipped]) -> str:
+    """How many were left out for which reason, as one line."""
+    counts = Counter(one.reason for one in skipped)
+    return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items()))
+
+
 class DicomSeries(NamedTuple):
     """Files that form one stack of slices, unsorted.
 

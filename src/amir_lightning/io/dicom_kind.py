@@ -152,7 +152,7 @@ def _is_mosaic(header: Header) -> bool:
 
 def _tiles_text(header: Header) -> str:
     tiles = _tiles(header)
-    return f"{tiles or 'several'} slices as tiles of one image"
+    return f"{tiles or 'several'} slices as tiles of one image (convert it to NIfTI)"
 
 
 # The first that applies is the reason, so that a colour capture counts as a capture.

@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
@@ -34,7 +35,7 @@ _UNREADABLE = (
     ValueError,
     zlib.error,
     nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
+    HeaderDataError,
     nib.wrapstruct.WrapStructError,
 )
 
@@ -96,15 +97,17 @@ class NiftiScan:
         shape = stored[:3] if set(stored[3:]) == {1} else stored
         if len(shape) != 3 or min(shape) < 1:
             size = "x".join(map(str, stored))
-            advice = (
-                "save each volume in a file of its own"
-                if len(shape) > 3
-                else "stack the slices of a scan in one file"
-            )
+            advice = "stack the slices of a scan in one file"
+            if min(stored, default=0) < 1:
+                advice = "it holds no voxels, so save it anew"
+            elif len(shape) > 3:
+                advice = "save each volume in a file of its own"
             raise InputError(f"{path} is {size}; expected one 3-D scan: {advice}")
         if dtype.fields is not None or dtype.kind == "c":
-            kind = "colour (RGB)" if dtype.fields is not None else "complex"
-            raise InputError(f"{path} has {kind} voxels; expected real numbers: save the magnitude")
+            kind, advice = "complex", "the magnitude"
+            if dtype.fields is not None:
+                kind, advice = "colour (RGB)", "shades of grey"
+            raise InputError(f"{path} has {kind} voxels; expected real numbers: save {advice}")
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             raise InputError(
                 f"{path} has {dtype.name} voxels; expected integers or floats of 8 to 64 bits: "
@@ -193,9 +196,9 @@ def read_header(path: Path) -> nib.Nifti1Header:
             itemsize = header.get_data_dtype().itemsize
         first, least = float(header["vox_offset"]), kind.single_vox_offset
         if header["magic"] in (kind.pair_magic, b""):
-            raise ValueError("it is the header of a pair, whose voxels are in an .img file")
+            raise HeaderDataError("it is the header of a pair, whose voxels are in an .img file")
         if not (least <= first == int(first)):
-            raise ValueError(f"its vox_offset is {first:g}, expected {least} or more")
+            raise HeaderDataError(f"its vox_offset is {first:g}, expected {least} or more")
         end = (
             int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
         )
@@ -285,7 +288,7 @@ def _quiet() -> Iterator[None]:
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
-        f"{path} is not a readable NIfTI file ({reason}); it may be truncated: "
-        "copy it again or leave it out"
-    )
+    advice = "it may be truncated: copy it again"
+    if isinstance(error, HeaderDataError):
+        advice = "correct its header, save it anew"
+    return InputError(f"{path} is not a readable NIfTI file ({reason}); {advice} or leave it out")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series
+from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series, summarise
 from amir_lightning.io.dicom_scan import DicomScan
 from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti import NiftiScan, is_half_of_pair, is_nifti
@@ -89,10 +89,9 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
     if problems and not scans:
         raise InputError(problems[0])
     if not scans:
-        reasons = sorted({one.reason for one in skipped})
         raise InputError(
-            f"{path} holds no scan ({', '.join(reasons) or 'it is empty'}); expected NIfTI "
-            "(.nii, .nii.gz) or DICOM images"
+            f"{path} holds no scan ({summarise(skipped) or 'it is empty'}); expected NIfTI (.nii, "
+            ".nii.gz) or DICOM images: type another file or folder"
         )
     return sorted(scans, key=lambda scan: (scan.path, scan.files)), skipped
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _DISAGREEMENT = 0.1  # of two ways to the same SUV, that is worth a warning
 _EARLY_SECONDS = 60.0  # clocks and rounding; a scan cannot be corrected to a time after its start
+_ADVICE = "export it in BQML, or convert it to body-weight SUV yourself and give NIfTI"
 _STALE_HALF_LIVES = 10.0  # an injection earlier than this cannot have been imaged
 
 
@@ -44,13 +45,16 @@ def suvbw_factor(dataset: Dataset) -> float:
     if units == "GML":
         kind = str(dataset.get("SUVType") or "BW")
         if kind != "BW":
-            raise InputError(f"the PET series holds SUV of type {kind}, expected BW (body weight)")
+            raise InputError(
+                f"the PET series holds SUV of type {kind}, expected BW (body weight); {_ADVICE}"
+            )
         return 1.0
     if units == "CNTS":
         return _counts_to_suv(dataset)
     if units != "BQML":
         raise InputError(
-            f"the PET series has Units (0054,1001) {units}; expected BQML, GML or Philips CNTS"
+            f"the PET series has Units (0054,1001) {units}, expected BQML, GML or Philips CNTS; "
+            f"{_ADVICE}"
         )
     return _activity_to_suv(dataset)
 
@@ -70,7 +74,7 @@ def _counts_to_suv(dataset: Dataset) -> float:
     if suv is None and activity is None:
         raise InputError(
             "the PET series is in counts (Units CNTS) without Philips' factors (7053,1000) or "
-            "(7053,1009); export it in BQML"
+            f"(7053,1009); {_ADVICE}"
         )
     if suv is None or activity is None:
         return suv or (activity or 0.0) * _activity_to_suv(dataset)
@@ -105,7 +109,10 @@ def _activity_to_suv(dataset: Dataset) -> float:
         seconds = (scan - _injection(tracer, scan, half_life)).total_seconds()
         dose *= 2.0 ** (-seconds / half_life)
     elif correction != "ADMIN":
-        raise InputError(f"Decay Correction (0054,1102) is {correction}; expected START or ADMIN")
+        raise InputError(
+            f"Decay Correction (0054,1102) is {correction}, expected START or ADMIN; export the "
+            "corrected series"
+        )
     return weight * 1000.0 / dose
 
 

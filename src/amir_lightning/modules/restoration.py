@@ -20,7 +20,7 @@ from amir_lightning.metrics import METRICS, Summary, summarise
 from amir_lightning.modules.merging import merged
 from amir_lightning.networks import Report, RestorationNetwork
 from amir_lightning.networks.layers.gating import TopKGate
-from amir_lightning.optimizers import adam
+from amir_lightning.optimizers import chosen
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -167,29 +167,11 @@ class RestorationModule(pl.LightningModule):
 
     def recipe(self, network: nn.Module) -> OptimizerLRSchedulerConfig:
         """The shared optimiser and schedule for the parameters of a network."""
-        config = self.optimizer_config
-        rates, betas = (config["learning_rate"], config["final_learning_rate"]), config["betas"]
-        if min(rates) < 0 or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise InputError(
-                f"learning rates {rates} and betas {tuple(betas)} are no options of Adam; expected "
-                "rates from 0 on and two betas in [0, 1), for instance optimizer.betas=[0.9,0.999]"
-            )
         # Lightning cannot clip gradients of float16 that a fused optimiser unscales itself.
         fused = self.trainer.precision != "16-mixed"
-        # Runs of earlier versions name no algorithm.
-        algorithm, decay = config.get("algorithm", "adam"), config.get("weight_decay", 0.0)
-        if algorithm not in ("adam", "adamw"):
-            raise InputError(f"optimizer.algorithm is '{algorithm}'; choose from adam, adamw")
-        if decay < 0 or (decay and algorithm == "adam"):
-            raise InputError(
-                f"optimizer.weight_decay is {decay} and optimizer.algorithm {algorithm}, expected "
-                "0, or a number above 0 with adamw; type optimizer.algorithm=adamw "
-                "optimizer.weight_decay=0.01"
-            )
-        optimizer = adam(
-            network.parameters(), rates[0], betas, fused, decay if algorithm == "adamw" else None
-        )
-        schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=rates[1])
+        optimizer = chosen(network.parameters(), self.optimizer_config, fused)
+        last = self.optimizer_config["final_learning_rate"]
+        schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=last)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},

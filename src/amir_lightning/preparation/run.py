@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import track
 
 from amir_lightning import cores
-from amir_lightning.data.layouts import Found, RawPatient, summarise
+from amir_lightning.data.layouts import Found, RawPatient
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Damaged, Skipped
+from amir_lightning.io.dicom import Damaged, Skipped, summarise
 from amir_lightning.locks import locked
 from amir_lightning.preparation.assignment import assign
 from amir_lightning.preparation.look import Looked, duplicates, look

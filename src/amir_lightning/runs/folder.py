@@ -8,11 +8,11 @@ unknown.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -20,36 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from amir_lightning.errors import InputError
 from amir_lightning.runs.identity import digest, run_names
 from amir_lightning.runs.record import read_json
+from amir_lightning.runs.task_data import Source, TaskData, common_source, task_data
 from amir_lightning.trust import refuse_foreign_classes
 
-Source = Literal["phantoms", "scans", "unknown"]
-
 _SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
-
-
-class TaskData(NamedTuple):
-    """The data that a run was trained and tested on, of one task.
-
-    Attributes:
-        file: The prepared store, or the cache of the phantoms.
-        fingerprint: Hash of its content.
-        source: Embedded phantoms or scans; unknown of a run that is older than the entry.
-        drawn: What drew the phantoms: version, parameters and seed of the generator.
-    """
-
-    file: str
-    fingerprint: str
-    source: Source
-    drawn: Mapping[str, Any] | None
-
-    @property
-    def key(self) -> str:
-        """What tells data apart: the recipe of phantoms, which another CPU rounds otherwise."""
-        return digest(self.drawn) if self.drawn else self.fingerprint
-
-    def is_same(self, other: "TaskData") -> bool:
-        """Whether both have one content, or are phantoms of one recipe."""
-        return self.fingerprint == other.fingerprint or self.key == other.key
 
 
 @dataclass(frozen=True)
@@ -150,7 +124,7 @@ class RunFolder:
         try:
             if not isinstance(recorded, dict) or not recorded:
                 raise TypeError
-            return {name: _task_data(facts) for name, facts in recorded.items()}
+            return {name: task_data(facts) for name, facts in recorded.items()}
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{self.record_file} does not say which data the run was trained on; train it again"
@@ -232,12 +206,6 @@ class RunFolder:
         return saved
 
 
-def common_source(data: Iterable[TaskData]) -> Source:
-    """Source of several tasks' data: phantoms if those of any are, unknown if any is unknown."""
-    found = {one.source for one in data}
-    return "phantoms" if "phantoms" in found else "unknown" if "unknown" in found else "scans"
-
-
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
     """All run folders, sorted by name."""
     for path in sorted(runs_dir.glob("*/run.json")):
@@ -293,18 +261,6 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     ]
     own = [one for one in started if one.identity and digest(one.identity) == digest(identity)]
     return next(one for one in [*own, *folders] if one in own or one not in started)
-
-
-def _task_data(facts: Mapping[str, Any]) -> TaskData:
-    if not isinstance(facts["fingerprint"], str):
-        raise TypeError("a fingerprint is text")
-    source, drawn = facts.get("source"), facts.get("drawn")
-    return TaskData(
-        str(facts["file"]),
-        facts["fingerprint"],
-        source if source in ("phantoms", "scans") else "unknown",
-        drawn if isinstance(drawn, dict) else None,
-    )
 
 
 def _started(run: RunFolder) -> str:

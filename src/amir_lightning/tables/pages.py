@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from amir_lightning.runs.folder import Source
 from amir_lightning.tables.layout import Cell, Grid
-from amir_lightning.tables.results import PAPER_SCORES, Method, Run
+from amir_lightning.tables.results import PAPER_SCORES, Method, drawn_apart, tasks_of
 from amir_lightning.tables.statistics import compare, spread
 from amir_lightning.tasks import Task
 
@@ -97,7 +96,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     done = [run for method in methods for run in method.runs]
     scales = sorted({method.scale for method in methods if method.runs})
     lines = [f"Scale {' and '.join(scales)}."]
-    phantoms, unknown = (_tasks_of(source, done, tasks) for source in ("phantoms", "unknown"))
+    phantoms, unknown = (tasks_of(source, done, tasks) for source in ("phantoms", "unknown"))
     if "demo" in scales:
         lines.append(
             "Small networks trained for few steps; these are not the paper's numbers and cannot "
@@ -110,7 +109,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
             f"Phantoms or patients, which the records of older runs do not say: "
             f"{', '.join(unknown)}."
         )
-    if drawn := _drawn_apart(done):
+    if drawn := drawn_apart(done):
         lines.append(
             f"Phantoms of one recipe, drawn by CPUs that round otherwise: {', '.join(drawn)}."
         )
@@ -143,24 +142,6 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     elif missing := [one for one in methods if not one.runs]:
         lines.append(f"A dash where no run has finished: {len(missing)} of {len(methods)} methods.")
     return lines
-
-
-def _tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list[str]:
-    """Names of the tasks whose data are of a source in any run."""
-    return [
-        task.name
-        for task in tasks
-        if any(task.name in run.data and run.data[task.name].source == source for run in runs)
-    ]
-
-
-def _drawn_apart(runs: Sequence[Run]) -> list[str]:
-    """Names of the tasks whose phantoms have one recipe and several contents."""
-    contents: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        for task, data in run.data.items():
-            contents.setdefault((task, data.key), set()).add(data.fingerprint)
-    return sorted({task for (task, _), found in contents.items() if len(found) > 1})
 
 
 def evidence_notes(methods: Sequence[Method]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import SCORES, Summary, summarise
-from amir_lightning.runs.folder import RunFolder, TaskData
+from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.task_data import Source, TaskData
 from amir_lightning.sweeps import Job
+from amir_lightning.tasks import Task
 
 _METHOD = "+experiment/method="
 PAPER_SCORES = ("psnr", "ssim", "rmse")
@@ -172,6 +174,24 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
                 f"the runs of this table differ in their {fact}: {listed}; train the others again, "
                 "or type mixed=true to put them into one table all the same"
             )
+
+
+def tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list[str]:
+    """Names of the tasks whose data are of a source in any run."""
+    return [
+        task.name
+        for task in tasks
+        if any(task.name in run.data and run.data[task.name].source == source for run in runs)
+    ]
+
+
+def drawn_apart(runs: Sequence[Run]) -> list[str]:
+    """Names of the tasks whose phantoms have one recipe and several contents."""
+    contents: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        for task, data in run.data.items():
+            contents.setdefault((task, data.key), set()).add(data.fingerprint)
+    return sorted({task for (task, _), found in contents.items() if len(found) > 1})
 
 
 def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:

@@ -9,7 +9,13 @@ from typing import NamedTuple
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Damaged, DicomSeries, Skipped, find_dicom_series
+from amir_lightning.io.dicom import (
+    Damaged,
+    DicomSeries,
+    Skipped,
+    find_dicom_series,
+    summarise,
+)
 from amir_lightning.tasks import Task
 
 DICOM_OR_NIFTI = "NIfTI (.nii, .nii.gz) or DICOM"
@@ -42,12 +48,6 @@ class Found(NamedTuple):
 
 Layout = Callable[..., Found]
 """``layout(raw_dir, task, **options)``."""
-
-
-def summarise(skipped: Iterable[Skipped]) -> str:
-    """How many were left out for which reason, as one line."""
-    counts = Counter(one.reason for one in skipped)
-    return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items()))
 
 
 def series_of_task(
