@@ -2,17 +2,22 @@
 
 import re
 
-# [text](../experiments/scaling/README.md#anchor), also from a page in a sub-folder of docs/.
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+([^)#]+)(?:#[^)]*)?\)")
+from mkdocs.structure.pages import Page
+
+# [text](../experiments/scaling/README.md#anchor)
+_UPWARDS = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+)([^)#]+)(?:#[^)]*)?\)")
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Show the path of the file instead of a link; a repository's own view keeps the link."""
-    return _OUTSIDE.sub(_path_for_link, markdown)
+    depth = page.file.src_uri.count("/")  # of the page below docs/
 
+    def path_for_link(link: re.Match[str]) -> str:
+        text, upwards, path = link.groups()
+        if upwards.count("../") <= depth:
+            return link[0]
+        path = path.rstrip("/")
+        names_it = text.strip("`") in (path, path.removesuffix("/README.md"))
+        return f"`{path}`" if names_it else f"{text}, `{path}`"
 
-def _path_for_link(link: re.Match[str]) -> str:
-    text, path = link.groups()
-    path = path.rstrip("/")
-    said = path.removesuffix("/README.md")
-    return f"`{path}`" if text.strip("`") in (path, said) else f"{text} (`{path}`)"
+    return _UPWARDS.sub(path_for_link, markdown)

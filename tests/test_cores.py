@@ -169,7 +169,7 @@ def test_who_waits_sleeps_unless_told_otherwise(
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     cores.let_others_run()
-    assert os.environ["GOMP_SPINCOUNT"] == "0"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     cores.let_others_run()
     assert os.environ["GOMP_SPINCOUNT"] == "7"

@@ -73,7 +73,7 @@ def devices(trainer: Mapping[str, Any]) -> int:
 
 
 def let_others_run() -> None:
-    """Let threads that wait sleep at once, and joblib count cores as `usable` does.
+    """Let threads that wait sleep soon, and joblib count cores as `usable` does.
 
     A thread of GNU OpenMP that waits for the others spins for 8 ms by default. Where another
     command has taken the core of one of those, it spins in the way of both at every one of the

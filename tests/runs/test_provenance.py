@@ -64,7 +64,7 @@ def test_a_model_card_says_phantoms_whatever_their_folder_is_called(
     again = train(*options)
     assert "finished before" in again.err
     assert "another content" not in again.err
-    gc.collect()  # what training left open cannot be written
+    gc.collect()  # readers that the training left in circles still hold the file
     with h5py.File(run.data["mri"].file, "r+") as file:
         file.attrs["fingerprint"] = "0" * 64
     again = train(*options)
