@@ -2,8 +2,7 @@
 
 A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it ran),
 ``checkpoints/``, ``samples/``, ``metrics.csv``, ``evaluation/`` and, once finished,
-``result.json``. Nothing in it is trusted, and what a folder of an older version does not say is
-unknown.
+``result.json``. Nothing in it is trusted. What a folder of an older version leaves out is unknown.
 """
 
 import csv
@@ -23,6 +22,7 @@ from amir_lightning.runs.record import read_json
 from amir_lightning.runs.task_data import Source, TaskData, common_source, task_data
 from amir_lightning.trust import refuse_foreign_classes
 
+_ADVICE = "choose another run, or train again"
 _SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
 
 
@@ -174,7 +174,7 @@ class RunFolder:
         Raises:
             InputError: It is missing or damaged.
         """
-        return _table(self.path / "metrics.csv", "choose another run, or train again")
+        return _table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
         path = self.path / "config.yaml"
@@ -183,18 +183,15 @@ class RunFolder:
                 raise ValueError("aliases, of which a few lines can unfold to any size")
             saved = OmegaConf.load(path)
         except Exception as error:  # OSError, or one of the YAML parser's many
-            raise InputError(
-                f"{path} cannot be read; choose another run, or train again"
-            ) from error
+            raise InputError(f"{path} cannot be read; {_ADVICE}") from error
         if not isinstance(saved, DictConfig):
-            raise InputError(f"{path} is not a configuration; choose another run, or train again")
+            raise InputError(f"{path} is not a configuration; {_ADVICE}")
         return saved
 
 
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
     """All run folders, sorted by name."""
-    for path in sorted(runs_dir.glob("*/run.json")):
-        yield RunFolder(path.parent)
+    yield from (RunFolder(path.parent) for path in sorted(runs_dir.glob("*/run.json")))
 
 
 def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
@@ -227,8 +224,8 @@ def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
 def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     """The folder of the run of this identity, whether it has been started or not.
 
-    A folder is taken for the run only if the identity that it records is equal: where another run
-    has the name, more digits of the hash follow. Weights without a record may be any run's.
+    A folder is taken for the run only if the identity that it records is equal, and weights without
+    a record may be any run's: where another has the name, more digits of the hash follow.
 
     Args:
         identity: All that makes it this run.
@@ -249,8 +246,7 @@ def _table(path: Path, advice: str) -> list[dict[str, str]]:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read ({reason}); {advice}") from error
+        raise InputError(f"{path} cannot be read ({error}); {advice}") from error
 
 
 def _started(run: RunFolder) -> str:
