@@ -16,7 +16,8 @@ from amir_lightning.networks import SRCNN
 from amir_lightning.networks.checkpoints import official
 from amir_lightning.pretrained import load_pretrained
 from amir_lightning.restoring import load_weights
-from amir_lightning.runs import find_run, read_json, saved_config
+from amir_lightning.runs.folder import RunFolder, find_run
+from amir_lightning.runs.record import read_json
 from amir_lightning.tasks import Task, load_task
 
 TRUSTED = ["amir_lightning.networks", "lightning.pytorch.callbacks"]
@@ -165,13 +166,13 @@ def test_a_trusted_module_of_ones_own_may_be_named(
 def test_a_run_folder_names_classes_of_trusted_modules_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=r"names the class|has the interpolation"):
-        saved_config(tmp_path, TRUSTED)
+        RunFolder(tmp_path).config(TRUSTED)
 
 
 def test_what_is_in_a_trusted_module_is_taken(tmp_path: Path) -> None:
     for name in ("amir_lightning.networks.AMIR", "lightning.pytorch.callbacks.EarlyStopping"):
         (tmp_path / "config.yaml").write_text(f"node: {{_target_: {name}}}")
-        assert saved_config(tmp_path, TRUSTED).node["_target_"] == name
+        assert RunFolder(tmp_path).config(TRUSTED).node["_target_"] == name
 
 
 def test_yaml_is_data(tmp_path: Path, touched: Path) -> None:
@@ -187,7 +188,7 @@ def test_yaml_is_data(tmp_path: Path, touched: Path) -> None:
     ]:
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(InputError, match="cannot be read"):
-            saved_config(tmp_path, TRUSTED)
+            RunFolder(tmp_path).config(TRUSTED)
 
 
 def nifti(path: Path) -> None:

@@ -37,6 +37,8 @@ CHOICES = (
         "at_scale",
         "accelerator",
         "networks",
+        "released_network",
+        "algorithm",
     ),
     *("scales", "precisions", "trusted", "network_name", "train", "slice", "tile", "grid"),
     *("central_slices", "split.*", "figures.*", "curves.*", "loading.*", "trainer.*", "loss.*"),

@@ -53,7 +53,7 @@ def test_a_run_shows_who_it_is_and_all_that_it_measured(
     run = started(path)
     assert run["project"] == "amir_lightning"
     assert run["display_name"] == "mri+ct-amir-s0"
-    assert run["tags"] == ["mri", "ct", "demo"]
+    assert run["tags"] == ["mri", "ct", "demo", "phantoms"]
     assert "run_group" not in run, "no experiment was chosen"
     (shown,) = inspect(path, "--summary")
     assert shown["state"] == "finished"

@@ -42,6 +42,15 @@ RESTORMER = folding(restormer_like(48, [4, 6, 6, 8], 4))
 AMIR = folding(restormer_like(42, [5, 7, 7, 9], 4))
 SPACH = folding(restormer_like(16, [4, 6, 6, 8], 3))
 PROMPTS = folding([(1, 704, 4, 16**2), (1, 320, 4, 32**2), (1, 160, 4, 64**2)])
+# Restore-RWKV mixes pixels twice a block in chunks of 16: a matrix of 16 rows and 18 columns for
+# weighted values and weights, and two sums of each chunk, per channel and pixel.
+MIXING = (
+    sum(
+        2 * (2 * (16 + 2) + 4) * count * channels * pixels
+        for count, channels, _, pixels in restormer_like(48, [4, 6, 6, 8], 4)
+    )
+    / 1e9
+)
 DENSE = 0.914  # all four experts of AMIR instead of the chosen two
 
 # Parameters; multiply-adds of one 1x1x128x128 forward pass in 10^9, of the published layout plus
@@ -68,6 +77,8 @@ KNOWN = {
     "amir_contrastive": (23_539_698, 34.816 + DENSE + AMIR),
     "amir_no_srm": (22_669_364, 33.887 + AMIR),
     "amir_no_crm": (23_366_450, 34.816 + DENSE + AMIR),
+    "tat": (41_687_424, 42.744 + RESTORMER),
+    "restore_rwkv": (27_996_737, 37.270 + MIXING),
     "promptir": (35_374_375, 43.134 + RESTORMER + PROMPTS),
 }
 
