@@ -11,7 +11,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from amir_lightning.cli import register_tasks
+from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 
 os.environ.setdefault("WANDB_MODE", "offline")

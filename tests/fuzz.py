@@ -41,10 +41,10 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import write_dicom_series
-from amir_lightning.io.nifti import NiftiScan, write_nifti
-from amir_lightning.io.nifti_writer import write_nifti_like
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.writer import write_dicom_series
+from amir_lightning.io.nifti.scan import NiftiScan, write_nifti
+from amir_lightning.io.nifti.writer import write_nifti_like
 from amir_lightning.io.scan import find_scans
 from amir_lightning.io.volume import Volume, lps_affine
 
@@ -74,8 +74,8 @@ def make_corpus(folder: Path) -> Corpus:
     uids = (f"1.2.826.0.1.{number}" for number in count(100))
     with (
         patch("dicom_files.generate_uid", lambda: next(uids)),
-        patch("amir_lightning.io.dicom_writer.generate_uid", lambda: next(uids)),
-        patch("amir_lightning.io.dicom_derived.generate_uid", lambda: next(uids)),
+        patch("amir_lightning.io.dicom.writer.generate_uid", lambda: next(uids)),
+        patch("amir_lightning.io.dicom.derived.generate_uid", lambda: next(uids)),
     ):
         _write_scans(folder)
     corpus: Corpus = {}

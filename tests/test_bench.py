@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import Command
 
-from amir_lightning.allocator import keep_memory
-from amir_lightning.measuring import variants
-from amir_lightning.measuring.cost import Case, Cost, Recipe, configured, cost
-from amir_lightning.measuring.machine import Peaks, share_of_peak
-from amir_lightning.measuring.released import relative_difference
-from amir_lightning.measuring.tables import markdown, ratios
-from amir_lightning.measuring.variants import Variant, as_row
+from amir_lightning.bench import variants
+from amir_lightning.bench.cost import Case, Cost, Recipe, configured, cost
+from amir_lightning.bench.machine import Peaks, share_of_peak
+from amir_lightning.bench.released import relative_difference
+from amir_lightning.bench.report import markdown, ratios
+from amir_lightning.bench.variants import Variant, as_row
+from amir_lightning.system.allocator import keep_memory
 
 TINY = [
     "networks=[amir]",
@@ -99,7 +99,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMIR_LIGHTNING_ALLOCATOR", "0")
     monkeypatch.setattr(variants, "apart", lambda function, *args: function(*args))
     monkeypatch.setattr(
-        "amir_lightning.measuring.process.apart", lambda function, *args: function(*args)
+        "amir_lightning.bench.process.apart", lambda function, *args: function(*args)
     )
 
 

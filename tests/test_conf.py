@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import amir_lightning
-from amir_lightning.cli import register_tasks
+from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task, known_tasks, load_task, parse_tasks

@@ -161,7 +161,7 @@ def check_texts(cfg: dict[str, object], folder: Path, options: list[str]) -> Non
         known = cfg["tasks"] if isinstance(cfg.get("tasks"), dict) else ["mri", "ct", "pet"]
         parse_tasks(task, [*known, *own])
     if "draw" in cfg and cfg["draw"] is not None:
-        assert cfg["draw"] in import_module("amir_lightning.draw").FIGURES
+        assert cfg["draw"] in import_module("amir_lightning.draw.__main__").FIGURES
     for key, choices in {
         "split": {"train", "val", "test"},
         "metrics": {"paper", "standard"},

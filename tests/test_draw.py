@@ -77,7 +77,7 @@ def test_interference_of_named_layers(amir: Path, command: Command) -> None:
 
 def test_gradients_are_slopes_of_the_loss_of_one_task(amir: Path, data_dir: Path) -> None:
     """A finite difference of the loss of training patches, in double precision."""
-    from amir_lightning.figures.finished import open_finished
+    from amir_lightning.draw.finished_run import open_finished
     from amir_lightning.modules.gradients import find_layers, task_gradients
 
     paths = {"data_dir": str(data_dir), "runs_dir": str(amir.parent)}
@@ -231,7 +231,7 @@ def test_mistakes_are_one_sentence(
 
 
 def test_the_inset_is_where_lq_is_farthest() -> None:
-    from amir_lightning.figures.comparison import farthest
+    from amir_lightning.draw.comparison import farthest
 
     hq = torch.zeros(20, 30)
     lq = hq.clone()
@@ -242,7 +242,7 @@ def test_the_inset_is_where_lq_is_farthest() -> None:
 
 def test_the_probe_holds_out_patients() -> None:
     """Vectors that tell patients apart, not tasks: a probe over slices would be fooled."""
-    from amir_lightning.figures.instructions import measure
+    from amir_lightning.draw.instructions import measure
 
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(8), 10)

@@ -14,11 +14,11 @@ from dicom_files import write_slice
 from amir_lightning.errors import InputError
 from amir_lightning.networks import SRCNN
 from amir_lightning.networks.checkpoints import official
-from amir_lightning.pretrained import load_pretrained
-from amir_lightning.restoring import load_weights
 from amir_lightning.runs.folder import RunFolder, find_run
 from amir_lightning.runs.record import read_json
 from amir_lightning.tasks import Task, load_task
+from amir_lightning.weights.folder import load_pretrained
+from amir_lightning.weights.source import load_weights
 
 TRUSTED = ["amir_lightning.networks", "lightning.pytorch.callbacks"]
 
@@ -81,7 +81,7 @@ def test_weights_that_are_a_program_are_not_run(tmp_path: Path, touched: Path) -
     for name, text in (
         ("os.system", "names the class os.system, whose code would run"),
         ("restoration.Path", "whose code would run"),
-        ("amir_lightning.networks.restoration.Path", "whose code would run"),
+        ("amir_lightning.networks.restoration_network.Path", "whose code would run"),
         ("amir_lightning.networks.AMIR.from_official", "whose code would run"),
         ("__builtins__", "which this version does not have"),
         ("build_network", "which this version does not have"),
@@ -157,7 +157,7 @@ def test_a_trusted_module_of_ones_own_may_be_named(
         "_target_: amir_lightning.networks.no_such_thing",
         "_target_: amir_lightning.networks.amir.torch.hub.load",
         "_target_: amir_lightning.networks.amir.nn.Linear",
-        "_target_: amir_lightning.networks.arguments.InputError",
+        "_target_: amir_lightning.networks.validate.InputError",
         "_target_: amir_lightning.networks.AMIR.from_official",
         "_target_: amir_lightning.networks.AMIR.__class__",
         "_target_: amir_lightning.networks_of_mine.AMIR",

@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from power_cut import power_cut
 from safetensors.torch import load_file
 
-from amir_lightning.assemble import active_tasks, build_module
 from amir_lightning.cli import compose
 from amir_lightning.config import CONF_DIR
+from amir_lightning.tasks import active_tasks
+from amir_lightning.train.build import build_module
 
 NETWORKS = sorted(path.stem for path in (CONF_DIR / "network").glob("*.yaml"))
 

@@ -10,11 +10,12 @@ import pytest
 from conftest import Command
 from own_folder import OPTIONS, write_own
 
-from amir_lightning import __main__, versions
+from amir_lightning import __main__
+from amir_lightning.cli.searchpath import in_order
 from amir_lightning.errors import InputError
-from amir_lightning.pretrained import load_pretrained
-from amir_lightning.searchpath import in_order
+from amir_lightning.system import versions
 from amir_lightning.tasks import Task
+from amir_lightning.weights.folder import load_pretrained
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ MINE = "trusted=[amir_lightning.networks,my_networks]"
 def test_the_workspace_shows_own_tasks(
     mine: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = pytest.importorskip("amir_lightning.dashboards.workspace")
+    workspace = pytest.importorskip("amir_lightning.dashboard.workspace")
     shown: list[str] = []
 
     def build(project: str, entity: str, tasks: list[Task]) -> None:

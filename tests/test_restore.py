@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from amir_lightning import load_pretrained
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_scan import DicomScan
+from amir_lightning.io.dicom.scan import DicomScan
 
 
 @pytest.fixture

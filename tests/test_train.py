@@ -11,8 +11,8 @@ import torch
 from conftest import Command
 from power_cut import power_cut
 
-from amir_lightning.assemble import compile_network
 from amir_lightning.cli import compose
+from amir_lightning.train.build import compile_network
 
 
 def run_folder(runs: Path = Path("runs")) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, Command
 from power_cut import power_cut
 
-from amir_lightning.dashboards.offline import offline_history
+from amir_lightning.dashboard.offline import offline_history
 from amir_lightning.errors import InputError
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from amir_lightning import sweeps
 from amir_lightning.metrics import SCORES
-from amir_lightning.sweeps import Job
+from amir_lightning.runs import sweep
+from amir_lightning.runs.sweep import Job
 
 PATIENTS = ("p1", "p2", "p3", "p4", "p5", "p6")
 Scores = Callable[[Job, str, str], Mapping[str, float]]
@@ -18,8 +18,8 @@ Scores = Callable[[Job, str, str], Mapping[str, float]]
 
 @cache
 def jobs(experiment: str, *overrides: str) -> list[Job]:
-    """`sweeps.jobs`, composed once for all tests."""
-    return sweeps.jobs(experiment, overrides)
+    """`sweep.jobs`, composed once for all tests."""
+    return sweep.jobs(experiment, overrides)
 
 
 def write_run(

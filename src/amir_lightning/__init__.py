@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amir_lightning.pretrained import load_pretrained
+    from amir_lightning.weights.folder import load_pretrained
 
 __all__ = ["load_pretrained"]
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> object:
     """Import `load_pretrained` when it is asked for: the commands start without torch."""
     if name != "load_pretrained":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from amir_lightning.pretrained import load_pretrained
+    from amir_lightning.weights.folder import load_pretrained
 
     return load_pretrained

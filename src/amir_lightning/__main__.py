@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import importlib.util
 import pkgutil
 import runpy
 import sys
@@ -36,17 +35,16 @@ def main() -> None:
 
 
 def _commands() -> list[str]:
-    """Modules of this package that have a root file of their own in ``conf/``."""
-    modules = (found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return [name for name in modules if (CONF_DIR / f"{name}.yaml").exists()]
+    """Rooms and modules of this package that have a root file of their own in ``conf/``."""
+    found = (one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return [name for name in found if (CONF_DIR / f"{name}.yaml").exists()]
 
 
 def _summary(name: str) -> str:
     """What the docstring of a command says behind its example."""
-    spec = importlib.util.find_spec(f"amir_lightning.{name}")
-    assert spec is not None
-    assert spec.origin is not None
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    room = Path(__file__).parent / name
+    file = room / "__main__.py" if room.is_dir() else room.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].rpartition("``: ")[-1].rstrip(".")
 
 

@@ -25,9 +25,9 @@ def main(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from amir_lightning import cores
-    from amir_lightning.measuring.size import network_size
-    from amir_lightning.measuring.speed import Speed, measure_apart
+    from amir_lightning.bench.size import network_size
+    from amir_lightning.bench.speed import Speed, measure_apart
+    from amir_lightning.system import cores
 
     if cfg.measure not in ("all", "size"):
         raise InputError(f"measure is '{cfg.measure}'; choose from all, size")

@@ -1,6 +1,9 @@
-"""Where `conf/` lives; a leaf that every layer may import (no torch, no Hydra)."""
+"""Where `conf/` lies, and its nodes as plain types; imported by every room (no torch, no Hydra)."""
 
 from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
@@ -13,3 +16,8 @@ CONF_DIR = (_PACKAGE if _INSTALLED else _CHECKOUT) / "conf"
 
 PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
 """Where the paper's numbers lie: ``<experiment>/paper.csv``."""
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A resolved configuration node as plain types."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))

@@ -11,9 +11,9 @@ from amir_lightning.cli import command
 def main(cfg: DictConfig) -> None:
     """Draw the middle slice of some patients per task, in the task's display window."""
     from amir_lightning import pictures
-    from amir_lightning.assemble import active_tasks
     from amir_lightning.data.store import Store
     from amir_lightning.runs.data import locate_data
+    from amir_lightning.tasks import active_tasks
 
     rows = []
     for task, path in locate_data(cfg, active_tasks(cfg)).items():

@@ -16,18 +16,15 @@ def main(cfg: DictConfig) -> None:
     """Score one split with one checkpoint and write slices.csv, patients.csv and tasks.csv."""
     import lightning.pytorch as pl
 
-    from amir_lightning.assemble import (
-        active_tasks,
-        build_data,
-        build_module,
-        load_weights,
-        plain,
-    )
     from amir_lightning.callbacks import Progress
+    from amir_lightning.config import plain
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.data import locate_data, same_data
     from amir_lightning.runs.folder import find_run
-    from amir_lightning.scores import print_scores, write_scores
+    from amir_lightning.runs.scores import print_scores, write_scores
+    from amir_lightning.tasks import active_tasks
+    from amir_lightning.train.build import build_data, build_module
+    from amir_lightning.weights.checkpoint import load_checkpoint
 
     if cfg.split not in ("train", "val", "test"):
         raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
@@ -39,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     checkpoint = files.checkpoint(cfg.checkpoint)
-    step = load_weights(module, checkpoint)
+    step = load_checkpoint(module, checkpoint)
     stores = locate_data(run, tasks)
     if cfg.source is None:
         same_data(stores, files)

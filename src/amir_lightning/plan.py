@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, run_folders
-from amir_lightning.sweeps import Job, experiment_of, jobs, locate, start_of
+from amir_lightning.runs.sweep import Job, experiment_of, jobs, locate, start_of
 
 _PIPE_WIDTH = 200  # letters; more than any row has
 

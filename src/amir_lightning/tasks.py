@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, plain
 from amir_lightning.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from omegaconf import DictConfig
     from torch import Tensor
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -172,6 +173,16 @@ def known_tasks() -> list[str]:
     """Names of the tasks that come with the package, in canonical order."""
     names = sorted(path.stem for path in (CONF_DIR / "tasks").glob("*.yaml"))
     return sorted(names, key=canonical)
+
+
+def active_tasks(cfg: "DictConfig") -> list[Task]:
+    """The tasks that ``task=...`` names, in canonical order.
+
+    Raises:
+        InputError: ``task`` is empty, repeats a task or names one that is not known.
+    """
+    names = parse_tasks(cfg.task, cfg.tasks)
+    return [Task.from_config(name, plain(cfg.tasks[name])) for name in names]
 
 
 def parse_tasks(text: str, known: Iterable[str]) -> list[str]:

@@ -17,8 +17,9 @@ from amir_lightning.data.layouts.folder import one_per_patient
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import Store, patient_id
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import summarise
-from amir_lightning.preparation import Options, prepare
+from amir_lightning.io.dicom.series import summarise
+from amir_lightning.prepare.options import Options
+from amir_lightning.prepare.pipeline import prepare
 from amir_lightning.tasks import Task, load_task
 
 MRI = load_task("mri")

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 import pytest
 
-from amir_lightning.atomic import complete_file, reserve
+from amir_lightning.data.memmap import Windows
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import PreparedPatient, SliceRef, Store, patient_id, write_store
-from amir_lightning.data.windows import Windows
 from amir_lightning.errors import InputError
+from amir_lightning.system.atomic import complete_file, reserve
 from amir_lightning.tasks import load_task
 
 TASK = load_task("ct")

@@ -47,6 +47,6 @@ def replacing(path: Path, target: Any) -> Path:
 Path.write_bytes = writing  # type: ignore[method-assign,assignment]
 Path.replace = replacing  # type: ignore[method-assign,assignment]
 
-from amir_lightning.train import main  # noqa: E402
+from amir_lightning.train.__main__ import main  # noqa: E402
 
 main()

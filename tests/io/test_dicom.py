@@ -10,8 +10,8 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
-from amir_lightning.io.dicom_scan import DicomScan
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.series import find_dicom_series, read_dicom_series
 
 
 def test_sorted_by_position_and_placed_in_the_world(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_missing_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     class NoCodec:
         is_available = False
 
-    monkeypatch.setattr("amir_lightning.io.dicom_pixels.get_decoder", lambda _: NoCodec())
+    monkeypatch.setattr("amir_lightning.io.dicom.pixels.get_decoder", lambda _: NoCodec())
     with pytest.raises(InputError, match=r"JPEG 2000.*pip install"):
         read_dicom_series([path])
 

@@ -15,9 +15,9 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Damaged, Skipped, find_dicom_series, read_dicom_series
-from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import write_dicom_series
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.series import Damaged, Skipped, find_dicom_series, read_dicom_series
+from amir_lightning.io.dicom.writer import write_dicom_series
 from amir_lightning.io.scan import find_scans
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from amir_lightning.io.dicom import Damaged
+from amir_lightning.io.dicom.series import Damaged
 from amir_lightning.io.files import find_files
 
 

@@ -19,8 +19,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from amir_lightning.data.layouts.archive import _image as archive_image
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import read_dicom_series
-from amir_lightning.io.nifti import read_nifti
+from amir_lightning.io.dicom.series import read_dicom_series
+from amir_lightning.io.nifti.scan import read_nifti
 
 MOST = 256 << 20  # bytes
 SLOW = 2.0  # seconds of processor time

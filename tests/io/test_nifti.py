@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.nifti import nifti_stem, read_nifti, write_nifti
+from amir_lightning.io.nifti.scan import nifti_stem, read_nifti, write_nifti
 from amir_lightning.io.volume import Volume, lps_affine
 
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.nifti import NiftiScan, read_nifti, write_nifti
-from amir_lightning.io.nifti_writer import write_nifti_like
+from amir_lightning.io.nifti.scan import NiftiScan, read_nifti, write_nifti
+from amir_lightning.io.nifti.writer import write_nifti_like
 from amir_lightning.io.scan import find_scans
 from amir_lightning.io.volume import Volume
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import find_dicom_series, read_dicom_series, summarise
+from amir_lightning.io.dicom.series import find_dicom_series, read_dicom_series, summarise
 from amir_lightning.io.scan import find_scans
 
 TYPED = {

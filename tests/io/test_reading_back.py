@@ -23,8 +23,8 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import write_dicom_series
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.writer import write_dicom_series
 from amir_lightning.io.scan import find_scans
 
 CLASSES = {

@@ -7,8 +7,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import find_dicom_series, read_dicom_series
-from amir_lightning.io.suv import suvbw_factor
+from amir_lightning.io.dicom.series import find_dicom_series, read_dicom_series
+from amir_lightning.io.dicom.suv import suvbw_factor
 
 SAMPLES = Path(
     os.environ.get("AMIR_REAL_SAMPLES", Path(__file__).parents[3] / "shared" / "real_samples")

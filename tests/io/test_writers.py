@@ -18,10 +18,10 @@ from pydicom.uid import (
 )
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.dicom_writer import check_dicom_series, write_dicom_series
-from amir_lightning.io.nifti import NiftiScan
-from amir_lightning.io.nifti_writer import write_nifti_like
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.writer import check_dicom_series, write_dicom_series
+from amir_lightning.io.nifti.scan import NiftiScan
+from amir_lightning.io.nifti.writer import write_nifti_like
 
 
 def oblique(code: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from amir_lightning.losses import Term, restoration_terms, total
-from amir_lightning.losses.restoration import edge_distance
+from amir_lightning.losses.objective import edge_distance
 
 
 def test_equation_5() -> None:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from amir_lightning import networks
-from amir_lightning.cli import register_tasks
+from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.networks import FILES, RestorationNetwork
 

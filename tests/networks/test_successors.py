@@ -11,12 +11,12 @@ from golden import FOLDER, SIZES, draw, image, outputs, small
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.exporting import export_program
+from amir_lightning.export.formats import export_program
 from amir_lightning.networks import TAT, RestorationNetwork, RestoreRWKV
 from amir_lightning.networks.checkpoints import names
-from amir_lightning.networks.checkpoints.start import start_from
+from amir_lightning.networks.checkpoints.initialize import start_from
 from amir_lightning.networks.layers.depthwise import depthwise
-from amir_lightning.networks.layers.gated import gated_feed_forward
+from amir_lightning.networks.layers.gated_ffn import gated_feed_forward
 from amir_lightning.networks.layers.wkv import bidirectional_wkv
 
 FACTS = Path(

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, cache_name, recipe
 from amir_lightning.errors import InputError
@@ -31,7 +32,6 @@ from amir_lightning.runs.identity import (
     number_of_processes,
     run_names,
 )
-from amir_lightning.searchpath import register_tasks
 from amir_lightning.tasks import Plane, Task, parse_tasks
 
 GOLDEN = Path(__file__).parent / "golden_names.txt"

@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from written_runs import jobs, plain_scores, write_run
 
 from amir_lightning.data.store import Store
+from amir_lightning.draw.finished_run import FinishedRun
+from amir_lightning.draw.style import stamp
 from amir_lightning.errors import InputError
-from amir_lightning.figures.finished import FinishedRun
-from amir_lightning.figures.page import stamp
 from amir_lightning.runs.folder import RunFolder
-from amir_lightning.tables import collect, notes, refuse_mixtures
+from amir_lightning.tabulate.render import notes
+from amir_lightning.tabulate.results import collect, refuse_mixtures
 from amir_lightning.tasks import load_task
 
 

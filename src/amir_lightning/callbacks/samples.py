@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 
 from amir_lightning import pictures
-from amir_lightning.callbacks.show import chosen_batches, show
+from amir_lightning.callbacks.images import chosen_batches, show
 from amir_lightning.data.dataset import Batch
 from amir_lightning.modules import RestorationModule
 

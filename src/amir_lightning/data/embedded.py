@@ -14,8 +14,8 @@ import torch
 from amir_lightning.data.pairs import cut, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
-from amir_lightning.locks import locked
-from amir_lightning.own_code import own_code
+from amir_lightning.system.locks import locked
+from amir_lightning.system.own_code import own_code
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)

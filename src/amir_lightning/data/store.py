@@ -8,7 +8,7 @@ A store holds one group per patient, named by a hash of the patient's key::
               affine, spacing_mm, source  (attributes)
 
 With chunks of (1, H, W) each slice lies in one piece. Uncompressed, a patch costs the bytes of its
-rows and a whole slice one call, see `windows`; smaller chunks would multiply the look-ups.
+rows and a whole slice one call, see `memmap`; smaller chunks would multiply the look-ups.
 `store_writer` makes the file; its names are available here too.
 """
 
@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from amir_lightning.data.memmap import Windows
 from amir_lightning.data.splits import SPLITS, Split
 from amir_lightning.data.store_writer import (
     FORMAT,
@@ -29,9 +30,8 @@ from amir_lightning.data.store_writer import (
     patient_id,
     write_store,
 )
-from amir_lightning.data.windows import Windows
 from amir_lightning.errors import InputError
-from amir_lightning.io.declared import most_bytes
+from amir_lightning.io.limits import most_bytes
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
 

@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.atomic import complete_file, reserve
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
 from amir_lightning.errors import InputError
+from amir_lightning.system.atomic import complete_file, reserve
+from amir_lightning.system.versions import version_of
 from amir_lightning.tasks import Task
-from amir_lightning.versions import version_of
 
 FORMAT = "amir-lightning prepared slices"
 VERSION = 1

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from amir_lightning.io.dicom import Damaged, Skipped
+from amir_lightning.io.dicom.series import Damaged, Skipped
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a dead or circular link leads to
 _SYSTEM = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # of a disk, not of a user

@@ -2,8 +2,8 @@
 
 from amir_lightning.losses.adaptive import ErrorBalance
 from amir_lightning.losses.adversarial import critic_loss, generator_loss, spectral_loss
-from amir_lightning.losses.contrast import MomentumContrast
-from amir_lightning.losses.restoration import DISTANCES, Term, restoration_terms, total
+from amir_lightning.losses.contrastive import MomentumContrast
+from amir_lightning.losses.objective import DISTANCES, Term, restoration_terms, total
 
 __all__ = [
     "DISTANCES",

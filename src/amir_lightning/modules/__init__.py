@@ -1,7 +1,7 @@
 """LightningModules: a network, how it is trained, and how it is scored."""
 
 from amir_lightning.errors import InputError
-from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.modules.restoration_module import RestorationModule
 
 __all__ = ["RestorationModule", "module_class"]
 

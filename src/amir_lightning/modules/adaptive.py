@@ -4,7 +4,7 @@ from torch import nn
 
 from amir_lightning.data.dataset import Batch
 from amir_lightning.losses import ErrorBalance, Term
-from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.modules.restoration_module import RestorationModule
 
 
 class AdaptiveModule(RestorationModule):

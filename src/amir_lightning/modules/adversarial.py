@@ -9,7 +9,7 @@ from torch.func import functional_call
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
-from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.modules.restoration_module import RestorationModule
 from amir_lightning.networks.argan import Discriminator
 
 

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
 from amir_lightning.losses import MomentumContrast, Term
-from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.modules.restoration_module import RestorationModule
 
 
 class ContrastiveModule(RestorationModule):

@@ -13,10 +13,10 @@ from amir_lightning.data.dataset import PairedSlices, collate
 from amir_lightning.data.sampler import MultiTaskSampler
 from amir_lightning.errors import InputError
 from amir_lightning.losses import total
-from amir_lightning.modules.restoration import RestorationModule
+from amir_lightning.modules.restoration_module import RestorationModule
 from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.layers.blocks import TransformerBlock
-from amir_lightning.networks.layers.gating import TopKGate
+from amir_lightning.networks.layers.topk_gate import TopKGate
 
 Layers = Mapping[str, Sequence[nn.Parameter]]
 

@@ -10,7 +10,7 @@ experts, T tokens (pixels).
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from amir_lightning.networks.restoration import Report, RestorationNetwork
+from amir_lightning.networks.restoration_network import Report, RestorationNetwork
 
 if TYPE_CHECKING:
     from amir_lightning.networks.airnet import AirNet

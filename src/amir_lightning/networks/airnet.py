@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from amir_lightning.networks.arguments import one_of, whole
 from amir_lightning.networks.layers.deformable import ModulatedDeformConv
 from amir_lightning.networks.layers.image_conv import ImageConv2d
-from amir_lightning.networks.restoration import Report, RestorationNetwork
+from amir_lightning.networks.restoration_network import Report, RestorationNetwork
+from amir_lightning.networks.validate import one_of, whole
 
 _SLOPE = 0.1
 

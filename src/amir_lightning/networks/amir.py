@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import one_of
 from amir_lightning.networks.checkpoints import official
 from amir_lightning.networks.layers.experts import Fusion
-from amir_lightning.networks.layers.gating import GateMap, GateOrder
 from amir_lightning.networks.layers.instruction import (
     DictionaryMode,
     InstructionActivation,
@@ -27,8 +25,10 @@ from amir_lightning.networks.layers.routing import (
     SpatialMode,
     SpatialRouting,
 )
-from amir_lightning.networks.restoration import Report
+from amir_lightning.networks.layers.topk_gate import GateMap, GateOrder
+from amir_lightning.networks.restoration_network import Report
 from amir_lightning.networks.restormer import Restormer
+from amir_lightning.networks.validate import one_of
 
 
 class AMIR(Restormer):

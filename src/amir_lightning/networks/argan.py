@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import whole
 from amir_lightning.networks.precision import widen, without_autocast
-from amir_lightning.networks.restoration import Report, RestorationNetwork
+from amir_lightning.networks.restoration_network import Report, RestorationNetwork
+from amir_lightning.networks.validate import whole
 
 
 class ARGAN(RestorationNetwork):

@@ -22,10 +22,10 @@ from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, divides, whole
-from amir_lightning.networks.layers.initial import small_normal
+from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.precision import widen, without_autocast
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, divides, whole
 
 
 class CTformer(RestorationNetwork):

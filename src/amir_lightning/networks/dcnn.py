@@ -10,8 +10,8 @@ is a training on several doses; with one dose it is the article's plain network.
 
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import one_of, whole
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import one_of, whole
 
 
 class DCNN(RestorationNetwork):

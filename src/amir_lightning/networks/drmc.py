@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import at_least, divides, whole
 from amir_lightning.networks.layers.blocks import LayerNorm
 from amir_lightning.networks.precision import widen, without_autocast
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, divides, whole
 
 
 class DRMC(RestorationNetwork):

@@ -20,10 +20,10 @@ from monai.networks.nets.swin_unetr import window_partition, window_reverse
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, divides, whole
-from amir_lightning.networks.layers.initial import small_normal
-from amir_lightning.networks.layers.windows import window_attention
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.layers.swin import window_attention
+from amir_lightning.networks.layers.weight_init import small_normal
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, divides, whole
 
 
 class Eformer(RestorationNetwork):

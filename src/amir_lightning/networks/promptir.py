@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, divides, whole, whole_numbers
 from amir_lightning.networks.layers.blocks import Downsample, Stage, TransformerBlock, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.precision import widen, without_autocast
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, divides, whole, whole_numbers
 
 
 class PromptIR(RestorationNetwork):

@@ -9,8 +9,8 @@ belongs to the article's own training.
 
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import one_of, whole
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import one_of, whole
 
 
 class REDCNN(RestorationNetwork):

@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import whole, whole_numbers
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import RESTORE_RWKV
 from amir_lightning.networks.layers.blocks import Downsample, LayerNorm, Stage, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.layers.wkv import bidirectional_wkv
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import whole, whole_numbers
 
 
 class RestoreRWKV(RestorationNetwork):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, one_of, whole, whole_numbers
 from amir_lightning.networks.layers.blocks import (
     BiasFreeLayerNorm,
     Downsample,
@@ -24,7 +23,8 @@ from amir_lightning.networks.layers.blocks import (
     Upsample,
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
 
 LayerNormMode = Literal["with_bias", "bias_free"]
 Route = Callable[[str, Tensor], Tensor]

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from monai.networks.nets.swin_unetr import PatchMerging
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import at_least, whole, whole_numbers
 from amir_lightning.networks.layers.blocks import Stage, TransformerBlock
-from amir_lightning.networks.layers.windows import SwinStage, drop_path_rates
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.layers.swin import SwinStage, drop_path_rates
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import at_least, whole, whole_numbers
 
 
 class SpachTransformer(RestorationNetwork):

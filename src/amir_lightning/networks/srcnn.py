@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import odd_numbers, whole, whole_numbers
 from amir_lightning.networks.layers.image_conv import ImageConv2d
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import odd_numbers, whole, whole_numbers
 
 
 class SRCNN(RestorationNetwork):

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import whole
-from amir_lightning.networks.layers.initial import small_normal
-from amir_lightning.networks.layers.windows import SwinStage, drop_path_rates
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.layers.swin import SwinStage, drop_path_rates
+from amir_lightning.networks.layers.weight_init import small_normal
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import whole
 
 
 class SwinIR(RestorationNetwork):

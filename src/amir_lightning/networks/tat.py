@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least, one_of, whole, whole_numbers
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import TAT as NAMES
 from amir_lightning.networks.layers.adaptive import (
@@ -35,7 +34,8 @@ from amir_lightning.networks.layers.blocks import (
     Upsample,
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
-from amir_lightning.networks.restoration import Report, RestorationNetwork
+from amir_lightning.networks.restoration_network import Report, RestorationNetwork
+from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
 
 LEVELS = ("level1", "level2", "level3", "bottleneck")
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import one_of, whole
-from amir_lightning.networks.restoration import RestorationNetwork
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.networks.validate import one_of, whole
 
 
 class VDSR(RestorationNetwork):

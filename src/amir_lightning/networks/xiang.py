@@ -16,9 +16,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import odd_numbers, whole
 from amir_lightning.networks.layers.image_conv import ImageConv2d
-from amir_lightning.networks.restoration import Report, RestorationNetwork
+from amir_lightning.networks.restoration_network import Report, RestorationNetwork
+from amir_lightning.networks.validate import odd_numbers, whole
 
 
 class AutoContextCNN(RestorationNetwork):

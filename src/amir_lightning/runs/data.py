@@ -6,12 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from amir_lightning.cli.searchpath import typed_folders
 from amir_lightning.data.embedded import Cohort, cache_name, embedded_store
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.task_data import Source, TaskData
-from amir_lightning.searchpath import typed_folders
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.runs.identity import digest, run_names
 from amir_lightning.runs.record import read_json
 from amir_lightning.runs.task_data import Source, TaskData, common_source, task_data
-from amir_lightning.trust import refuse_foreign_classes
+from amir_lightning.system.trust import refuse_foreign_classes
 
 _ADVICE = "choose another run, or train again"
 _SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")

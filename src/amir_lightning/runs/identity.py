@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amir_lightning import cores
 from amir_lightning.errors import InputError
-from amir_lightning.own_code import own_code
+from amir_lightning.system import cores
+from amir_lightning.system.own_code import own_code
 
 NOT_COUNTED: Mapping[str, str] = {
     "run": "names a folder",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amir_lightning.atomic import complete_file
 from amir_lightning.errors import InputError
-from amir_lightning.versions import commit_of_checkout, version_of
+from amir_lightning.system.atomic import complete_file
+from amir_lightning.system.versions import commit_of_checkout, version_of
 
 _PACKAGES = ("amir-lightning", "torch", "lightning", "hydra-core", "numpy", "torchmetrics")
 

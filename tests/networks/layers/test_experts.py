@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.layers import filling
+from amir_lightning.networks.layers import channel_padding
+from amir_lightning.networks.layers.channel_padding import filled
 from amir_lightning.networks.layers.experts import Experts, fuse
-from amir_lightning.networks.layers.filling import filled
 
 T, C, M = 40, 6, 4
 
@@ -85,7 +85,7 @@ def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.Mo
     experts = Experts(6, 3, 2.66)
     weights, features = list(experts.parameters()), torch.randn(2, 6, 5, 4)
     expected = torch.stack(experts(features))
-    monkeypatch.setattr(filling, "everywhere", True)
+    monkeypatch.setattr(channel_padding, "everywhere", True)
     assert filled(experts.hidden_weight, 1).shape == (3, 16, 6)
     result = torch.stack(experts(features))
     torch.testing.assert_close(result, expected)

@@ -10,14 +10,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.layouts.found import Found, RawPatient, check_folder, finished
+from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
 from amir_lightning.data.layouts.pickles import read_array
 from amir_lightning.data.pairs import AXES, RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files, subfolders
-from amir_lightning.io.nifti import is_nifti, nifti_stem, read_header
+from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_header
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.tasks import Plane, Task
 

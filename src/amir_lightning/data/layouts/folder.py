@@ -5,7 +5,7 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-from amir_lightning.data.layouts.found import (
+from amir_lightning.data.layouts.layout import (
     Found,
     RawPatient,
     check_folder,
@@ -14,9 +14,9 @@ from amir_lightning.data.layouts.found import (
 )
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import DicomSeries, Skipped, read_dicom_series
+from amir_lightning.io.dicom.series import DicomSeries, Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti import is_nifti, nifti_stem, read_nifti
+from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 

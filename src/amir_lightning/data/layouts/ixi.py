@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from amir_lightning.data.layouts.folder import nifti_patient
-from amir_lightning.data.layouts.found import Found, RawPatient, check_folder, finished
-from amir_lightning.io.dicom import Skipped
+from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
+from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti import is_nifti, nifti_stem
+from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
 
 _NAME = re.compile(r"(?P<subject>IXI\d{3})-(?P<site>[^-]+)-\d+-(?P<sequence>[^-.]+)", re.IGNORECASE)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom_scan import DicomScan
-from amir_lightning.io.nifti import is_nifti, read_nifti
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.nifti.scan import is_nifti, read_nifti
 from amir_lightning.io.volume import Volume
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
-from amir_lightning.data.layouts.found import (
+from amir_lightning.data.layouts.layout import (
     Found,
     RawPatient,
     check_folder,
@@ -16,7 +16,7 @@ from amir_lightning.data.layouts.found import (
 from amir_lightning.data.layouts.matching import read_pair
 from amir_lightning.data.layouts.roles import Role, roles_of, with_description
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import DicomSeries, Skipped
+from amir_lightning.io.dicom.series import DicomSeries, Skipped
 from amir_lightning.io.files import find_files
 from amir_lightning.tasks import Task
 

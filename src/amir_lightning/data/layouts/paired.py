@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from amir_lightning.data.layouts.found import (
+from amir_lightning.data.layouts.layout import (
     Found,
     RawPatient,
     check_folder,
@@ -22,9 +22,9 @@ from amir_lightning.data.layouts.roles import (
     without_role,
 )
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Skipped
+from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti import is_nifti, nifti_stem
+from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 

@@ -4,7 +4,7 @@ import csv
 from functools import partial
 from pathlib import Path
 
-from amir_lightning.data.layouts.found import (
+from amir_lightning.data.layouts.layout import (
     DICOM_OR_NIFTI,
     Found,
     RawPatient,
@@ -15,9 +15,9 @@ from amir_lightning.data.layouts.matching import read_pair
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.data.splits import Split, split_named
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom import Skipped, read_dicom_series
+from amir_lightning.io.dicom.series import Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti import is_nifti, read_nifti
+from amir_lightning.io.nifti.scan import is_nifti, read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 

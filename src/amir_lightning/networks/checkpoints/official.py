@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.checkpoints import archive
+from amir_lightning.networks.checkpoints import safe_load
 from amir_lightning.networks.checkpoints.names import RESTORMER, Rule, renamed
 
 SWITCHES: dict[str, object] = {
@@ -69,7 +69,7 @@ def read(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
     content: object = source
     if isinstance(source, str | Path):
         try:
-            content = archive.load(source)
+            content = safe_load.load(source)
         except InputError:
             raise
         except FileNotFoundError:

@@ -12,7 +12,7 @@ from amir_lightning.networks.layers.blocks import (
     TransformerBlock,
     TransposedAttention,
 )
-from amir_lightning.networks.layers.gated import gated_feed_forward
+from amir_lightning.networks.layers.gated_ffn import gated_feed_forward
 from amir_lightning.networks.precision import widen, without_autocast
 
 KernelActivation = Literal["gelu", "none"]

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.cells import Windows
 from amir_lightning.networks.layers.depthwise import depthwise
-from amir_lightning.networks.layers.gated import gated_feed_forward
+from amir_lightning.networks.layers.gated_ffn import gated_feed_forward
 from amir_lightning.networks.precision import widen, without_autocast
 
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import at_least
-from amir_lightning.networks.layers.filling import filled, fills
+from amir_lightning.networks.layers.channel_padding import filled, fills
 from amir_lightning.networks.layers.onednn import conv_gelu
+from amir_lightning.networks.validate import at_least
 
 Fusion = Literal["logsumexp", "sum"]
 

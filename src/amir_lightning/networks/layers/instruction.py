@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.arguments import one_of, whole
 from amir_lightning.networks.precision import widen, without_autocast
+from amir_lightning.networks.validate import one_of, whole
 
 MixtureHead = Literal["linear", "pooled"]
 InstructionActivation = Literal["gelu", "none"]

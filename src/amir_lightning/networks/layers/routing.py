@@ -6,10 +6,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from amir_lightning.networks.arguments import one_of
 from amir_lightning.networks.layers.experts import Experts, Fusion, fuse
-from amir_lightning.networks.layers.gating import GateMap, GateOrder, TopKGate
+from amir_lightning.networks.layers.topk_gate import GateMap, GateOrder, TopKGate
 from amir_lightning.networks.precision import widen, without_autocast
+from amir_lightning.networks.validate import one_of
 
 SpatialMode = Literal["mixture", "projection", "none"]
 ChannelMode = Literal["affine", "mask", "none"]
@@ -35,7 +35,7 @@ class SpatialRouting(nn.Module):
     Eqs. (2) and (3). Gates, balance and fusion stay in float32 under autocast.
 
     Deviation: as released, the module has a residual connection; `residual=False` is the literal
-    Eq. (3). See `gating` and `experts` for the other differences.
+    Eq. (3). See `topk_gate` and `experts` for the other differences.
 
     Args:
         channels: Channels C of the features.

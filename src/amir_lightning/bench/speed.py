@@ -1,0 +1,66 @@
+"""Seconds and peak memory of restoring one slice, in a process of its own."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from amir_lightning.bench.process import apart, clock, forget_peak, peak_mib, resident_mib
+
+
+class Speed(NamedTuple):
+    """One slice of one size.
+
+    Attributes:
+        seconds: Median time of a forward pass.
+        memory_mib: Peak memory of weights and activations [MiB]: on a GPU what the allocator gave
+            out, on a CPU what the process grew by since before the network was built.
+    """
+
+    seconds: float
+    memory_mib: float
+
+
+def measure_apart(
+    config: Mapping[str, Any], sizes: Sequence[tuple[int, int]], seconds: float, device: str
+) -> list[Speed]:
+    """Measure a network in a fresh process, so that no other one's memory is counted.
+
+    Args:
+        config: Hydra node of the network, plain types.
+        sizes: Heights and widths of slices.
+        seconds: Passes are repeated for at least so long.
+        device: "cpu" or "cuda".
+
+    Returns:
+        One result per size.
+    """
+    return apart(measure, config, sizes, seconds, device)
+
+
+def measure(
+    config: Mapping[str, Any], sizes: Sequence[tuple[int, int]], seconds: float, device: str
+) -> list[Speed]:
+    """Measure a network in this process; see `measure_apart`."""
+    from hydra.utils import get_class, instantiate
+
+    get_class(config["_target_"])  # its libraries, MONAI perhaps, are no memory of the network
+    torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # libraries are loaded
+    before = resident_mib()
+    network = instantiate(dict(config)).eval().to(device)
+    results = []
+    with torch.inference_mode():
+        network(torch.rand(1, int(config.get("in_channels", 1)), 64, 64, device=device))
+        # From small to large: where the peak cannot be reset, the larger one covers the smaller.
+        for index in sorted(range(len(sizes)), key=lambda i: sizes[i][0] * sizes[i][1]):
+            lq = torch.rand(1, int(config.get("in_channels", 1)), *sizes[index], device=device)
+            forget_peak(device)
+            times: list[float] = []
+            while sum(times) < seconds:
+                start = clock(device)
+                network(lq)
+                times.append(clock(device) - start)
+            peak = peak_mib(device) - (before if device == "cpu" else 0)
+            results.append((index, Speed(median(times), peak)))
+    return [speed for _, speed in sorted(results)]

@@ -1,0 +1,178 @@
+"""Networks in cases, measured in turn."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from hydra.utils import instantiate
+
+from amir_lightning.bench.cost import Build, Case, Cost, Recipe, configured, cost
+from amir_lightning.bench.machine import Peaks, peaks, share_of_peak
+from amir_lightning.bench.process import apart
+from amir_lightning.bench.released import (
+    answer,
+    converted,
+    differences,
+    draw_weights,
+    released,
+    sized,
+)
+from amir_lightning.bench.report import Row
+from amir_lightning.bench.size import network_size
+
+_log = logging.getLogger(__name__)
+
+
+class Variant(NamedTuple):
+    """One network in one case.
+
+    Attributes:
+        part: The table it belongs to: table, released or curve.
+        network: Its name.
+        scale: demo or paper; against the release, ours or released.
+        case: What is measured.
+        open_network: Imports what it needs, in the process of the measurement.
+        gmacs: Multiply-adds of one slice of that size, in 10^9.
+        tuned: Whether the C allocator is set as the training command does.
+        curve: Name of the varied value and the value, in a curve.
+    """
+
+    part: str
+    network: str
+    scale: str
+    case: Case
+    open_network: Callable[[], Build]
+    gmacs: float
+    tuned: bool = True
+    curve: tuple[str, int] | None = None
+
+
+def variant(name: str, scale: str, node: Mapping[str, Any], case: Case) -> Variant:
+    """The network of a configuration node in one case."""
+    case = case._replace(channels=int(node.get("in_channels", 1)))
+    build = partial(instantiate, dict(node))
+    gmacs = network_size(build, case.channels, case.height, case.width).gmacs
+    return Variant("table", name, scale, case, partial(configured, dict(node)), gmacs)
+
+
+def curves(
+    name: str, scale: str, node: Mapping[str, Any], values: Mapping[str, Sequence[int]], side: int
+) -> list[Variant]:
+    """One value is varied, the others stay.
+
+    Args:
+        name: The network.
+        scale: Its scale.
+        node: Its configuration node.
+        values: ``pixels`` per side of a slice that is restored; ``batches`` of a training step;
+            ``experts`` of a training step of one patch.
+        side: Pixels per side of a patch.
+    """
+    step = Case("training", 1, side, side, "float32")
+    points: list[tuple[str, int, Case, Mapping[str, Any]]] = [
+        *(("pixels", n, Case("inference", 1, n, n, "float32"), node) for n in values["pixels"]),
+        *(("batch", n, step._replace(batch=n), node) for n in values["batches"]),
+        *(("experts", n, step, {**node, "num_experts": n}) for n in values["experts"]),
+    ]
+    return [
+        variant(name, scale, changed, case)._replace(part="curve", curve=(curve, value))
+        for curve, value, case, changed in points
+    ]
+
+
+def against_release(
+    name: str, checkout: Path, weights: Path, cases: Sequence[tuple[str, int, int, int]]
+) -> list[Variant]:
+    """A released network in float32 beside ours in float32 and bf16, with the same weights.
+
+    Args:
+        name: Of the network: amir or tat.
+        checkout: Folder of the authors' code.
+        weights: File that `same_answers` wrote.
+        cases: What, batch, rows and columns.
+    """
+    theirs, ours = partial(released, name, checkout, weights), partial(converted, name, weights)
+    variants = []
+    for what, batch, height, width in cases:
+        gmacs = network_size(sized(name, weights), 1, height, width).gmacs
+        plain = Case(what, batch, height, width, "float32")
+        half = plain._replace(precision="bf16")
+        variants += [
+            Variant("released", name, "released", plain, theirs, gmacs, tuned=False),
+            Variant("released", name, "ours", plain, ours, gmacs),
+            Variant("released", name, "ours", half, ours, gmacs),
+        ]
+    return variants
+
+
+def same_answers(
+    name: str, checkout: Path, weights: Path, side: int
+) -> dict[str, dict[str, float]]:
+    """How far ours is from the release with the same weights, by precision; see `differences`.
+
+    Args:
+        name: Of the network: amir or tat.
+        checkout: Folder of the authors' code.
+        weights: The weights that it draws are written here.
+        side: Pixels per side of the image that both restore.
+    """
+    apart(draw_weights, name, checkout, weights)
+    theirs = apart(answer, partial(released, name, checkout, weights), side, "float32")
+    return {
+        precision: differences(
+            name, apart(answer, partial(converted, name, weights), side, precision), theirs
+        )
+        for precision in ("float32", "bf16")
+    }
+
+
+def measure(
+    variants: Sequence[Variant], recipe: Recipe, rounds: int, matrix_side: int
+) -> tuple[Peaks, list[Row]]:
+    """Measure the machine and every variant in turn, round after round, each in a fresh process."""
+    reached: list[Peaks] = []
+    costs: list[list[Cost]] = [[] for _ in variants]
+    for turn in range(rounds):
+        reached.append(apart(peaks, recipe.device, recipe.seconds, matrix_side))
+        for one, found in zip(variants, costs, strict=True):
+            # Read when torch is loaded, so that the parent sets it: see `ask_for_huge_pages`.
+            returns = one.tuned and one.case.what == "inference"
+            os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if returns else "0"
+            found.append(apart(cost, one.open_network, one.case, recipe, one.tuned))
+            what, batch, height, width, precision, _ = one.case
+            _log.info(
+                f"round {turn + 1} of {rounds}: {one.network} ({one.scale}) {what} of "
+                f"{batch} x {height}x{width} in {precision}, {median(found[-1].seconds):.3g} s"
+            )
+    best = Peaks(*map(max, zip(*reached, strict=True)))
+    return best, [as_row(*pair, best) for pair in zip(variants, costs, strict=True)]
+
+
+def as_row(variant: Variant, costs: Sequence[Cost], peaks: Peaks) -> Row:
+    """Medians over the passes of all rounds, and what follows from them."""
+    case, times = variant.case, [time for one in costs for time in one.seconds]
+    seconds = median(times)
+    peak = peaks.bf16 if case.precision == "bf16" else peaks.float32
+    passes = 3 if case.what == "training" else 1
+    gmacs = variant.gmacs * case.batch
+    place: Row = {}
+    if variant.curve is not None:
+        place["curve"], place["value"] = variant.curve
+    return place | {
+        "what": case.what,
+        "network": variant.network,
+        "scale": variant.scale,
+        "size": f"{case.height}x{case.width}",
+        "batch": case.batch,
+        "precision": case.precision,
+        "seconds": seconds,
+        "slices_per_second": case.batch / seconds,
+        "share_of_peak": share_of_peak(gmacs, passes, seconds, peak),
+        "peak_memory_mib": median(one.memory_mib for one in costs),
+        "passes": len(times),
+        "gmacs": gmacs,
+    }

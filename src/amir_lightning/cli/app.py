@@ -1,0 +1,292 @@
+"""What every command shares: Hydra without its own folders, and mistakes told in one sentence."""
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NoReturn
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.cli import typed
+from amir_lightning.cli.searchpath import SearchPath, in_order, register_tasks
+from amir_lightning.config import CONF_DIR
+from amir_lightning.errors import InputError
+from amir_lightning.system import cores
+
+# The extra that brings what a file of conf/hydra is built on.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
+_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+
+
+def command(
+    config_name: str, options_of: str | None = None
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
+
+    A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
+    program's keeps its traceback.
+
+    Args:
+        config_name: Name of the root file in ``conf/``, such as "train".
+        options_of: Another command whose options may be typed, too. What the root file does not
+            have reaches `main` as text, in a list of the other command's name.
+    """
+
+    def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
+        def checked(cfg: DictConfig) -> object:
+            from hydra.core.hydra_config import HydraConfig
+            from hydra.types import RunMode
+
+            if logging.getLogger("amir_lightning").level != logging.INFO:
+                _quieten()  # in a process of a launcher
+            try:
+                typed.keep_text(cfg)
+                _check_types(cfg, config_name)
+                if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
+                    raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
+                cores.share(cfg.get("trainer"))
+                return main(cfg)
+            except Exception as error:
+                sentence = explain(error, config_name)
+                if sentence is None:
+                    raise
+                sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+                status = getattr(error, "status", 2)
+                if sweep and status < 128:  # a signal ends the sweep
+                    # Said at once, as the sweep goes on with the next job and ends with the first.
+                    job = " ".join(HydraConfig.get().overrides.task)
+                    print(f"error: {sentence} (job {job})", file=sys.stderr)
+                    raise InputError("a job of the sweep failed, see above") from error
+                _stop(sentence, status)
+
+        def entry() -> None:
+            import hydra
+
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
+            cores.let_others_run()
+            typed.print_any_name()
+            _quieten()
+            try:
+                sys.argv[1:] = in_order(sys.argv[1:])
+                path = SearchPath.typed(config_name, sys.argv[1:])
+                register_tasks(path.tasks())
+                if options_of is not None:
+                    sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of, path)
+                sys.argv[1:] = typed.as_typed(sys.argv[1:], config_name)
+                hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
+                    checked
+                )()
+            except KeyboardInterrupt:
+                _stop("interrupted", status=130)
+            except BrokenPipeError:  # `--help | head`: whoever read has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(0)
+            except Exception as error:
+                sentence = explain(error, config_name)
+                if sentence is None:
+                    raise
+                _stop(sentence)
+
+        return entry
+
+    return decorate
+
+
+def _gather(arguments: list[str], config_name: str, options_of: str, path: SearchPath) -> list[str]:
+    """Put the options of another command into one list option, each as quoted text."""
+    own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
+    kept: list[str] = []
+    gathered: list[str] = []
+    for before, text in pairwise(["", *arguments]):
+        name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
+        flag = text.startswith("-") or (before.startswith("-") and "=" not in text)  # --cfg job
+        if not flag and "=" not in text and not text.startswith("~"):
+            _stop(f"'{text}' is no option; options are written name=value, and --help lists them")
+        sound = flag or name in known or path.has_group(name)
+        if not sound and (near := difflib.get_close_matches(name, own, 1)):
+            _stop(f"unknown option '{name}'; did you mean '{near[0]}'?")
+        (kept if flag or name in own else gathered).append(text)
+    gathered = typed.as_typed(gathered, options_of, sweep=True)
+    return [*kept, f"{options_of}=[" + ",".join(map(typed.quoted, gathered)) + "]"]
+
+
+def _quieten() -> None:
+    """Let the suite speak, and libraries only when something is wrong."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("amir_lightning").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        # A filter: Lightning sets the levels of its loggers when it is imported.
+        logger = logging.getLogger(f"{name}.utilities.rank_zero")
+        logger.addFilter(lambda record: record.levelno >= logging.WARNING)
+    for message in (
+        ".*LeafSpec.*deprecated",  # Lightning 2.6 on torch >= 2.13
+        ".*_prims_common.check.*deprecated",  # torch.compile of torch 2.11 to 2.13, its own
+        "TensorFloat32 tensor cores.*not enabled",  # products of float32 stay float32
+        ".*exists and is not empty",  # run folders are continued on purpose (`train`)
+        ".*sync_dist=True",  # scores are gathered before they are logged (`modules`)
+        ".*predict returned None",  # slices are written where they belong (`restore`)
+        ".*does not have many workers",  # right for small data; data.num_workers is there for more
+        "Grad strides do not match bucket view strides",  # of filters of one channel; costs nothing
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _stop(sentence: str, status: int = 2) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _check_types(cfg: DictConfig, config_name: str) -> None:
+    """Compare every value with the value in the YAML files: they are the schema.
+
+    Raises:
+        InputError: A value has another type than the default it replaces.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task
+    if not overrides:
+        return
+    path = SearchPath.running()
+    keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
+    choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
+    reference = compose(config_name, choices)
+    defaults = dict(typed.leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in typed.leaves(OmegaConf.to_container(cfg, resolve=False)):
+        default = defaults.get(key)
+        if value == "" and default in (None, "???"):
+            raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
+        if default is None or default == "???" or _agrees(value, default):
+            continue
+        shown = "null" if value is None else value
+        example = OmegaConf.select(reference, key)
+        if OmegaConf.is_list(example):  # of references to other options
+            example = OmegaConf.to_container(example, resolve=True)
+        raise InputError(
+            f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
+            f"{key}={str(example).replace(' ', '')}"
+        )
+
+
+def _expected(default: object) -> str:
+    if isinstance(default, list):
+        names = default and not isinstance(default[0], int | float)
+        return "a list of at least one" if names else f"a list of {len(default)}"
+    return _KINDS.get(type(default), f"a {type(default).__name__}")
+
+
+def _agrees(value: object, default: object) -> bool:
+    if isinstance(value, str) and "${" in value:
+        return True
+    if isinstance(default, str):
+        return value not in (None, "") and not isinstance(value, list | dict)
+    if isinstance(default, list):
+        if not isinstance(value, list):
+            return False
+        # Names or pairs: as many as one likes.
+        if default and not isinstance(default[0], int | float):
+            return bool(value) and all(_agrees(one, default[0]) for one in value)
+        return len(value) == len(default) and all(map(_agrees, value, default))
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
+    """Compose another configuration inside a command.
+
+    Args:
+        config_name: Name of the root file in ``conf/``, such as "train".
+        overrides: What a user would type after the command.
+        keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
+    """
+    cfg = SearchPath.running().compose(config_name, overrides)
+    typed.keep_text(cfg)
+    if not keep_hydra:
+        cfg.pop("hydra", None)
+    return cfg
+
+
+def explain(error: Exception, config_name: str) -> str | None:
+    """One sentence for a mistake of the user's; None for an error of the program's.
+
+    Args:
+        error: What was raised.
+        config_name: The command whose options were typed.
+    """
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        return _refused_arguments(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    if (told := typed.explain(error)) is not None:
+        return told
+    text = str(error)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_option(found.group(1), config_name)
+    if found := re.search(r"Could not find '([^']+)/([^/']*)'", text):
+        group, name = found.groups()
+        if group.startswith("hydra/") and name in _EXTRAS:
+            extra = _EXTRAS[name]
+            return f"this needs the extra {extra}; type pip install 'amir-lightning[{extra}]'"
+        choices = ", ".join(SearchPath.of(config_name).choices(group))
+        return f"unknown {group} '{name}'; choose from {choices} ({group}=<name>)"
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return (
+            f"{found.group(1)} holds several values; join tasks with '+', write a list as [a,b], "
+            "or sweep over the values with -m"
+        )
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found.group(1)} is not set; type {found.group(1)}=<value>"
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return f"{first.rstrip('.')}; options are written name=value, and --help lists them"
+
+
+def _refused_arguments(error: BaseException) -> str | None:
+    """What an object that a configuration node describes says of its arguments."""
+    cause = error.__cause__
+    if isinstance(cause, InputError):
+        return str(cause)
+    if found := re.search(r"Error locating target '([^']+)'", str(error)):
+        reason = " ".join(str(cause and (cause.__cause__ or cause)).split())
+        return (
+            f"_target_ is {found.group(1)}, which cannot be imported ({reason}); correct the name, "
+            "or start the command in the folder of the module"
+        )
+    if isinstance(cause, TypeError) and "argument" in str(cause):
+        node = re.search(r"full_key: (\S+)", str(error))
+        where = f" (in {node.group(1)})" if node else ""
+        return f"{cause}{where}; --cfg job lists the options that exist"
+    return None
+
+
+def _unknown_option(key: str, config_name: str) -> str:
+    cfg = SearchPath.of(config_name).compose(config_name, [])
+    cfg.pop("hydra")
+    known = [name for name, _ in typed.leaves(OmegaConf.to_container(cfg))]
+    by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, n=1) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)
+    ]
+    hint = f"did you mean '{near[0]}'?" if near else "no option has a similar name;"
+    return (
+        f"unknown option '{key}'; {hint} python -m amir_lightning.{config_name} --cfg job lists all"
+    )

@@ -1,0 +1,188 @@
+"""What run folders hold, read as data: nothing in them is trusted, a broken one stops nothing."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from amir_lightning.dashboard.offline import offline_history
+from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder
+
+Curve = list[tuple[int, float]]
+"""Steps and values of one logged key."""
+
+_LOGGED = re.compile(
+    r"(?!samples/|routing/)\w+/"
+)  # numbers; the step, the clock and pictures are none
+# Own columns of the table, and what says where a run took place, not what it is.
+_NO_SETTING = re.compile(r"(paths|logger|callbacks|trusted|run|task|network_name|scale|seed)(\.|$)")
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run folder that could be read.
+
+    Attributes:
+        files: The run folder.
+        config: The resolved configuration, by dotted key.
+        scores: Test scores by task, ``avg`` among them, and name; empty before the run finished.
+        curves: What was logged, by key.
+    """
+
+    files: RunFolder
+    config: Mapping[str, Any]
+    scores: Mapping[str, Mapping[str, float]]
+    curves: Mapping[str, Curve]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What ``run.json`` says."""
+        return self.files.record
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has test scores."""
+        return bool(self.scores)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of its tasks."""
+        return str(self.record["task"]).split("+")
+
+    @property
+    def seconds(self) -> float | None:
+        """Time that it trained and tested, over all its parts; None while it goes on."""
+        if (seconds := _number(self.record.get("seconds"))) is not None:
+            return seconds
+        try:  # a run older than the entry
+            start, end = (
+                datetime.fromisoformat(self.record[key]) for key in ("started", "finished")
+            )
+            return (end - start).total_seconds()
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def collect_runs(runs_dir: Path) -> tuple[list[RunEntry], dict[str, str]]:
+    """All run folders, the newest first, and why each of the others cannot be read.
+
+    Args:
+        runs_dir: Folder of the runs.
+
+    Returns:
+        The runs, and a reason by the name of each broken folder.
+
+    Raises:
+        InputError: No run has finished.
+    """
+    entries, broken = [], {}
+    folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
+    for folder in folders:
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                entries.append(read_run(folder))
+            except InputError as error:
+                broken[folder.name] = str(error)
+    if not any(entry.finished for entry in entries):
+        started = [entry.files.name for entry in entries]
+        goes_on = f", and {len(started)} not to its end" if started else ""
+        run = f" run={started[0]}" if started else ""
+        raise InputError(
+            f"no run in {runs_dir} has finished{goes_on}; type python -m amir_lightning.train{run} "
+            "first"
+        )
+    entries.sort(key=lambda entry: str(entry.record.get("started")), reverse=True)
+    return entries, broken
+
+
+def read_run(folder: Path) -> RunEntry:
+    """Read a run folder.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    files = RunFolder(folder)
+    for key in ("task", "network", "scale"):
+        if not isinstance(files.record.get(key), str):
+            raise InputError(f"{files.record_file} has no {key}; train again")
+    return RunEntry(files, dict(leaves(files.settings)), files.scores, _curves(files))
+
+
+def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
+    """What each run was set to, where comparable runs differ and most of them are set otherwise.
+
+    Runs of different scales differ in nearly all, and those of different networks in their
+    network's options, which says nothing more: such values are compared among equals.
+
+    Args:
+        entries: Runs to be compared.
+
+    Returns:
+        For each run its own values by dotted key.
+    """
+    values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for entry in entries:
+        for key, value in entry.config.items():
+            values[_peers(entry, key)][repr(value)] += 1
+    return [
+        {
+            key: value
+            for key, value in entry.config.items()
+            if _is_rare(repr(value), values[_peers(entry, key)]) and not _NO_SETTING.match(key)
+        }
+        for entry in entries
+    ]
+
+
+def _is_rare(value: str, among: Counter[str]) -> bool:
+    return 2 * among[value] <= among.total()
+
+
+def _peers(entry: RunEntry, key: str) -> tuple[str, ...]:
+    network = str(entry.record["network"]) if key.startswith("network.") else ""
+    return str(entry.record["scale"]), network, key
+
+
+def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested mapping by dotted key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _curves(files: RunFolder) -> dict[str, Curve]:
+    """What was logged: metrics.csv, or W&B's offline files where that is lost."""
+    rows: list[dict[str, Any]]
+    try:
+        rows = [*files.logged()]
+    except InputError:
+        rows = [row for path in _offline_files(files.path) for row in offline_history(path)]
+    curves: dict[str, Curve] = {}
+    for row in rows:
+        step = _number(row.get("step"))
+        for key, value in row.items():
+            number = _number(value)
+            if step is not None and number is not None and _LOGGED.match(str(key)):
+                curves.setdefault(key, []).append((int(step), number))
+    return curves
+
+
+def _offline_files(folder: Path) -> list[Path]:
+    """The parts of a run, in the order in which they were written."""
+    return sorted(folder.glob("wandb/*run-*/run-*.wandb"))
+
+
+def _number(value: object) -> float | None:
+    """A finite number, also one written as text; None for anything else, such as a torn cell."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

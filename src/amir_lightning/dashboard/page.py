@@ -1,0 +1,227 @@
+"""One HTML file from what was collected: a table of runs, their curves, pictures and tables."""
+
+import secrets
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from amir_lightning.dashboard import charts
+from amir_lightning.dashboard.collect import RunEntry, settings
+from amir_lightning.dashboard.embed import Album, markdown, read_tables
+from amir_lightning.errors import InputError
+from amir_lightning.runs.task_data import TaskData
+
+_METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "rmse": "RMSE"}
+
+
+def render(
+    entries: Sequence[RunEntry],
+    broken: Mapping[str, str],
+    experiments_dir: Path,
+    album: Album,
+    per_task: int,
+    curve_points: int,
+    table_rows: int,
+) -> str:
+    """The page.
+
+    Args:
+        entries: The runs, newest first.
+        broken: Why other folders could not be read.
+        experiments_dir: Folder whose folders hold tables and figures; it need not exist.
+        album: Takes the pictures.
+        per_task: Newest validations whose sample pictures are shown.
+        curve_points: A longer curve is thinned out to so many points.
+        table_rows: A longer CSV file is shown up to this row.
+
+    Returns:
+        HTML that needs nothing else.
+    """
+    tasks = _tasks(entries)
+    experiments = _experiments(experiments_dir, album, table_rows)
+    rows = [
+        _row(entry, own, album, per_task, table_rows)
+        for entry, own in zip(entries, settings(entries), strict=True)
+    ]
+    data = {
+        "comparisons": {
+            metric: {
+                name: charts.comparison(
+                    entries, f"val/{name}/{metric}", _axis(title, task["units"]), curve_points
+                )
+                for name, task in tasks.items()
+            }
+            for metric, title in _METRICS.items()
+        },
+        "details": {
+            row["anchor"]: charts.curves_of(entry, curve_points)
+            for row, entry in zip(rows, entries, strict=True)
+        },
+    }
+    environment = Environment(
+        loader=PackageLoader("amir_lightning.dashboard", "."),
+        autoescape=True,  # names and configurations come from folders that anyone may have written
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {}  # figures keep their order
+    environment.filters.update(duration=_duration, score=_score)
+    source = Path(__file__).parent
+    return environment.get_template("page.html").render(
+        rows=rows,
+        tasks=tasks,
+        metrics=_METRICS,
+        scales={
+            scale: sum(row["scale"] == scale for row in rows) for scale in _values(rows, "scale")
+        },
+        choices={key: _values(rows, key) for key in ("network", "scale", "source", "status")},
+        experiments=experiments,
+        broken=broken,
+        album=album,
+        data=data,
+        built=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        nonce=secrets.token_urlsafe(16),
+        style=Markup((source / "page.css").read_text()),
+        script=Markup((source / "page.js").read_text()),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _row(
+    entry: RunEntry, own: Mapping[str, Any], album: Album, per_task: int, table_rows: int
+) -> dict[str, Any]:
+    """What the page shows of a run."""
+    folder, record = entry.files.path, entry.record
+    status = str(record.get("status", "unknown"))
+    name = shlex.quote(folder.name)
+    command = f"evaluate run={name} split=val" if entry.finished else f"train run={name}"
+    pictures = [
+        picture
+        for place in ("samples", "routing", "figures")
+        for picture in album.embed_newest(folder / place, per_task)
+    ]
+    facts = {
+        "started": _clock(record.get("started")),
+        "device": record.get("device"),
+        "precision": record.get("precision"),
+        "effective batch": record.get("effective_batch"),
+        "steps": f"{record.get('step', '?')} of {record.get('max_steps', '?')}",
+        "code": record.get("git_commit"),
+        "software": _pairs(record.get("versions")),
+        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in _data(entry).items()}),
+    }
+    return {
+        "anchor": "run-" + sha256(folder.name.encode(errors="replace")).hexdigest()[:10],
+        "name": folder.name,
+        "status": status,
+        "scale": record["scale"],
+        "source": entry.files.source,
+        "task": record["task"],
+        "tasks": entry.tasks,
+        "network": record["network"],
+        "seed": record.get("seed"),
+        "parameters": record.get("parameters")
+        if isinstance(record.get("parameters"), int)
+        else None,
+        "seconds": entry.seconds,
+        "scores": entry.scores,
+        "own": own,
+        "facts": {key: value for key, value in facts.items() if value is not None},
+        "config": entry.config,
+        "pictures": pictures,
+        "tables": read_tables(sorted(folder.glob("evaluation/*/tasks.csv")), table_rows),
+        "command": f"python -m amir_lightning.{command}",
+    }
+
+
+def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, Any]]:
+    """Tables and figures of each folder that has some."""
+    found = []
+    for one in sorted(path for path in folder.glob("*") if path.is_dir()):
+        texts = [
+            Markup(markdown(path)) for path in sorted(one.glob("*.md")) if path.stem != "README"
+        ]
+        tables = read_tables(sorted(one.glob("*.csv")), table_rows)
+        pictures = album.embed_newest(one, 1)
+        scales = {
+            row[table.header.index("scale")]
+            for table in tables
+            if "scale" in table.header
+            for row in table.rows
+            if len(row) == len(table.header)
+        }
+        if texts or tables or pictures:
+            found.append(
+                {
+                    "name": one.name,
+                    "texts": texts,
+                    "tables": tables,
+                    "pictures": pictures,
+                    "scales": sorted(scales),
+                }
+            )
+    return found
+
+
+def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
+    """Title and units of each task that a run has; the name, too, where titles are alike."""
+    found = {
+        name: {key: str(entry.config.get(f"tasks.{name}.{key}", "")) for key in ("title", "units")}
+        for entry in sorted(entries, key=lambda entry: len(entry.tasks), reverse=True)
+        for name in entry.tasks
+    }
+    often = Counter(task["title"] for task in found.values() if task["title"])
+    return {
+        name: task | {"title": f"{task['title']} ({name})"} if often[task["title"]] > 1 else task
+        for name, task in found.items()
+    }
+
+
+def _data(entry: RunEntry) -> Mapping[str, TaskData]:
+    try:
+        return entry.files.data
+    except InputError:
+        return {}  # which the page says as an unknown source
+
+
+def _axis(title: str, units: str) -> str:
+    return f"{title} [{units}]" if title == "RMSE" and units else title
+
+
+def _values(rows: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    return sorted({row[key] for row in rows})
+
+
+def _pairs(content: object) -> str | None:
+    if not isinstance(content, Mapping):
+        return None
+    return ", ".join(f"{key} {value}" for key, value in content.items())
+
+
+def _clock(text: object) -> str | None:
+    return None if text is None else str(text)[:16].replace("T", " ") + " UTC"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _score(value: float | None, metric: str) -> str:
+    if value is None:
+        return ""
+    return format(
+        value, {"psnr": ".2f", "ssim": ".4f", "rmse": ".4g"}[metric.removeprefix("input_")]
+    )

@@ -1,0 +1,150 @@
+"""``python -m amir_lightning.draw draw=interference run=last``: the figures, from finished runs."""
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from amir_lightning.cli import command
+from amir_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from amir_lightning.draw.finished_run import FinishedRun
+    from amir_lightning.draw.style import Drawing
+
+_log = logging.getLogger("amir_lightning.draw")  # not __main__, which is quiet
+
+FIGURES = (
+    "curves",
+    "interference",
+    "comparison",
+    "instructions",
+    "paths",
+    "routing",
+    "conflict",
+)
+
+
+@command("draw", options_of="train")
+def main(cfg: DictConfig) -> None:
+    """Draw one figure as PNG and PDF, with its numbers as CSV."""
+    experiment, overrides = _experiment(cfg)
+    kinds = _kinds(cfg, experiment)
+    _check(cfg)
+    from amir_lightning.draw.finished_run import open_finished
+    from amir_lightning.draw.style import write
+
+    names = [str(name) for name in cfg.runs]
+    if experiment is not None and names != ["last"]:
+        raise InputError(
+            f"experiment={experiment} and runs {', '.join(names)} both say what is drawn; type one "
+            "of them"
+        )
+    if experiment is not None:
+        names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
+    runs = [open_finished(name, cfg) for name in names]
+    for kind in kinds:
+        for group in [runs] if kind == "comparison" else [[run] for run in runs]:
+            drawing = draw(kind, cfg, group)
+            folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
+            # Several pictures of one kind in one folder are told apart by their run.
+            several = cfg.output is not None and len(group) < len(runs)
+            name = f"{kind}-{group[0].name}" if several else kind
+            written = write(drawing, folder, name, group)
+            print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
+
+
+def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
+    """One of `FIGURES`, of one run or, as a comparison, of several."""
+    from amir_lightning.draw import (
+        comparison,
+        curves,
+        expert_maps,
+        expert_paths,
+        gradient_conflict,
+        instructions,
+        interference_matrix,
+    )
+
+    run = runs[0]
+    choice = comparison.Choice(None if cfg.patient is None else str(cfg.patient), cfg.slice)
+    match kind:
+        case "interference":
+            return interference_matrix.draw(run, list(cfg.layers), cfg.batches, cfg.bootstrap)
+        case "comparison":
+            return comparison.draw(runs, choice, cfg.inset, cfg.titles)
+        case "instructions":
+            return instructions.draw(run)
+        case "paths":
+            return expert_paths.draw(run)
+        case "routing":
+            return expert_maps.draw(run, choice)
+        case "conflict":
+            return gradient_conflict.draw(run)
+        case _:
+            return curves.draw(run)
+
+
+def _experiment(cfg: DictConfig) -> tuple[str | None, list[str]]:
+    """The experiment whose runs are drawn, None for those that were typed, and its options."""
+    if not cfg.train:
+        return None, []
+    from amir_lightning.runs.sweep import experiment_of
+
+    if not any(text.startswith("experiment=") for text in cfg.train):
+        options = ", ".join(str(key) for key in cfg if key not in ("train", "figures"))
+        raise InputError(
+            f"unknown option '{cfg.train[0]}'; draw has {options}, and takes options of train "
+            "beside experiment=<name>"
+        )
+    return experiment_of(cfg.train)
+
+
+def _kinds(cfg: DictConfig, experiment: str | None) -> list[str]:
+    if cfg.draw is None and experiment in cfg.figures:
+        return list(cfg.figures[experiment])
+    if cfg.draw not in FIGURES:
+        raise InputError(f"draw is {cfg.draw}; type draw= with one of {', '.join(FIGURES)}")
+    return [cfg.draw]
+
+
+def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str]:
+    """Folders of an experiment's runs, as far as they have finished."""
+    from amir_lightning.runs import sweep
+
+    jobs = sweep.jobs(experiment, overrides)
+    found = []
+    for job, run in zip(jobs, sweep.locate(jobs, runs_dir), strict=True):
+        if run is not None and run.finished:
+            found.append(str(run.path))
+        else:
+            _log.info("left out, not finished: %s", job.command)
+    if not found:
+        options = " ".join([f"experiment={experiment}", *overrides])
+        raise InputError(
+            f"no run of {options} in {runs_dir} has finished; train them with "
+            f"{sweep.start_of(experiment, overrides)}"
+        )
+    return found
+
+
+def _check(cfg: DictConfig) -> None:
+    for option, choices in (
+        ("split", ("test", "val", "train")),
+        ("checkpoint", ("best", "last")),
+    ):
+        if cfg[option] not in choices:
+            raise InputError(f"{option} is '{cfg[option]}'; choose from {', '.join(choices)}")
+    if cfg.slice is not None and not isinstance(cfg.slice, int):
+        raise InputError(f"slice is '{cfg.slice}', expected an integer; type for instance slice=40")
+    if not (find_spec("matplotlib") and find_spec("sklearn")):
+        raise InputError(
+            "drawing needs packages that are not installed; type "
+            "pip install 'amir-lightning[figures]'"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""A trained network as a folder that others can use: weights, configuration, card, programs."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.tasks import Task
+from amir_lightning.weights.folder import CONFIG, FORMAT, VERSION, WEIGHTS, network_name
+
+log = logging.getLogger(__name__)
+
+_TRACED = (64, 96)  # size of the image that is traced
+_COMPARED = ((64, 64), (96, 160), (128, 72))  # sizes on which a program is compared
+# What a folder says of its data, and what the card says then.
+_SOURCES = {
+    "phantoms": "embedded phantoms, no patients",
+    "scans": "prepared scans",
+    "prepared scans": "prepared scans",  # of folders that an earlier version wrote
+}
+_STAMPS = {
+    "phantoms": " They were measured on embedded phantoms, not on patients.",
+    "unknown": " Whether they were measured on phantoms or on patients is not known.",
+}
+_LARGEST = 4096  # rows and columns of an image that a program takes
+
+
+def write_weights_folder(
+    folder: Path,
+    network: RestorationNetwork,
+    arguments: Mapping[str, Any],
+    tasks: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Any],
+) -> None:
+    """Write ``model.safetensors``, ``config.json`` and the model card.
+
+    Args:
+        folder: Existing folder.
+        network: The network.
+        arguments: Arguments of its constructor, plain types.
+        tasks: Configuration of the tasks it was trained on.
+        about: What else is known: scores, data, versions, scale, seed.
+
+    Raises:
+        InputError: A weight is NaN or infinite.
+    """
+    from safetensors.torch import save
+
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(
+                f"the weight {name} has NaN or infinite values; export another checkpoint"
+            )
+    data = save(state)
+    (folder / WEIGHTS).write_bytes(data)
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": {"class": network_name(network), "arguments": dict(arguments)},
+        "parameters": sum(one.numel() for one in network.parameters() if one.requires_grad),
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "tasks": {name: dict(node) for name, node in tasks.items()},
+        **about,
+    }
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.json`` and the card that says the same in words."""
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, default=str) + "\n")
+    (folder / "README.md").write_text(model_card(config))
+
+
+def model_card(config: Mapping[str, Any]) -> str:
+    """The model card, in the front matter and sections that model hubs read."""
+    module, _, name = config["network"]["class"].rpartition(".")  # a module: not of this package
+    trusted = (f', trusted=["{module}"]', f" trusted=[{module}]") if module else ("", "")
+    tasks = [Task.from_config(key, node) for key, node in config["tasks"].items()]
+    ranges = "\n".join(
+        f"| {task.name} | {task.title} | {task.units} | {task.value_range[0]:g} to "
+        f"{task.value_range[1]:g} | {task.plane} |"
+        for task in tasks
+    )
+    scale = config.get("scale", "unknown")
+    stamp = (
+        "These are the scores of a small network on small data (scale demo), not the paper's."
+        if scale == "demo"
+        else f"Scale {scale}."
+    )
+    sources = {str(node.get("source")) for node in config.get("data", {}).values()}
+    stamp += "".join(text for source, text in _STAMPS.items() if source in sources)
+    data = "\n".join(
+        f"- {key}: {_SOURCES.get(str(node.get('source')), 'unknown')}, fingerprint "
+        f"`{str(node['fingerprint'])[:16]}`"
+        for key, node in config.get("data", {}).items()
+    )
+    programs = "\n".join(
+        f"- `{file}`: any height and width that are multiples of {node['size_multiple']}; largest "
+        f"difference from the network on {', '.join(node['compared_on'])}: "
+        f"{node['largest_difference']:.2g} (images in [0, 1])"
+        for file, node in config.get("programs", {}).items()
+    )
+    return f"""---
+license: apache-2.0
+library_name: amir_lightning
+tags: [medical-imaging, image-restoration, {", ".join(task.name for task in tasks)}]
+---
+
+# {name} for {", ".join(task.title for task in tasks)}
+
+{config["parameters"]:,} parameters, trained with amir_lightning at scale {scale},
+seed {config.get("seed", "unknown")}.
+
+**Intended use: research only. This is not a medical device, and no diagnosis may rest on it.**
+
+```python
+from amir_lightning import load_pretrained
+
+restorer = load_pretrained("<this folder>"{trusted[0]})
+image = restorer.restore(lq, task="{tasks[0].name}")  # lq in {tasks[0].units}, (..., H, W)
+```
+
+```bash
+python -m amir_lightning.restore weights=<this folder> input=<scans> output=<new folder>{trusted[1]}
+```
+
+## Value ranges
+
+Images are clipped to the range of their task and mapped to [0, 1].
+
+| task | title | units | range | plane |
+| --- | --- | --- | --- | --- |
+{ranges}
+
+## Scores
+
+{_scores(config, tasks)}
+
+{stamp}
+
+## Data
+
+{data or "unknown"}
+
+## Programs
+
+{programs or "none"}
+
+## Limits
+
+What the network has not seen in training (other scanners, body parts, doses, contrasts) it restores
+without warning, and it may invent or remove structures.
+"""
+
+
+def export_program(
+    folder: Path, network: RestorationNetwork, tolerance: float
+) -> dict[str, dict[str, Any]]:
+    """Write ``model.pt2``, a `torch.export` program of any height and width, and compare it.
+
+    Returns:
+        What ``config.json`` says of it.
+
+    Raises:
+        InputError: It differs from the network by more than the tolerance.
+    """
+    program = _trace(network)
+    torch.export.save(program, folder / "model.pt2")
+    # A guard of windowed attention, "more than one window", fails on small images for no reason.
+    loaded = torch.export.load(folder / "model.pt2").module(check_guards=False)
+    return {"model.pt2": _compare("model.pt2", network, loaded, tolerance)}
+
+
+def export_onnx(
+    folder: Path, network: RestorationNetwork, tolerance: float
+) -> dict[str, dict[str, Any]]:
+    """Write ``model.onnx`` for any height and width, and compare it by ONNX Runtime.
+
+    Returns:
+        What ``config.json`` says of it.
+
+    Raises:
+        InputError: A package is missing, or the result differs by more than the tolerance.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f'onnx=true needs {error.name}; type pip install "amir-lightning[onnx]"'
+        ) from error
+    path = folder / "model.onnx"
+    # It says that torchvision, which nothing here uses, is not installed.
+    for library in ("torch.onnx", "onnxscript"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _trace(network),
+            f=str(path),
+            dynamo=True,
+            input_names=["lq"],
+            output_names=["restored"],
+            external_data=False,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(image: Tensor) -> Tensor:
+        (restored,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        return torch.from_numpy(restored)
+
+    return {"model.onnx": _compare("model.onnx", network, run, tolerance)}
+
+
+class _Fitting(nn.Module):
+    """The network on images whose sides fit: padding has no place in a program."""
+
+    def __init__(self, network: RestorationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lq: Tensor) -> Tensor:
+        return self.network.restore(lq)
+
+
+def _trace(network: RestorationNetwork) -> torch.export.ExportedProgram:
+    if network.follows_size is not None:
+        raise InputError(
+            f"{type(network).__name__} {network.follows_size}, whose number follows the size of "
+            "the image, and cannot be one program for all sizes; leave torch_export and onnx out, "
+            "the exported weights restore any size"
+        )
+    multiple = network.size_multiple
+    height = torch.export.Dim("height", min=2, max=_LARGEST // multiple)
+    width = torch.export.Dim("width", min=2, max=_LARGEST // multiple)
+    sides: dict[int, Any] = {2: multiple * height, 3: multiple * width}
+    image = torch.rand(1, 1, *(_fitting(side, multiple) for side in _TRACED))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(_Fitting(network).eval(), (image,), dynamic_shapes=({**sides},))
+
+
+def _compare(
+    name: str, network: RestorationNetwork, program: Callable[[Tensor], Tensor], tolerance: float
+) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    multiple = network.size_multiple
+    largest, sizes = 0.0, []
+    for shape in _COMPARED:
+        height, width = (_fitting(side, multiple) for side in shape)
+        image = torch.rand(1, 1, height, width, generator=generator)
+        with torch.inference_mode():
+            difference = (program(image.clone()) - network(image)).abs().max()
+        largest = max(largest, float(difference))
+        sizes.append(f"{height}x{width}")
+    if not largest <= tolerance:
+        raise InputError(
+            f"{name} differs from the network by {largest:.2g}, more than tolerance={tolerance:g}; "
+            "leave the format out, or raise the tolerance if you can live with that"
+        )
+    log.info("%s: largest difference on %s: %.2g", name, ", ".join(sizes), largest)
+    return {"compared_on": sizes, "largest_difference": largest, "size_multiple": multiple}
+
+
+def _fitting(side: int, multiple: int) -> int:
+    return max(2, -(-side // multiple)) * multiple
+
+
+def _scores(config: Mapping[str, Any], tasks: list[Task]) -> str:
+    scores = config.get("scores") or {}
+    if not scores:
+        return "The run has no scores on a test split."
+    lines = [
+        f"Test split, {config.get('metrics', 'paper')} definition, mean over slices.",
+        "",
+        "| task | image | PSNR [dB] | SSIM | RMSE |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for task in tasks:
+        for label, prefix in (("input", "input_"), ("restored", "")):
+            psnr, ssim, rmse = (
+                scores.get(f"test/{task.name}/{prefix}{key}") for key in ("psnr", "ssim", "rmse")
+            )
+            if psnr is not None:
+                values = f"{psnr:.2f} | {ssim:.4f} | {rmse:.4g} {task.units}"
+                lines.append(f"| {task.title} | {label} | {values} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""DICOM: files to series to volumes in physical units, and derived series back to files."""

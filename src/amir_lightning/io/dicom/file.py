@@ -1,0 +1,278 @@
+"""One DICOM file: its header alone, with its pixels, or all of it."""
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom.private import private_tags
+from amir_lightning.io.dicom.values import WrongRescaleError, keep_valid
+from amir_lightning.io.limits import most_bytes
+
+Tags = list[BaseTag]
+
+# All that tells which series a file belongs to, where it lies and what its values mean. Names,
+# birth dates and accession numbers are never read; odd values elsewhere do no harm.
+_NAMES = (
+    "ImageType",
+    "VolumeBasedCalculationTechnique",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesDate",
+    "AcquisitionDate",
+    "SeriesTime",
+    "AcquisitionTime",
+    "Modality",
+    "SeriesDescription",
+    "PatientID",
+    "PatientWeight",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "EchoTime",
+    "EchoNumbers",
+    "TriggerTime",
+    "ActualFrameDuration",
+    "AcquisitionMatrix",
+    "ConvolutionKernel",
+    "DiffusionBValue",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "CorrectedImage",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "RadiopharmaceuticalInformationSequence",
+    "Units",
+    "SUVType",
+    "SeriesType",
+    "DecayCorrection",
+    "FrameReferenceTime",
+    "EncryptedAttributesSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    (0x7031, 0x1001),  # detector position of TCIA's raw CT projections
+)
+_TAGS: Tags = [*(Tag(name) for name in _NAMES), *private_tags()]
+_KNOWN = frozenset(_TAGS)
+_PIXEL_TAGS: Tags = [
+    Tag(name)
+    for name in (
+        "PlanarConfiguration",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+        "PixelData",
+    )
+]
+_SUFFIXES = (".dcm", ".ima")  # a file named so that is not DICOM is damaged, not foreign
+# A file without preamble starts with group 2 or group 8 in little endian.
+_BARE_STARTS = (b"\x02\x00", b"\x08\x00")
+_PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0
+
+
+class NotDicomError(Exception):
+    """The file is something else."""
+
+
+class _DamagedError(Exception):
+    """What is wrong with a file, in words that follow "it"."""
+
+
+def read_header(path: Path) -> pydicom.Dataset:
+    """What tells of a file which series it belongs to, where it lies and what its values mean.
+
+    A value that breaks its type is left out as if it were absent. The pixels are not read, but are
+    known to be all there unless they are compressed.
+
+    Raises:
+        NotDicomError: The file is not DICOM.
+        InputError: The file is named as DICOM or is DICOM, but cannot be read.
+    """
+    return _read(path, _TAGS, pixels=False)
+
+
+def read_image(path: Path) -> pydicom.Dataset:
+    """The same with the pixels, not yet decoded.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return _read_known(path, [*_TAGS, *_PIXEL_TAGS])
+
+
+def read_dataset(path: Path) -> pydicom.Dataset:
+    """All that a file holds, pixels included and not yet decoded.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return _read_known(path, None)
+
+
+def read_whole_header(path: Path) -> pydicom.Dataset:
+    """All that a file holds but its pixels.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return _read_known(path, None, pixels=False)
+
+
+def unreadable(path: Path, what: str) -> InputError:
+    """The error for a damaged file.
+
+    Args:
+        path: The file.
+        what: What is wrong, as it follows "it".
+    """
+    return InputError(
+        f"{path} is not a readable DICOM image: it {what}, so it may be truncated or damaged; "
+        "copy it again or leave it out"
+    )
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that sets aside no memory for more than it holds.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most so many bytes; all that are left, without a size, have to unfold to few.
+
+        That is how pydicom reads the rest of a deflated file, to inflate it at once.
+        """
+        if size is not None and size >= 0:
+            return super().read(min(size, max(self._size - self.tell(), 0)))
+        data = super().read()
+        if data:
+            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), most_bytes(len(data))
+            count, rest = 0, data
+            while rest and count <= most:
+                count += len(inflater.decompress(rest, 1 << 20))
+                rest = inflater.unconsumed_tail
+            if count > most:
+                raise _DamagedError("unfolds to more than so small a file can hold")
+        return data
+
+
+def _read_known(path: Path, tags: Tags | None, *, pixels: bool = True) -> pydicom.Dataset:
+    try:
+        return _read(path, tags, pixels=pixels)
+    except NotDicomError as error:
+        raise unreadable(path, "is not DICOM") from error
+
+
+def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
+    try:
+        # Values that break a rule of DICOM are common, and only few of them matter here; pydicom
+        # would quote them, names included.
+        with warnings.catch_warnings(), BoundedFile(path) as file:
+            warnings.simplefilter("ignore", UserWarning)
+            dataset = _parse(file, tags, pixels=pixels, named=path.suffix.lower() in _SUFFIXES)
+            keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
+            # What is only copied stays as it was.
+            copied = tags is None and pixels
+            keep_valid(
+                dataset, [tag for tag in list(dataset.keys()) if not copied or tag in _KNOWN]
+            )
+            if not pixels:
+                _check_complete(dataset, file, path.stat().st_size)
+            return dataset
+    except (NotDicomError, MemoryError):
+        raise
+    except WrongRescaleError as error:
+        raise InputError(
+            f"{path} has a {error} that is no number, so that its voxels have no value; correct "
+            "the tag or leave the file out"
+        ) from error
+    except _DamagedError as error:
+        raise unreadable(path, str(error)) from error
+    except OSError as error:
+        raise unreadable(path, f"cannot be opened ({error.strerror or 'end of file'})") from error
+    except Exception as error:  # a damaged file makes the parser fail anywhere
+        raise unreadable(path, "is damaged in its header") from error
+
+
+def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
+    except InvalidDicomError:
+        file.seek(0)
+    # Without the preamble of DICOM Part 10, as old exports have it.
+    dataset = None
+    if file.read(2) in _BARE_STARTS:
+        file.seek(0)
+        try:
+            dataset = pydicom.dcmread(
+                file, stop_before_pixels=not pixels, specific_tags=tags, force=True
+            )
+        except Exception as error:  # any file may start with these bytes
+            if not named:
+                raise NotDicomError from error
+            raise
+    if dataset is None or "SOPClassUID" not in dataset:
+        if named:
+            raise _DamagedError("does not start as DICOM does")
+        raise NotDicomError
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        if not little:
+            raise _DamagedError("is big endian without saying so")
+        dataset.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+        )
+    return dataset
+
+
+def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
+    """Whether the pixels follow where the header ends."""
+    if "Rows" not in header:
+        if "EncryptedAttributesSequence" in header:
+            raise _DamagedError("is encrypted")
+        sop_class = pydicom.uid.UID(header.file_meta.get("MediaStorageSOPClassUID") or "")
+        if sop_class.name.endswith("Image Storage"):
+            raise _DamagedError("ends before its image")
+        return
+    syntax = header.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
+    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
+    bits = int(header.get("BitsAllocated") or 1)
+    expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
+    if expected > most_bytes(size):
+        raise _DamagedError("declares more pixels than so small a file can hold")
+    if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return  # the parser reads another stream
+    start = file.read(4)
+    form = ">HH" if syntax == pydicom.uid.ExplicitVRBigEndian else "<HH"
+    group, element = struct.unpack(form, start) if len(start) == 4 else (0, 0)
+    if group != 0x7FE0 or element not in _PIXEL_ELEMENTS:
+        raise _DamagedError("ends before its pixels")
+    if syntax in pydicom.uid.UncompressedTransferSyntaxes and size - file.tell() < expected:
+        raise _DamagedError("ends in its pixels")

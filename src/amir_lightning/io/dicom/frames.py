@@ -1,0 +1,206 @@
+"""Images of a DICOM file: one, or the frames of an enhanced file, each as a classic image."""
+
+import re
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pydicom
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from amir_lightning.io.dicom.codecs import decoded
+from amir_lightning.io.dicom.file import (
+    read_dataset,
+    read_header,
+    read_image,
+    read_whole_header,
+    unreadable,
+)
+from amir_lightning.io.dicom.kind import unusable
+
+_CLASSIC = {
+    EnhancedCTImageStorage: CTImageStorage,
+    EnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# Functional groups whose attributes lie at the root of a classic image. Private groups may hold a
+# copy of the whole image with other values, and the others refer to images or nest deeper.
+_AT_ROOT = {
+    "CTExposureSequence",
+    "CTImageFrameTypeSequence",
+    "CTReconstructionSequence",
+    "CardiacSynchronizationSequence",
+    "FrameAnatomySequence",
+    "FrameContentSequence",
+    "FrameVOILUTSequence",
+    "MRAveragesSequence",
+    "MRDiffusionSequence",
+    "MREchoSequence",
+    "MRImageFrameTypeSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "PETFrameTypeSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "TemporalPositionSequence",
+}
+# What a converter found no group for: it may be private, and tells only what nothing else does.
+_UNASSIGNED = {
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+}
+# Speaks of the file as a whole, and means nothing in one of its images.
+_OF_FILE = {
+    *_GROUPS,
+    "ConcatenationFrameOffsetNumber",
+    "ConcatenationUID",
+    "DimensionIndexSequence",
+    "DimensionOrganizationSequence",
+    "DimensionOrganizationType",
+    "FrameIncrementPointer",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "NumberOfFrames",
+    "RepresentativeFrameNumber",
+    "SOPInstanceUIDOfConcatenationSource",
+}
+# What a classic image calls by another name.
+_RENAMED = {
+    "FrameType": "ImageType",
+    "EffectiveEchoTime": "EchoTime",
+    "TemporalPositionIndex": "TemporalPositionIdentifier",
+}
+
+
+def classic_class(sop_class: UID) -> UID:
+    """SOP class of one frame of a file as an image of its own; other classes stay."""
+    return _CLASSIC.get(sop_class, sop_class)
+
+
+class Image(NamedTuple):
+    """One image in a file.
+
+    Attributes:
+        path: The file.
+        frame: Number of the frame from 0, or None where the file is one image.
+        header: What tells which series it belongs to, where it lies and what its values mean.
+    """
+
+    path: Path
+    frame: int | None
+    header: pydicom.Dataset
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame + 1},"
+
+
+def find_images(path: Path) -> list[Image]:
+    """Images of a file without their pixels.
+
+    Raises:
+        NotDicomError: The file is not DICOM.
+        InputError: It is DICOM, but cannot be read.
+    """
+    header = read_header(path)
+    if header.get("SOPClassUID") not in _CLASSIC or not all(name in header for name in _GROUPS):
+        return [Image(path, None, header)]
+    try:
+        count = len(header.PerFrameFunctionalGroupsSequence)
+        if count != int(header.get("NumberOfFrames") or 1):
+            raise ValueError(f"{count} frames are described")
+        return [Image(path, index, _classic(header, index)) for index in range(count)]
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise unreadable(path, "describes its frames incompletely") from error
+
+
+def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset:
+    """An image with its pixels, not yet decoded unless it is a frame.
+
+    Args:
+        path: The file.
+        frame: Number of the frame, or None.
+        whole: Whether all of the header is wanted, or only what the voxels need.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if frame is None:
+        dataset = read_dataset(path) if whole else read_image(path)
+        if unusable(dataset):
+            raise unreadable(path, "has another header with its pixels than without")
+        return dataset
+    image = _frame(path, frame)
+    stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
+    return image
+
+
+def load_whole_header(path: Path, frame: int | None) -> pydicom.Dataset:
+    """All of an image's header, as `load_image` gives it; nothing is decoded.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return read_dataset(path) if frame is None else _frame(path, frame)
+
+
+def _frame(path: Path, frame: int) -> pydicom.Dataset:
+    state = path.stat()
+    return _classic(_whole_header(path, (state.st_mtime_ns, state.st_size)), frame)
+
+
+@lru_cache(maxsize=1)
+def _whole_header(path: Path, _state: tuple[int, int]) -> pydicom.Dataset:
+    """The header that all frames share, kept while they are read one after the other."""
+    return read_whole_header(path)
+
+
+def _classic(header: pydicom.Dataset, index: int) -> pydicom.Dataset:
+    """Header of one frame: what the file, all frames and this frame say, in this order.
+
+    Its SOP class stays that of the file.
+    """
+    image = pydicom.Dataset()
+    image.file_meta = pydicom.dataset.FileMetaDataset(header.file_meta)
+    for element in header:
+        if element.keyword not in _OF_FILE:
+            image.add(copy(element))  # or a change would be one of all frames
+    shared, frames = (header[name].value for name in _GROUPS)
+    for groups in (*shared[:1], frames[index]):
+        for macro in groups:
+            if macro.keyword == "RealWorldValueMappingSequence":
+                image.add(copy(macro))
+            if macro.VR != "SQ" or len(macro.value) != 1:
+                continue
+            for element in macro.value[0]:
+                public = macro.keyword in _AT_ROOT and not element.tag.is_private
+                if public or (macro.keyword in _UNASSIGNED and element.tag not in image):
+                    image.add(copy(element))
+    for theirs, ours in _RENAMED.items():
+        if theirs in image:
+            setattr(image, ours, image[theirs].value)
+    moment = str(image.get("FrameAcquisitionDateTime") or "")
+    if moment and "AcquisitionTime" not in image:
+        image.AcquisitionDate, image.AcquisitionTime = moment[:8], re.split("[+-]", moment[8:])[0]
+    image.InstanceNumber = index + 1
+    return image

@@ -1,0 +1,241 @@
+"""`DicomScan`: one series, sorted by geometry, read slice by slice in physical units."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom.file import NotDicomError
+from amir_lightning.io.dicom.frames import Image, find_images, load_image, load_whole_header
+from amir_lightning.io.dicom.kind import unusable
+from amir_lightning.io.dicom.pixels import QUANTITY, rescaled_pixels
+from amir_lightning.io.dicom.suv import acquisition_time, count_factors, suvbw_factor
+from amir_lightning.io.orientation import Number, Placement, Where
+from amir_lightning.io.volume import Volume
+
+log = logging.getLogger(__name__)
+
+_SAME = (
+    "PatientID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "Units",
+    "SUVType",
+    "DecayCorrection",
+)
+_PARALLEL = 1e-3  # largest difference of direction cosines and of spacing [mm] in one series
+_UNEVEN = 0.05  # relative deviation of a gap that is worth a warning; PET beds overlap to 2 %
+_OFF_GRID = 0.05  # of the slice step: how far a slice may lie from where a NIfTI file puts it
+_MISSING = 1.5  # a gap this many times the usual one is a missing slice
+
+
+class DicomScan:
+    """A DICOM series as a `Scan`: HU for CT, body-weight SUV for PET, rescaled values for MR.
+
+    Slices are sorted along the normal of the image plane by their position. A missing slice or an
+    uneven gap is warned about. Padding outside the field of view keeps its value below air.
+
+    Args:
+        files: Image files of one series, in any order.
+
+    Attributes:
+        path: Folder of the series.
+        files: The file of each stored slice, in their order.
+        frames: Number of its frame in an enhanced file, else None.
+        heights: Position of each file along the normal of the image plane [mm].
+        scale: Factor from rescaled values to `units`: that of SUVbw for PET, else 1.
+        placement: Where the stored slices lie in canonical LPS order.
+
+    Raises:
+        InputError: A file is damaged, a PET header lacks a tag that SUV needs, or files do not form
+            one stack: other size, orientation or patient, or two at the same position.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        images = [image for path in sorted(files) for image in _usable(path)]
+        if not images:
+            raise InputError("a DICOM series without files was given; expected at least one image")
+        reference = images[0].header
+        for image in images[1:]:
+            _assert_same(images[0], image)
+        row, column = np.split(_floats(reference, "ImageOrientationPatient"), 2)
+        normal = np.cross(row, column)
+        images.sort(key=lambda image: float(_position(image) @ normal))
+        self.path = images[0].path.parent
+        self.files: tuple[Path, ...] = tuple(image.path for image in images)
+        self.frames = tuple(image.frame for image in images)
+        positions = np.array([_position(image) for image in images])
+        self.heights = positions @ normal
+        self.modality: str | None = str(reference.Modality)
+        self.units = QUANTITY.get(self.modality, "a.u.")
+        self.scale = _suv_scale(images, self.path) if self.modality == "PT" else 1.0
+        row_spacing, column_spacing = _floats(reference, "PixelSpacing")
+        affine = np.eye(4)
+        affine[:3, 0] = row * column_spacing
+        affine[:3, 1] = column * row_spacing
+        affine[:3, 2] = step = _slice_step(images, self.heights, normal)
+        grid = positions[0] + np.arange(len(images))[:, None] * step
+        self._off_grid_mm = np.linalg.norm(positions - grid, axis=1)
+        affine[:3, 3] = _position(images[0])
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS world to NIfTI's RAS+
+        stored = (int(reference.Columns), int(reference.Rows), len(images))
+        self.placement = Placement.of(affine, stored, str(self.path))
+        self.shape, self.affine = self.placement.shape, self.placement.affine
+        self.spacing_mm = self.placement.spacing_mm
+
+    @cached_property
+    def source(self) -> str:
+        """Hash of all files, for the prepared store."""
+        digest = hashlib.sha256()
+        files = tuple(dict.fromkeys(self.files))
+        for path in files:
+            digest.update(path.read_bytes())
+        return f"dicom {self.modality} {len(files)} files sha256:{digest.hexdigest()}"
+
+    def dataset(self, index: int) -> pydicom.Dataset:
+        """All of the file of a stored slice; of an enhanced file, its frame as a classic image."""
+        return load_image(self.files[index], self.frames[index], whole=True)
+
+    def header(self, index: int) -> pydicom.Dataset:
+        """The same without decoding its pixels."""
+        return load_whole_header(self.files[index], self.frames[index])
+
+    def check_grid(self) -> None:
+        """Refuse a stack whose slices one affine does not put in their places.
+
+        Raises:
+            InputError: Slices overlap, are missing or lie unevenly.
+        """
+        worst = int(self._off_grid_mm.argmax())
+        if self._off_grid_mm[worst] > _OFF_GRID * self.spacing_mm[2 - self.placement.axes[2]]:
+            gaps = np.diff(self.heights)
+            raise InputError(
+                f"{self.files[worst]} would lie {self._off_grid_mm[worst]:.2f} mm off its place in "
+                f"a NIfTI file, because the gaps between slices are {gaps.min():.2f} to "
+                f"{gaps.max():.2f} mm; type format=same for DICOM, or give each pass of the scan "
+                "in a folder of its own"
+            )
+
+    def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
+        """Turn (rows, columns) of a file to how they lie in the canonical array."""
+        return self.placement.orient(pixels.T)
+
+    def unorient(self, image: NDArray[Number]) -> NDArray[Number]:
+        """Turn a canonical slice to the (rows, columns) of its file."""
+        return self.placement.unorient(image).T
+
+    def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
+        """Slices by position, each with its place in the canonical array.
+
+        Raises:
+            InputError: Pixels are damaged, compressed without a codec, or not finite.
+        """
+        for index, path in enumerate(self.files):
+            dataset = load_image(path, self.frames[index], whole=False)
+            pixels = rescaled_pixels(dataset, path) * self.scale
+            image = np.ascontiguousarray(self.orient(pixels), np.float32)
+            if not np.isfinite(image).all():  # or beyond what float32 holds
+                raise InputError(
+                    f"{path} has NaN or infinite voxels; check its Rescale Slope or leave it out"
+                )
+            yield self.placement.where(index), image
+
+    def read(self) -> Volume:
+        """All slices at once."""
+        array = np.empty(self.shape, np.float32)
+        for where, image in self.slices():
+            array[where] = image
+        return Volume(array, self.affine, self.units, self.source)
+
+
+def _usable(path: Path) -> list[Image]:
+    try:
+        images = find_images(path)
+        reason = next(filter(None, (unusable(image.header) for image in images)), None)
+    except NotDicomError:
+        reason = "not DICOM"
+    if reason:
+        raise InputError(f"{path} cannot be a slice: {reason}; leave it out of the series")
+    return images
+
+
+def _suv_scale(images: list[Image], folder: Path) -> float:
+    """Factor to SUVbw, from the header of the slice that was acquired first."""
+    headers = [image.header for image in images]
+    timed = [header for header in headers if header.get("AcquisitionTime")]
+    try:
+        counts = headers[0].get("Units") == "CNTS"
+        if counts and len({count_factors(header) for header in headers}) > 1:
+            raise InputError(
+                "Philips' factors (7053,1000) or (7053,1009) differ between slices; export the "
+                "series in BQML"
+            )
+        return suvbw_factor(min(timed, key=acquisition_time) if timed else headers[0])
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+
+
+def _slice_step(
+    images: list[Image], heights: NDArray[np.float64], normal: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Vector from one slice to the next [mm]; says where the stack is not even."""
+    if len(images) == 1:
+        header = images[0].header
+        thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0
+        return normal * abs(float(thickness))
+    gaps = np.diff(heights)
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    uneven = []
+    for index, gap in enumerate(gaps):
+        below, above = images[index : index + 2]
+        between = f"{below.name} and {above.path.name}"
+        if gap < _PARALLEL:
+            raise InputError(
+                f"{between} lie at the same position; expected one slice per position: "
+                "keep one time frame, echo or reconstruction in the folder"
+            )
+        place = f"{between} ({heights[index]:.2f} and {heights[index + 1]:.2f} mm)"
+        if gap > _MISSING * usual:
+            log.warning("missing slice between %s: %.2f mm apart, not %.2f mm", place, gap, usual)
+        elif abs(gap - usual) > _UNEVEN * usual:
+            uneven.append(f"{place}: {gap:.2f} mm apart, not {usual:.2f} mm")
+    if uneven:
+        log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
+    # Along the positions, not the normal: with a tilted gantry they differ.
+    whole = _position(images[-1]) - _position(images[0])
+    height = heights[-1] - heights[0]
+    even = np.abs(gaps - usual).max() <= _UNEVEN * usual
+    if even and abs(height - usual * len(gaps)) > _OFF_GRID * usual:
+        usual = height / len(gaps)  # rounded positions: 0.625 mm is now 0.62 and now 0.63
+    return whole / height * usual
+
+
+def _assert_same(first: Image, other: Image) -> None:
+    for keyword in _SAME:
+        ours, theirs = first.header.get(keyword), other.header.get(keyword)
+        same = (ours or "") == (theirs or "")
+        if not same and keyword in ("PixelSpacing", "ImageOrientationPatient"):
+            same = np.allclose(np.asarray(ours, float), np.asarray(theirs, float), atol=_PARALLEL)
+        if not same:
+            raise InputError(
+                f"{other.name} differs from {first.path.name} in {keyword}; expected one scan of "
+                "one patient: leave the image out if it is a reference image, or put each series "
+                "in a folder of its own"
+            )
+
+
+def _position(image: Image) -> NDArray[np.float64]:
+    return _floats(image.header, "ImagePositionPatient")
+
+
+def _floats(dataset: pydicom.Dataset, keyword: str) -> NDArray[np.float64]:
+    return np.array([float(value) for value in dataset[keyword].value], dtype=np.float64)

@@ -1,0 +1,270 @@
+"""The whole preparation: find, look, report, work in parallel, merge."""
+
+import logging
+import shlex
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from amir_lightning.cli.searchpath import typed_folders
+from amir_lightning.data.layouts import Found, RawPatient
+from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
+from amir_lightning.data.store_writer import PreparedPatient, write_store
+from amir_lightning.degradation import Degradation
+from amir_lightning.errors import InputError
+from amir_lightning.io.dicom.series import Damaged, Skipped, summarise
+from amir_lightning.prepare.assignment import assign
+from amir_lightning.prepare.cache import make_part, part_path, read_part
+from amir_lightning.prepare.inspection import Looked, duplicates, look
+from amir_lightning.prepare.manifest import write_manifest
+from amir_lightning.prepare.options import Options
+from amir_lightning.prepare.report import found_table
+from amir_lightning.system import cores
+from amir_lightning.system.locks import locked
+from amir_lightning.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+def prepare(
+    task: Task,
+    degradation: Degradation,
+    found: Found,
+    output: Path,
+    options: Options,
+    *,
+    check: bool = False,
+) -> Path:
+    """Prepare one task: the patients that a layout found become one HDF5 file of slice pairs.
+
+    Args:
+        task: The task.
+        degradation: Makes LQ from HQ where the layout gives no measured LQ.
+        found: What the layout found.
+        output: The HDF5 file; it appears when it is complete. Finished patients wait beside it in
+            a hidden folder, so that a stopped preparation goes on where it was.
+        options: What the user chose.
+        check: Only look and report.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        InputError: A scan, an option or the disk does not allow it.
+    """
+    _check_output(output)
+    if check:
+        return _prepare(task, degradation, found, output, options, check=True)
+    lock = output.absolute().with_name(f".{output.name}.lock")
+    with locked(lock, f"preparing {output}", wait=True, advice="type output=<file>") as waited:
+        if waited and output.exists():
+            print(f"written:  {output}, by the process that was waited for; again makes it anew")
+            return output
+        return _prepare(task, degradation, found, output, options, check=False)
+
+
+def _prepare(
+    task: Task,
+    degradation: Degradation,
+    found: Found,
+    output: Path,
+    options: Options,
+    check: bool,
+) -> Path:
+    skipped = list(found.skipped)
+    looked, patients, problems = _look_at_all(task, found.patients, options)
+    problems = [one.problem for one in skipped if isinstance(one, Damaged)] + problems
+    kind, assigned = assign(patients, options)
+    if kind == "patients":
+        shared = duplicates(looked, assigned)
+        problems += shared.values()
+        looked = [one for one in looked if one.key not in shared]
+        patients = [one for one in patients if one.key not in shared]
+    console = Console(soft_wrap=True)
+    if looked:
+        console.print(found_table(task, kind, assigned, looked))
+    _say_left_out(console, skipped, looked, problems)
+    if check:
+        _finish_check(problems)
+        return output
+    if problems and options.on_error == "stop":
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise InputError(
+            f"{problems[0]}{more}; on_error=skip leaves out what is bad, check=true lists it all"
+        )
+    if not patients:
+        raise InputError("no patient is left to prepare; check=true lists why")
+    parts = _make_parts(task, degradation, patients, looked, output, options)
+    counts = _merge(task, parts, kind, assigned, output, options)
+    write_manifest(output, task, looked, skipped, kind, assigned, options)
+    shutil.rmtree(_parts_folder(output), ignore_errors=True)
+    dealt = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
+    console.print(f"written:  {output} ({dealt} slices)")
+    usual = output.as_posix() == f"data/prepared/{task.name}.h5"
+    where = [] if usual else [shlex.quote(f"paths.prepared_dir={output.parent}")]
+    typed = " ".join([*typed_folders(), f"task={task.name}", *where])
+    console.print(f"next:     python -m amir_lightning.train {typed}")
+    return output
+
+
+def _look_at_all(
+    task: Task, patients: Sequence[RawPatient], options: Options
+) -> tuple[list[Looked], list[RawPatient], list[str]]:
+    jobs = [joblib.delayed(look)(patient, task, options) for patient in patients]
+    seen = list(_parallel(jobs, options, f"Looking at {task.name}", len(patients)))
+    by_key = {one.key: one for one in seen if not one.problem}
+    good = [patient for patient in patients if patient.key in by_key]
+    problems = [one.problem for one in seen if one.problem]
+    return [by_key[patient.key] for patient in good], good, problems
+
+
+def _make_parts(
+    task: Task,
+    degradation: Degradation,
+    patients: Sequence[RawPatient],
+    looked: Sequence[Looked],
+    output: Path,
+    options: Options,
+) -> dict[str, Path]:
+    folder = _parts_folder(output)
+    parts = {one.key: part_path(folder, one, task, options) for one in looked}
+    waiting = [patient for patient in patients if not parts[patient.key].exists()]
+    if len(waiting) < len(patients):
+        log.info(
+            "continuing: %d of %d patients are done", len(patients) - len(waiting), len(patients)
+        )
+    threads = cores.threads(_workers(options, len(waiting)))
+    jobs = [
+        joblib.delayed(make_part)(parts[patient.key], patient, task, degradation, options, threads)
+        for patient in waiting
+    ]
+    for _ in _parallel(jobs, options, f"Preparing {task.name}", len(waiting)):
+        pass
+    return parts
+
+
+def _merge(
+    task: Task,
+    parts: Mapping[str, Path],
+    kind: SplitKind,
+    assigned: Mapping[str, Split],
+    output: Path,
+    options: Options,
+) -> Counter[str]:
+    counts: Counter[str] = Counter()
+
+    def prepared() -> Iterator[PreparedPatient]:
+        for key, path in parts.items():
+            pairs, source = read_part(path)
+            splits: list[Split | None]
+            if kind == "patients":
+                splits = [assigned[key]] * len(pairs.hq)
+            else:
+                splits = split_slices(len(pairs.hq), options.split, options.gap)
+            kept = [name for name in splits if name is not None]
+            rows = [row for row, name in enumerate(splits) if name is not None]
+            pairs = pairs.take(np.array(rows, dtype=np.int64))
+            counts.update(kept)
+            yield PreparedPatient(
+                patient_key=key,
+                lq=pairs.lq,
+                hq=pairs.hq,
+                slice_index=pairs.slice_index,
+                split=kept,
+                affine=pairs.affine,
+                spacing_mm=pairs.spacing_mm,
+                source=source,
+            )
+
+    write_store(
+        output,
+        task,
+        prepared(),
+        degradation={**task.degradation, "seed": options.seed},
+        source="scans",
+        split_kind=kind,
+        compression=options.compression,
+        salt=options.salt,
+    )
+    return counts
+
+
+def _parallel(jobs: list[Any], options: Options, what: str, total: int) -> Iterator[Any]:
+    """Results in order, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    workers = _workers(options, total)
+    with joblib.parallel_config(**_backend(options, workers)):
+        results = joblib.Parallel(return_as="generator")(jobs)
+        yield from track(
+            results,
+            what,
+            total=total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+
+def _backend(options: Options, workers: int) -> dict[str, Any]:
+    if options.backend != "dask":
+        backend = {"backend": options.backend, "n_jobs": workers}
+        if options.backend == "loky":  # what numpy takes; torch is told in `make_part`
+            backend["inner_max_num_threads"] = cores.threads(workers)
+        return backend
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(
+            'backend=dask needs Dask; type pip install "amir-lightning[cluster]"'
+        ) from error
+    try:
+        client = Client(options.scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {options.scheduler}; start one with `dask scheduler` "
+            "and type its address as scheduler=tcp://<host>:8786"
+        ) from error
+    return {"backend": "dask", "n_jobs": -1, "client": client}
+
+
+def _workers(options: Options, patients: int) -> int:
+    """Processes: no more than patients."""
+    jobs = options.jobs if options.jobs > 0 else max(1, cores.usable() + 1 + options.jobs)
+    return max(1, min(jobs, patients))
+
+
+def _parts_folder(output: Path) -> Path:
+    return output.absolute().with_name(f".{output.name}.parts")
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; choose a file with output=<file>")
+
+
+def _say_left_out(
+    console: Console, skipped: Sequence[Skipped], looked: Sequence[Looked], problems: Sequence[str]
+) -> None:
+    dropped = sum(one.dropped for one in looked)
+    left_out = [f"{dropped} x air or constant slice"] if dropped else []
+    left_out += [summarise(skipped)] if skipped else []
+    left_out += [f"{len(problems)} x problem"] if problems else []
+    console.print(f"left out: {'; '.join(left_out) or 'nothing'}")
+
+
+def _finish_check(problems: Sequence[str]) -> None:
+    for problem in problems:
+        print(f"problem:  {problem}")
+    if problems:
+        raise InputError(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found, listed above; "
+            "nothing was written"
+        )
+    print("checked:  nothing wrong was found, nothing was written")

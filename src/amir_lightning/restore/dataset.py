@@ -1,0 +1,101 @@
+"""Slices of a scratch volume as a dataset, and the module that restores them."""
+
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from amir_lightning.data.pairs import AXES
+from amir_lightning.io.orientation import Where
+from amir_lightning.restore.scratch import ScratchVolume
+from amir_lightning.restore.tiling import Tiling
+from amir_lightning.system.allocator import return_memory
+from amir_lightning.tasks import Task
+
+_NOISE = 0.1  # of the value range: noise in the air of a CT reaches below it, padding far below
+
+
+class SliceBatch(NamedTuple):
+    """Slices in physical units, (B, 1, H, W), and their positions along the cut axis, (B,)."""
+
+    lq: Tensor
+    position: Tensor
+
+
+class Slices(Dataset[SliceBatch]):
+    """All slices of a volume along the plane of a task.
+
+    Args:
+        volume: Scratch volume in physical units.
+        task: The task; its plane is used.
+    """
+
+    def __init__(self, volume: ScratchVolume, task: Task) -> None:
+        self.volume = volume
+        self.axes = AXES[task.plane]
+
+    def __len__(self) -> int:
+        return self.volume.shape[self.axes[0]]
+
+    def __getitem__(self, index: int) -> SliceBatch:
+        image = to_slice(self.volume[self.where(index)], self.axes)
+        return SliceBatch(torch.from_numpy(image)[None], torch.tensor(index))
+
+    def where(self, index: int) -> Where:
+        """Place of a slice in the volume."""
+        place: list[slice | int] = [slice(None)] * 3
+        place[self.axes[0]] = index
+        return tuple(place)
+
+
+def to_slice(image: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
+    """A slice of the volume as rows and columns of the task's plane; its own inverse."""
+    return np.ascontiguousarray(image if axes[1] < axes[2] else image.T)
+
+
+class SliceRestorer(pl.LightningModule):
+    """Restores slices and writes each to its place; predicts nothing that has to be kept.
+
+    Restored values are clipped to the task's range, as when they are scored. What lies outside in
+    the input is not restored: padding below the range and metal above it stay as they were.
+
+    Args:
+        network: The network.
+        task: The task.
+        slices: Where the slices come from.
+        output: Where restored slices go.
+        tiling: How slices are tiled, if they are.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        slices: Slices,
+        output: ScratchVolume,
+        tiling: Tiling | None,
+    ) -> None:
+        super().__init__()
+        self.network, self.task, self.slices = network, task, slices
+        self.output, self.tiling = output, tiling
+
+    def on_predict_start(self) -> None:
+        """Tell the C allocator how large the slices are."""
+        return_memory(self.slices[0].lq.numel())
+
+    def predict_step(self, batch: SliceBatch, batch_idx: int) -> None:
+        """Restore a batch of slices and write them."""
+        normalised = self.task.normalise(batch.lq)
+        restored = (
+            self.tiling(self.network, normalised) if self.tiling else self.network(normalised)
+        )
+        low, high = self.task.value_range
+        physical = self.task.denormalise(restored.float()).clip(low, high)
+        padding = batch.lq < low - _NOISE * (high - low)
+        outside = padding | (batch.lq > high)
+        physical = torch.where(outside, batch.lq, physical)
+        for image, index in zip(physical.cpu().numpy(), batch.position.tolist(), strict=True):
+            self.output[self.slices.where(index)] = to_slice(image[0], self.slices.axes)

@@ -1,0 +1,116 @@
+"""Where restored scans go, and how they are written there."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.io.dicom.scan import DicomScan
+from amir_lightning.io.dicom.writer import check_dicom_series, write_dicom_series
+from amir_lightning.io.nifti.scan import NiftiScan, nifti_stem, write_nifti
+from amir_lightning.io.nifti.writer import DType, write_nifti_like
+from amir_lightning.io.orientation import Where
+from amir_lightning.io.scan import Scan
+from amir_lightning.io.volume import Volume
+from amir_lightning.restore.scratch import ScratchVolume
+
+Format = Literal["same", "nifti"]
+
+
+class Scaled:
+    """A volume times a factor.
+
+    Args:
+        volume: The volume.
+        factor: The factor.
+    """
+
+    def __init__(self, volume: ScratchVolume, factor: float) -> None:
+        self.volume, self.factor = volume, np.float32(factor)
+
+    def __getitem__(self, where: Where) -> NDArray[np.float32]:
+        return self.volume[where] * self.factor
+
+
+def check_scan(scan: Scan, format_: Format) -> None:
+    """Refuse a scan that cannot be written as asked, before it is restored.
+
+    Raises:
+        InputError: As `check_dicom_series`, or one affine does not place the slices of a series.
+    """
+    if not isinstance(scan, DicomScan):
+        return
+    if format_ == "nifti":
+        scan.check_grid()
+    else:
+        check_dicom_series(scan)
+
+
+def write_scan(
+    scan: Scan, voxels: Scaled, target: Path, dtype: DType, description: str, derivation: str
+) -> None:
+    """Write voxels as the kind of file that the name of the target says.
+
+    Args:
+        scan: The source.
+        voxels: What to write, canonical (Z, Y, X).
+        target: A NIfTI file, or a folder for a DICOM series.
+        dtype: Type of NIfTI voxels.
+        description: Added to the Series Description.
+        derivation: Derivation Description.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(scan, NiftiScan):
+        write_nifti_like(scan, voxels, target, dtype)
+    elif target.name.endswith(".nii.gz"):
+        write_nifti(target, Volume(voxels[(slice(None),)], scan.affine, scan.units, scan.source))
+    else:
+        assert isinstance(scan, DicomScan)
+        before = str(scan.dataset(0).get("SeriesDescription") or "").strip()
+        write_dicom_series(
+            scan,
+            voxels,
+            target,
+            description=f"{before} {description}".strip(),
+            derivation=derivation,
+        )
+
+
+def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
+    """Where a scan goes: its place below the input, ``_restored`` added to its name."""
+    place = Path(_name(scan.path)) if scan.path == root else scan.path.relative_to(root)
+    if isinstance(scan, NiftiScan):
+        suffix = scan.path.name[len(nifti_stem(scan.path)) :]
+        target = work / place.with_name(f"{nifti_stem(scan.path)}_restored{suffix}")
+    elif format_ == "nifti":
+        target = work / place.with_name(f"{place.name}_restored.nii.gz")
+    else:
+        target = work / place.with_name(f"{place.name}_restored")
+    count, free = 1, target
+    while free.exists() or lq_target(free).exists():  # several series in one folder
+        count += 1
+        free = target.with_name(target.name.replace("_restored", f"_{count}_restored", 1))
+    return free
+
+
+def lq_target(target: Path) -> Path:
+    """Where the simulated LQ of a restored scan goes."""
+    name, _, suffix = target.name.rpartition("_restored")
+    return target.with_name(f"{name}_lq{suffix}")
+
+
+def remove(target: Path) -> None:
+    """Remove what was written of a scan that failed, and of its simulated LQ."""
+    for path in (target, lq_target(target)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _name(folder: Path) -> str:
+    """Name of a folder, also of the one that a user stands in."""
+    named = folder.name not in ("", "..")
+    return (folder if named else folder.resolve()).name or "scan"

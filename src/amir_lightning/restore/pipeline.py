@@ -1,0 +1,297 @@
+"""The loop over scans: stage, simulate if asked, restore, score, write, show."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from torch.utils.data import DataLoader
+
+from amir_lightning.callbacks import Progress
+from amir_lightning.data.plausible import check_units
+from amir_lightning.errors import InputError
+from amir_lightning.io.nifti.writer import DType
+from amir_lightning.io.scan import Scan
+from amir_lightning.metrics import METRICS
+from amir_lightning.pictures import save
+from amir_lightning.restore.dataset import SliceRestorer, Slices
+from amir_lightning.restore.output import (
+    Format,
+    Scaled,
+    check_scan,
+    lq_target,
+    remove,
+    target_of,
+    write_scan,
+)
+from amir_lightning.restore.report import score_slices, show_slices, value_range
+from amir_lightning.restore.scratch import ScratchVolume, degrade, stage
+from amir_lightning.restore.tiling import Tiling, choose_tiling, tile_error
+from amir_lightning.runs.record import environment, write_json
+from amir_lightning.system.atomic import complete_folder
+from amir_lightning.system.trust import refuse_foreign_classes
+from amir_lightning.tasks import Task
+from amir_lightning.weights.folder import choose_task
+from amir_lightning.weights.source import Weights
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = 24  # slices that show the range of a scan
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a restoration; ``conf/restore.yaml`` describes it.
+
+    Attributes:
+        task: Name of the task, or None.
+        degrade: Simulate LQ from the input and score.
+        format: Output format.
+        dtype: Type of NIfTI voxels.
+        force_units: Take any range of values.
+        intensity_scale: Factor on what is read, undone on what is written.
+        batch_size: Slices at a time.
+        tile: Rows and columns; None tiles only slices that are too large.
+        tile_overlap: Share of a tile.
+        max_pixels: Largest slice that is restored whole.
+        pictures: Slices to show of each scan.
+        metrics: Definition of the scores.
+        seed: Seed of the simulated noise.
+        trainer: Options of Lightning's trainer.
+        degradations: Physics of each task by name; others are simulated as the weights say.
+        trusted: Modules whose physics the weights may name.
+    """
+
+    task: str | None
+    degrade: bool
+    format: Format
+    dtype: DType
+    force_units: bool
+    intensity_scale: float
+    batch_size: int
+    tile: Sequence[int] | None
+    tile_overlap: float
+    max_pixels: int
+    pictures: int
+    metrics: str
+    seed: int
+    trainer: Mapping[str, Any]
+    degradations: Mapping[str, Mapping[str, Any]]
+    trusted: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.format not in ("same", "nifti"):
+            raise InputError(f"format is '{self.format}'; choose from same, nifti")
+        if self.dtype not in ("float32", "source"):
+            raise InputError(f"dtype is '{self.dtype}'; choose from float32, source")
+        if self.metrics not in METRICS:
+            raise InputError(f"metrics is '{self.metrics}'; choose from {', '.join(METRICS)}")
+        if self.intensity_scale <= 0:
+            raise InputError(f"intensity_scale is {self.intensity_scale}, expected more than 0")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
+
+
+def restore_all(
+    scans: Sequence[Scan], root: Path, weights: Weights, output: Path, request: Request
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Restore scans one after the other into a folder that appears when all is written.
+
+    A scan that fails does not stop the others.
+
+    Args:
+        scans: The scans.
+        root: Folder that their places in the output are relative to.
+        weights: The network and its tasks.
+        output: New or empty folder.
+        request: What to do.
+
+    Returns:
+        Rows of scores, for ``degrade``, and a sentence for each scan that failed.
+
+    Raises:
+        InputError: The output folder holds something, or every scan failed.
+    """
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with complete_folder(output) as work:
+        record = {
+            "weights": weights.origin,
+            "weights_fingerprint": weights.fingerprint,
+            "degrade": request.degrade,
+            "scans": [],
+            **environment(),
+        }
+        for number, scan in enumerate(scans, 1):
+            target = target_of(scan, root, work, request.format)
+            try:
+                done, scores = _restore(scan, number, target, work, weights, request)
+            except InputError as error:
+                remove(target)
+                failed.append(str(error))
+                if len(scans) > 1:
+                    log.error("failed: %s", error)
+                continue
+            record["scans"].append(done)
+            rows += scores
+            log.info("%s", _summary(done, output / target.relative_to(work)))
+        if len(failed) == len(scans):
+            more = f" (and {len(failed) - 1} more scans failed)" if len(failed) > 1 else ""
+            raise InputError(f"{failed[0]}{more}")
+        write_json(work / "restore.json", record)
+    return rows, failed
+
+
+def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
+    """The task of a scan: as typed, by its DICOM modality, or the only one of the weights.
+
+    Raises:
+        InputError: It cannot be told, or the weights do not know it.
+    """
+    if name is not None:
+        task = choose_task(tasks, name)
+    elif scan.modality is None:
+        if len(tasks) > 1:
+            raise InputError(
+                f"{scan.path} does not say what it shows and the weights know "
+                f"{', '.join(tasks)}; type task=<one of them>"
+            )
+        task = choose_task(tasks, None)
+    else:
+        fitting = [task for task in tasks.values() if task.dicom_modality == scan.modality]
+        if len(fitting) != 1:
+            known = ", ".join(f"{task.name} ({task.dicom_modality})" for task in tasks.values())
+            raise InputError(
+                f"{scan.path} is DICOM of modality {scan.modality}, for which the weights have "
+                f"{'several tasks' if fitting else 'no task'}: {known}; type task=<name> or give "
+                "other weights"
+            )
+        return fitting[0]
+    if scan.modality not in (None, task.dicom_modality):
+        raise InputError(
+            f"{scan.path} is DICOM of modality {scan.modality} and task={task.name} restores "
+            f"{task.dicom_modality}; leave task out, or give other scans"
+        )
+    return task
+
+
+def _restore(
+    scan: Scan, number: int, target: Path, work: Path, weights: Weights, request: Request
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    started = time.perf_counter()
+    task = pick_task(scan, weights.tasks, request.task)
+    check_scan(scan, request.format)
+    log.info("%s: task %s (%s)", scan.path, task.name, _why(scan, request.task))
+    with tempfile.TemporaryDirectory(dir=work, prefix=".scratch-") as folder:
+        given = ScratchVolume(Path(folder) / "given", scan.shape)
+        stage(scan, given, request.intensity_scale)
+        slices = Slices(given, task)
+        shown = np.unique(np.linspace(0, len(slices) - 1, _SAMPLE).round().astype(int))
+        sample = np.stack([given[slices.where(int(index))] for index in shown])
+        if not request.force_units:
+            check_units(sample, task, str(scan.path))
+        lq = given
+        if request.degrade:
+            lq = ScratchVolume(Path(folder) / "lq", scan.shape)
+            node = request.degradations.get(task.name)
+            if node is None:  # a task that only the weights know
+                refuse_foreign_classes(task.degradation, weights.origin, request.trusted)
+            physics = instantiate(dict(node or task.degradation))
+            degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
+            slices = Slices(lq, task)
+        restored = ScratchVolume(Path(folder) / "restored", scan.shape)
+        height, width = slices[0].lq.shape[-2:]
+        tiling = choose_tiling(
+            request.tile, request.tile_overlap, request.max_pixels, height, width
+        )
+        if tiling:
+            _say_tile_error(tiling, weights, slices, task, request.max_pixels)
+        _predict(SliceRestorer(weights.network, task, slices, restored, tiling), request)
+        scores = []
+        if request.degrade:
+            scores = score_slices(given, lq, restored, task, f"scan{number}", request.metrics)
+        low, high = value_range(restored, slices)
+        name = type(weights.network).__name__
+        derivation = (
+            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}); "
+            "for research only"
+        )
+        undo = 1 / request.intensity_scale
+        out = Scaled(restored, undo)
+        write_scan(scan, out, target, request.dtype, f"{name} restored", derivation)
+        if request.degrade:
+            simulation = f"Low-quality scan of task {task.name}, simulated by amir_lightning"
+            out = Scaled(lq, undo)
+            write_scan(scan, out, lq_target(target), request.dtype, "simulated LQ", simulation)
+        if request.pictures:
+            simulated = lq if request.degrade else None
+            picture = show_slices(given, simulated, restored, task, request.pictures)
+            save(picture, work / "pictures" / f"scan{number}.png")
+    return {
+        "source": scan.source,
+        "output": str(target.relative_to(work)),
+        "task": task.name,
+        "shape": scan.shape,
+        "slices": len(slices),
+        "units": task.units,
+        "input_range": [float(sample.min()), float(sample.max())],
+        "restored_range": [low, high],
+        "tiles": list(tiling.size) if tiling else None,
+        "seconds": round(time.perf_counter() - started, 2),
+    }, scores
+
+
+def _predict(restorer: SliceRestorer, request: Request) -> None:
+    options = dict(request.trainer)
+    if options["devices"] != 1 and options["strategy"] == "auto":
+        options["strategy"] = "ddp_spawn"  # the command itself runs once
+    trainer = pl.Trainer(
+        logger=False,
+        callbacks=[Progress()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **options,
+    )
+    loader: DataLoader[Any] = DataLoader(restorer.slices, batch_size=request.batch_size)
+    try:
+        trainer.predict(restorer, loader, return_predictions=False)
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            "a slice does not fit into the memory of the GPU; type tile=[256,256] or batch_size=1"
+        ) from error
+
+
+def _say_tile_error(
+    tiling: Tiling, weights: Weights, slices: Slices, task: Task, max_pixels: int
+) -> None:
+    middle = task.normalise(slices[len(slices) // 2].lq[None])
+    low, high = task.value_range
+    error = tile_error(tiling, weights.network, middle, max_pixels) * (high - low)
+    log.warning(
+        "slices are restored in tiles of %dx%d: on the middle slice that changes the result by "
+        "%.3g %s (mean absolute difference from the whole)",
+        *tiling.size,
+        error,
+        task.units,
+    )
+
+
+def _why(scan: Scan, name: str | None) -> str:
+    if name is not None:
+        return "as typed"
+    return f"DICOM modality {scan.modality}" if scan.modality else "the only one of the weights"
+
+
+def _summary(done: Mapping[str, Any], target: Path) -> str:
+    low, high = done["restored_range"]
+    return (
+        f"{target}: {done['slices']} slices, {low:.4g} to {high:.4g} {done['units']}, "
+        f"{done['seconds']:.1f} s"
+    )

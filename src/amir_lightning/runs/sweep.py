@@ -1,0 +1,184 @@
+"""The runs of a table or figure: what its sweep would start, and where those runs lie.
+
+Reads configurations only: no data, no training code. Works inside a command (`cli.command`).
+"""
+
+import logging
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from amir_lightning.cli import compose, explain
+from amir_lightning.cli.searchpath import SearchPath, typed_folders
+from amir_lightning.errors import InputError
+from amir_lightning.runs.folder import RunFolder, run_folders
+from amir_lightning.runs.identity import (
+    digest,
+    identity,
+    network_name,
+    number_of_processes,
+    without_data,
+)
+from amir_lightning.tasks import parse_tasks
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a sweep.
+
+    Attributes:
+        overrides: What the sweep adds to the command line, the user's options included.
+        cfg: Its configuration, as training composes it.
+        tasks: Names of the tasks that it trains.
+        network: Its file in ``conf/network``.
+        seed: Its seed.
+    """
+
+    overrides: tuple[str, ...]
+    cfg: DictConfig
+    tasks: tuple[str, ...]
+    network: str
+    seed: int
+
+    @property
+    def command(self) -> str:
+        """What trains this job alone."""
+        options = shlex.join(self.overrides)
+        return " ".join(["python -m amir_lightning.train", *typed_folders(), options])
+
+
+def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The name in ``experiment=<name>`` among options of train, and the other options.
+
+    Raises:
+        InputError: There is none.
+    """
+    options = list(options or [])
+    named = [text for text in options if text.startswith("experiment=")]
+    if not named:
+        raise InputError(
+            f"no experiment is named; type experiment=<name>, one of {', '.join(_known())}"
+        )
+    return named[-1].split("=", 1)[1], [text for text in options if text not in named]
+
+
+def start_of(experiment: str, overrides: Sequence[str]) -> str:
+    """What starts a sweep with the folders that were typed beside it; inside a command only.
+
+    Args:
+        experiment: A file of ``conf/experiment``.
+        overrides: The other options of train.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = HydraConfig.get().overrides.task
+    folders = [shlex.quote(text) for text in typed if text.lstrip("+").startswith("paths")]
+    options = [f"experiment={experiment}", *overrides, *folders]
+    return " ".join(["python -m amir_lightning.train -m", *typed_folders(), *options])
+
+
+def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
+    """The jobs that ``train -m experiment=<experiment> <overrides>`` starts, in its order.
+
+    Args:
+        experiment: A file of ``conf/experiment``.
+        overrides: What a user would type beside it; ``seed=0,1`` is a sweep, too.
+
+    Raises:
+        InputError: There is no such experiment.
+    """
+    if experiment not in _known():
+        raise InputError(
+            f"unknown experiment '{experiment}'; choose from {', '.join(_known())} "
+            "(experiment=<name>)"
+        )
+    try:
+        return _expand([f"experiment={experiment}", *overrides])
+    except Exception as error:
+        sentence = explain(error, "train")
+        if sentence is None:
+            raise
+        raise InputError(sentence) from error
+
+
+def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
+    """The run folder of each job, None where it has not been started.
+
+    A job's folder is of the same identity, whatever data and machine it ran on. Of several, the
+    newest finished one is taken, and if none has finished the newest. A folder that cannot be read
+    is left out with a warning.
+    """
+    found: dict[str, list[tuple[bool, str, RunFolder]]] = {}
+    for run in run_folders(runs_dir):
+        try:
+            entry = (run.finished, str(run.record["started"]), run)
+            for key in _keys_of_run(run):
+                found.setdefault(key, []).append(entry)
+        except Exception:  # whatever a damaged or foreign folder holds, it is no job's
+            _log.warning(
+                "left out, cannot be read: %s; remove the folder, or train the run again", run.path
+            )
+    same = (found.get(_key_of_job(job), []) for job in wanted)
+    return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
+
+
+def _known() -> list[str]:
+    return SearchPath.running().choices("experiment")
+
+
+def _expand(texts: list[str]) -> list[Job]:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    parsed = zip(texts, parser.parse_overrides(texts), strict=True)
+    fixed = [text for text, override in parsed if not override.is_sweep_override()]
+    params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
+    swept = [f"{key}={value}" for key, value in params.items()]
+    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)
+    return [_job(tuple(one)) for one in batch]
+
+
+def _job(overrides: tuple[str, ...]) -> Job:
+    cfg = compose("train", list(overrides), keep_hydra=True)
+    cfg.network_name = network_name(cfg.hydra.runtime.choices.network, cfg.network, overrides)
+    cfg.pop("hydra")
+    tasks = parse_tasks(cfg.task, cfg.tasks)
+    cfg.task = "+".join(tasks)
+    return Job(overrides, cfg, tuple(tasks), cfg.network_name, cfg.seed)
+
+
+def _keys_of_run(run: RunFolder) -> list[str]:
+    """What jobs find a run by: its identity without the data.
+
+    With the batch of all processes, and with that of one process for a job that leaves their number
+    to the machine.
+    """
+    settings = run.settings
+    own = run.identity or identity(settings, list(settings["tasks"]), {}, run.record["processes"])
+    return [_key(own), _key(_whatever_the_processes(own, settings))]
+
+
+def _key_of_job(job: Job) -> str:
+    config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
+    left_open = config["trainer"]["devices"] in (-1, "-1", "auto")
+    processes = 1 if left_open else number_of_processes(config)
+    own = identity(config, job.tasks, {}, processes)
+    return _key(_whatever_the_processes(own, config) if left_open else own)
+
+
+def _whatever_the_processes(
+    identity: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    rest = {key: value for key, value in identity.items() if key != "trainer.processes"}
+    return {**rest, "data.global_batch": f"{config['data']['batch_size']} of each process"}
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    return digest(without_data(identity))

@@ -1,0 +1,284 @@
+"""The paper's layouts filled with scores, what stands below them, and the same as data."""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from amir_lightning.tabulate.grid import Cell, Grid
+from amir_lightning.tabulate.results import PAPER_SCORES, Method, drawn_apart, tasks_of
+from amir_lightning.tabulate.statistics import compare, spread
+from amir_lightning.tasks import Task
+
+_ARROWS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "rmse": "RMSE ↓"}
+_DEFINITIONS = {
+    "paper": "data range of each label slice, SSIM with zeros outside the image",
+    "standard": "data range of the task's score range, SSIM with mirrored borders",
+}
+_TITLES = {
+    "table1": "Single-task medical image restoration",
+    "table2": "All-in-one medical image restoration",
+    "successors": "AMIR, its successors and what they are compared with",
+    "table3": "Task combinations",
+    "table4": "Ablation of the routing",
+}
+_DASH = Cell("—")
+
+
+def title(experiment: str) -> str:
+    """What the table of an experiment shows; its name where the paper has no such table."""
+    return _TITLES.get(experiment, f"Medical image restoration, {experiment}")
+
+
+def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
+    """The table as the paper lays it out.
+
+    Methods of one task each stand side by side (Table 1); one network trained on several
+    combinations of tasks has a tick for each task (Table 3); otherwise the rows are methods, with
+    their parameters if the paper prints them (Table 4) and the average over the tasks if it prints
+    that (Table 2) or nothing.
+    """
+    networks = {method.network for method in methods}
+    if len(networks) > 1 and all(len(method.trained) == 1 for method in methods):
+        return _side_by_side(methods, tasks)
+    printed = any(method.paper for method in methods)
+    averaged = any(task == "average" for method in methods for task, _ in method.paper)
+    names = [task.name for task in tasks]
+    titles = [(task.title, 3) for task in tasks]
+    common = all(len(method.trained) == len(tasks) for method in methods)
+    if len(tasks) > 1 and common and (averaged or not printed):
+        names, titles = [*names, "average"], [*titles, ("Average", 3)]
+    columns = [_column(methods, name, score) for name in names for score in PAPER_SCORES]
+    scores = [_ARROWS[score] for _ in names for score in PAPER_SCORES]
+    if len(networks) == 1 and len(methods) > 1:
+        ticks = [
+            [Cell("✓" if task.name in method.trained else "") for method in methods]
+            for task in tasks
+        ]
+        heads = [task.title for task in tasks]
+        return _grid([("Training", len(tasks)), *titles], [*heads, *scores], [*ticks, *columns], 0)
+    first = [[Cell(method.label) for method in methods]]
+    heads = ["Method"]
+    spans = [("", 1)]
+    if not printed or any(method.paper_parameters for method in methods):
+        first.append([_parameters(method) for method in methods])
+        heads.append("Params")
+        spans.append(("", 1))
+    if any(method.recipe for method in methods):
+        first.append([Cell(method.recipe or "—") for method in methods])
+        heads.append("Own paper")
+        spans.append(("", 1))
+    return _grid([*spans, *titles], [*heads, *scores], [*first, *columns], 1)
+
+
+def evidence_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
+    """Intervals and tests of every method and task that has scores."""
+    body = []
+    for task in tasks:
+        for method in methods:
+            found = compare(methods, method, task.name)
+            if found is None:
+                continue
+            row = [task.title, "+".join(method.trained), method.label]
+            row += [str(found.patients), str(found.slices)]
+            for score in PAPER_SCORES:
+                low_high = found.intervals.get(score)
+                p_value = found.p_values[score]
+                row.append("—" if low_high is None else "{:.4f} to {:.4f}".format(*low_high))
+                row.append("—" if p_value is None else f"{p_value:.3g}")
+            body.append([Cell(text) for text in row])
+    heads = ["Task", "Trained on", "Method", "Patients", "Slices"]
+    heads += ["95 % interval", "p"] * 3
+    spans = [("", 1)] * 5 + [(score.upper(), 2) for score in PAPER_SCORES]
+    return Grid(spans, heads, body, frozenset({0, 1, 2}))
+
+
+def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
+    """What a reader must know of the numbers: their scale first, then data and definitions."""
+    done = [run for method in methods for run in method.runs]
+    scales = sorted({method.scale for method in methods if method.runs})
+    lines = [f"Scale {' and '.join(scales)}."]
+    phantoms, unknown = (tasks_of(source, done, tasks) for source in ("phantoms", "unknown"))
+    if "demo" in scales:
+        lines.append(
+            "Small networks trained for few steps; these are not the paper's numbers and cannot "
+            "be compared with them."
+        )
+    if phantoms:
+        lines.append(f"Embedded phantoms instead of patients: {', '.join(phantoms)}.")
+    if unknown:
+        lines.append(
+            f"Phantoms or patients, which the records of older runs do not say: "
+            f"{', '.join(unknown)}."
+        )
+    if drawn := drawn_apart(done):
+        lines.append(
+            f"Phantoms of one recipe, drawn by CPUs that round otherwise: {', '.join(drawn)}."
+        )
+    if any(method.paper for method in methods):
+        like = not ("demo" in scales or phantoms or unknown)
+        lines.append(
+            "In brackets the paper's value and the difference of ours"
+            + ("." if like else ", which says nothing at this scale.")
+        )
+    counts = (_counts(methods, task) for task in tasks)
+    lines.append("Test data: " + "; ".join(text for text in counts if text) + ".")
+    if any(method.recipe for method in methods):
+        lines.append("Own paper: how that paper trains the method, at its own scale.")
+    metrics = sorted({run.metrics for run in done})
+    means = "; ".join(f"{name}, {_DEFINITIONS.get(name, 'defined elsewhere')}" for name in metrics)
+    units = ", ".join(f"{task.units} ({task.name})" for task in tasks)
+    lines.append(f"Definition of PSNR and SSIM: {means}. PSNR in dB, RMSE in {units}.")
+    if any(task == "average" for method in methods for task, _ in method.paper):
+        lines.append("The average RMSE mixes units, as in the paper.")
+    mixed = any(len(_bases(methods, task)) > 1 for task in tasks)
+    among = " among runs of one scale, data and definition" if mixed else ""
+    lines.append(f"Best bold, second-best underlined{among}.")
+    seeds = max(method.wanted for method in methods)
+    if seeds > 1:
+        lines.append(f"Mean ± standard deviation over {seeds} seeds.")
+        short = [method for method in methods if len(method.runs) < method.wanted]
+        if short:
+            listed = ", ".join(f"{one.label} ({len(one.runs)} of {one.wanted})" for one in short)
+            lines.append(f"Not all seeds have finished: {listed}.")
+    elif missing := [one for one in methods if not one.runs]:
+        lines.append(f"A dash where no run has finished: {len(missing)} of {len(methods)} methods.")
+    return lines
+
+
+def evidence_notes(methods: Sequence[Method]) -> str:
+    """Caption of the intervals and tests."""
+    scales = sorted({method.scale for method in methods if method.runs})
+    summaries = [method.summary for method in methods if method.summary is not None]
+    resampled = any(group.intervals for one in summaries for group in one.tasks.values())
+    bootstrap = "Bootstrap over patients of the mean over slices; " if resampled else ""
+    return (
+        f"Scale {' and '.join(scales)}. {bootstrap}p of the two-sided Wilcoxon signed-rank test of "
+        "patients' means against AMIR, not corrected for the number of tests. With n patients it "
+        "cannot be below 2/2^n."
+    )
+
+
+def _grid(
+    spans: list[tuple[str, int]], heads: list[str], columns: list[list[Cell]], texts: int
+) -> Grid:
+    return Grid(spans, heads, list(zip(*columns, strict=True)), frozenset(range(texts)))
+
+
+def _side_by_side(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
+    spans: list[tuple[str, int]] = []
+    heads: list[str] = []
+    columns: list[list[Cell]] = []
+    texts = set()
+    for task in tasks:
+        texts.add(len(heads))
+        own = [method for method in methods if method.trained == (task.name,)]
+        spans += [("", 1), (task.title, 3)]
+        heads += ["Method", *(_ARROWS[score] for score in PAPER_SCORES)]
+        columns.append([Cell(method.label) for method in own])
+        columns += [_column(own, task.name, score) for score in PAPER_SCORES]
+    body = list(zip_longest(*columns, fillvalue=Cell("")))
+    return Grid(spans, heads, body, frozenset(texts))
+
+
+def _column(methods: Sequence[Method], task: str, score: str) -> list[Cell]:
+    values = [method.value(task, score) for method in methods]
+    # Ranks follow what is printed, so that equal numbers are marked alike, and hold among methods
+    # that were scored alike on the same data.
+    sign = 1 if score == "rmse" else -1
+    bases = [method.basis(task) for method in methods]
+    numbers: dict[tuple[object, ...], set[float]] = {}
+    for basis, value in zip(bases, values, strict=True):
+        if value is not None:
+            numbers.setdefault(basis, set()).add(sign * round(value, 4))
+    cells = []
+    for method, basis, value in zip(methods, bases, values, strict=True):
+        if value is None:
+            cells.append(_DASH)
+            continue
+        text = f"{value:.4f}"
+        if (deviation := spread(method.per_seed(task, score))) is not None:
+            text += f" ± {deviation:.4f}"
+        ranked = sorted(numbers[basis])
+        place = ranked.index(sign * round(value, 4)) if len(ranked) > 1 else 2
+        printed = method.paper.get((task, score))
+        beside = "" if printed is None else f"{printed:.4f}, {_signed(value - printed, '.4f')}"
+        cells.append(Cell(text, "best" if place == 0 else "second" if place == 1 else "", beside))
+    return cells
+
+
+def _bases(methods: Sequence[Method], task: Task) -> set[tuple[object, ...]]:
+    return {one.basis(task.name) for one in methods if one.value(task.name, "rmse") is not None}
+
+
+def _parameters(method: Method) -> Cell:
+    if method.parameters is None:
+        return _DASH
+    million = method.parameters / 1e6
+    printed = method.paper_parameters
+    beside = "" if printed is None else f"{printed:.2f} M, {_signed(million - printed, '.2f')}"
+    return Cell(f"{million:.2f} M", "", beside)
+
+
+def _signed(value: float, form: str) -> str:
+    return format(value, f"+{form}").replace("-", "\N{MINUS SIGN}")
+
+
+def _counts(methods: Sequence[Method], task: Task) -> str:
+    found = (compare(methods, method, task.name) for method in methods)
+    sizes = sorted({(one.patients, one.slices) for one in found if one is not None})
+    texts = (
+        f"{patients} patient{'s' * (patients != 1)}, {slices} slices" for patients, slices in sizes
+    )
+    return f"{task.name} {' or '.join(texts)}" if sizes else ""
+
+
+def records(
+    experiment: str, methods: Sequence[Method], tasks: Sequence[Task]
+) -> Iterator[dict[str, object]]:
+    """One row of ``results.csv`` per method, task and score."""
+
+    def text(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
+
+    for method in methods:
+        for task in [*(task.name for task in tasks), "average"]:
+            evidence = compare(methods, method, task) if task != "average" else None
+            for score in PAPER_SCORES:
+                value, printed = method.value(task, score), method.paper.get((task, score))
+                if value is None and printed is None:
+                    continue
+                known = value is not None and printed is not None
+                low, high = (
+                    evidence.intervals.get(score, (None, None)) if evidence else (None, None)
+                )
+                yield {
+                    "experiment": experiment,
+                    "scale": method.scale,
+                    "method": method.label,
+                    "network": method.network,
+                    "trained": "+".join(method.trained),
+                    "task": task,
+                    "score": score,
+                    "value": text(value),
+                    "spread": text(spread(method.per_seed(task, score))),
+                    "low": text(low),
+                    "high": text(high),
+                    "p_against_amir": text(evidence.p_values[score]) if evidence else "",
+                    "pairs": evidence.pairs if evidence else "",
+                    "patients": evidence.patients if evidence else "",
+                    "slices": evidence.slices if evidence else "",
+                    "paper": "" if printed is None else f"{printed:.4f}",
+                    "difference": text(value - printed) if known else "",  # type: ignore[operator]
+                    "parameters": method.parameters or "",
+                    "seeds": "+".join(str(run.files.record["seed"]) for run in method.runs),
+                    "metrics": "+".join(sorted({run.metrics for run in method.runs})),
+                    "data": "+".join(
+                        sorted(
+                            {
+                                f"{run.data[task].source} {run.data[task].fingerprint[:12]}"
+                                for run in method.runs
+                                if task in run.data
+                            }
+                        )
+                    ),
+                    "runs": "+".join(run.files.name for run in method.runs),
+                }

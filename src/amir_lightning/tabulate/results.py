@@ -1,0 +1,265 @@
+"""What a table is made of: the finished runs of each method, read from their folders."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from amir_lightning.errors import InputError
+from amir_lightning.metrics import SCORES, Summary, summarise
+from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.sweep import Job
+from amir_lightning.runs.task_data import Source, TaskData
+from amir_lightning.tasks import Task
+
+_METHOD = "+experiment/method="
+PAPER_SCORES = ("psnr", "ssim", "rmse")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        files: Its run folder.
+        metrics: The definition it was scored by.
+        rows: Scores of the test slices, by (task, patient, slice).
+        data: What each task was trained and tested on.
+    """
+
+    files: RunFolder
+    metrics: str
+    rows: dict[tuple[str, str, str], dict[str, float]]
+    data: Mapping[str, TaskData]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of a table: runs that differ in their seed alone.
+
+    Attributes:
+        label: Name in the table.
+        network: Its file in ``conf/network``.
+        trained: Tasks that it was trained on.
+        scale: ``demo`` or ``paper``.
+        wanted: Number of seeds that were asked for.
+        runs: The finished ones; empty is a dash.
+        summary: Scores averaged over the seeds slice by slice; None without a run.
+        paper: What the paper prints, by (task, score); the task may be "average".
+        paper_parameters: Millions of parameters as the paper prints them.
+        recipe: Budget, batch and optimiser of the method's own paper, where that is to be shown.
+    """
+
+    label: str
+    network: str
+    trained: tuple[str, ...]
+    scale: str
+    wanted: int
+    runs: tuple[Run, ...]
+    summary: Summary | None
+    paper: Mapping[tuple[str, str], float]
+    paper_parameters: float | None
+    recipe: str | None = None
+
+    def value(self, task: str, score: str) -> float | None:
+        """Mean over test slices and seeds; the task "average" is the mean over the tasks.
+
+        It is None without the scores of every task that was trained.
+        """
+        return None if self.summary is None else self._value(self.summary, task, score)
+
+    def basis(self, task: str) -> tuple[object, ...]:
+        """What must be alike before scores are compared: scale, their definition and the data."""
+        metrics = {run.metrics for run in self.runs}
+        data = {
+            (name, one.key)
+            for run in self.runs
+            for name, one in run.data.items()
+            if task in (name, "average")
+        }
+        return self.scale, *sorted(metrics), *sorted(data)
+
+    def per_seed(self, task: str, score: str) -> list[float]:
+        """The same for each seed alone."""
+        values = (self._value(summarise(_flat(run.rows)), task, score) for run in self.runs)
+        return [value for value in values if value is not None]
+
+    def _value(self, summary: Summary, task: str, score: str) -> float | None:
+        if task == "average":
+            return summary.average[score] if set(self.trained) <= set(summary.tasks) else None
+        group = summary.tasks.get(task)
+        return None if group is None else group.means[score]
+
+    @property
+    def parameters(self) -> int | None:
+        """Trainable parameters of its network."""
+        return int(self.runs[0].files.record["parameters"]) if self.runs else None
+
+
+def collect(
+    jobs: Sequence[Job], folders: Sequence[RunFolder | None], paper: Path, bootstrap: int
+) -> list[Method]:
+    """Group the jobs of a sweep into the rows of its table, in the order of the sweep.
+
+    Args:
+        jobs: The jobs.
+        folders: The run folder of each; unfinished ones count as missing.
+        paper: The paper's numbers, ``paper.csv``; it need not exist.
+        bootstrap: Resamples of the patients for the confidence intervals.
+    """
+    groups: dict[tuple[str, ...], list[tuple[Job, Run | None]]] = {}
+    for job, run in zip(jobs, _read_all(folders), strict=True):
+        key = tuple(text for text in job.overrides if not text.startswith(("seed=", "repeat=")))
+        groups.setdefault(key, []).append((job, run))
+    printed = _read_paper(paper)
+    methods = []
+    for key, members in groups.items():
+        job = members[0][0]
+        found = tuple(run for _, run in members if run is not None)
+        lines = printed.get((job.network, job.tasks), [])
+        label = lines[0]["method"] if lines else job.network
+        extra = [text for text in key if any(text not in other for other in groups)]
+        if (
+            sum(
+                other[0][0].network == job.network and other[0][0].tasks == job.tasks
+                for other in groups.values()
+            )
+            > 1
+        ):
+            # A method is a file of options, which its name tells.
+            label += f" ({' '.join(text.removeprefix(_METHOD) for text in extra)})"
+        million = lines[0]["parameters"] if lines else ""
+        methods.append(
+            Method(
+                label,
+                job.network,
+                job.tasks,
+                job.cfg.scale,
+                len(members),
+                found,
+                summarise(_mean_rows(found), bootstrap) if found else None,
+                {
+                    (one["task"], score): float(one[score])
+                    for one in lines
+                    for score in PAPER_SCORES
+                    if one[score]
+                },
+                float(million) if million else None,
+                lines[0].get("recipe") if lines else None,
+            )
+        )
+    return methods
+
+
+def refuse_mixtures(methods: Iterable[Method]) -> None:
+    """Let one table hold one scale, one definition of the scores and one data set of each task.
+
+    Raises:
+        InputError: It would not.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for method in methods:
+        for run in method.runs:
+            facts = {"scale": method.scale, "metric definition": run.metrics}
+            facts |= {
+                f"data of {task}": f"{one.source} {one.key[:12]}" for task, one in run.data.items()
+            }
+            for fact, value in facts.items():
+                found.setdefault(fact, {}).setdefault(value, run.files.name)
+    for fact, values in found.items():
+        if len(values) > 1:
+            listed = ", ".join(f"{value} ({folder})" for value, folder in values.items())
+            raise InputError(
+                f"the runs of this table differ in their {fact}: {listed}; train the others again, "
+                "or type mixed=true to put them into one table all the same"
+            )
+
+
+def tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list[str]:
+    """Names of the tasks whose data are of a source in any run."""
+    return [
+        task.name
+        for task in tasks
+        if any(task.name in run.data and run.data[task.name].source == source for run in runs)
+    ]
+
+
+def drawn_apart(runs: Sequence[Run]) -> list[str]:
+    """Names of the tasks whose phantoms have one recipe and several contents."""
+    contents: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        for task, data in run.data.items():
+            contents.setdefault((task, data.key), set()).add(data.fingerprint)
+    return sorted({task for (task, _), found in contents.items() if len(found) > 1})
+
+
+def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
+    """The finished runs; what an older one does not say of its data, one of equal content tells."""
+    found = [_read(files) if files is not None and files.finished else None for files in folders]
+    known = {
+        data.fingerprint: data
+        for run in found
+        for data in (run.data.values() if run else ())
+        if data.source != "unknown"
+    }
+    return [
+        run and replace(run, data={k: known.get(v.fingerprint, v) for k, v in run.data.items()})
+        for run in found
+    ]
+
+
+def _read(files: RunFolder) -> Run:
+    try:
+        rows = {
+            (row["task"], row["patient"], row["slice"]): {key: float(row[key]) for key in SCORES}
+            for row in files.rows("test")
+        }
+        metrics = str(files.result["metrics"])
+        _check_tasks({task for task, _, _ in rows}, files.result)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the scores of {files.path} cannot be read ({error}); write them again with python -m "
+            f"amir_lightning.evaluate run={files.name}, or remove the folder and train again"
+        ) from error
+    return Run(files, metrics, rows, files.data)
+
+
+def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:
+    """Compare the tasks of the rows with those of ``result.json``.
+
+    Raises:
+        ValueError: Some have no row, or there is no row at all.
+    """
+    named = (key.split("/") for key in result if key.startswith("test/") and key.endswith("/psnr"))
+    missing = sorted({task for _, task, _ in named} - {"avg"} - found)
+    if missing or not found:
+        raise ValueError(f"slices.csv has no row of {', '.join(missing) or 'any task'}")
+
+
+def _mean_rows(found: Sequence[Run]) -> list[dict[str, object]]:
+    """Mean of the seeds' scores of each slice that all of them have."""
+    common = [key for key in found[0].rows if all(key in run.rows for run in found)]
+    mean = {
+        key: {score: sum(run.rows[key][score] for run in found) / len(found) for score in SCORES}
+        for key in common
+    }
+    return _flat(mean)
+
+
+def _flat(rows: Mapping[tuple[str, str, str], Mapping[str, float]]) -> list[dict[str, object]]:
+    return [
+        {"task": task, "patient": patient, "slice": number, **scores}
+        for (task, patient, number), scores in rows.items()
+    ]
+
+
+def _read_paper(path: Path) -> dict[tuple[str, tuple[str, ...]], list[dict[str, str]]]:
+    if not path.exists():
+        return {}
+    lines: dict[tuple[str, tuple[str, ...]], list[dict[str, str]]] = {}
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            key = (line["network"], tuple(line["trained"].split("+")))
+            lines.setdefault(key, []).append(line)
+    return lines

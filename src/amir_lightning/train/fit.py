@@ -1,0 +1,263 @@
+"""One run from its configuration to its result: new, resumed, or already there."""
+
+import contextlib
+import logging
+import secrets
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from amir_lightning.callbacks import Stopped
+from amir_lightning.config import plain
+from amir_lightning.errors import InputError
+from amir_lightning.metrics import summarise
+from amir_lightning.modules import RestorationModule
+from amir_lightning.runs.checkpoint_io import LAST, PREVIOUS, newest_whole
+from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.record import environment, now, read_json, write_json
+from amir_lightning.runs.scores import print_scores, write_scores
+from amir_lightning.system import cores
+from amir_lightning.system.atomic import complete_file
+from amir_lightning.system.locks import locked
+from amir_lightning.train.build import build_data, build_module, build_trainer, compile_network
+from amir_lightning.train.distributed import (
+    end_others,
+    end_with_launcher,
+    is_first_process,
+    requeue,
+    say_which_process_ended,
+)
+from amir_lightning.train.interruptions import Unlucky, explain
+from amir_lightning.train.loggers import build_loggers, close_wandb, log_cases
+from amir_lightning.train.run import Run
+from amir_lightning.weights.checkpoint import load_checkpoint
+
+_log = logging.getLogger(__name__)
+
+
+def train(run: Run) -> float | None:
+    """Train, test the best checkpoint, write the result and print it.
+
+    Returns:
+        Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose: the
+        test patients are no part of any choice. None if it does not exist.
+
+    Raises:
+        InputError: An option cannot be used, or the run was stopped and can go on.
+        Taken: Another process trains this run.
+    """
+    purpose = f"training {run.folder.name}"
+    try:
+        if run.files.finished or not is_first_process():
+            return _known(run) if run.files.finished else _train(run)
+        with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
+            # Somebody may have finished it while we looked.
+            return _known(run) if run.files.finished else _train(run)
+    except Stopped as stopped:
+        requeue(stopped.signum)
+        raise
+
+
+def _known(run: Run) -> float | None:
+    _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
+    return _show_result(run)
+
+
+def _train(run: Run) -> float | None:
+    cfg = run.cfg
+    last = newest_whole(run.checkpoints)
+    module = build_module(cfg, run.tasks, start=last is None)
+    step = 0
+    if last is not None:
+        step = load_checkpoint(module, last)
+        _log.info("resuming %s at step %d", run.folder, step)
+    if cfg.compile:
+        compile_network(cfg, module)
+    before = run.files.record if run.files.record_file.exists() else {}
+    wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
+    experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))
+    data = build_data(cfg, run.stores)
+    loggers = build_loggers(
+        plain(cfg.logger),
+        run.folder,
+        {**run.config, "source": run.source},
+        step,
+        wandb_id,
+        experiment,
+    )
+    trainer = build_trainer(cfg, run.folder, loggers)
+    end_with_launcher(trainer)
+    say_which_process_ended()
+    status, failure, clock = "failed", None, time.monotonic()
+    try:
+        if trainer.is_global_zero:
+            names = {"experiment": experiment, "wandb_id": wandb_id}
+            record = {**before, **_record(run, trainer, module), **names}
+            if last is not None:
+                _compare_threads(before, record)
+            _begin(run, record, step)
+        # Here: fit would read a checkpoint of float64 into float32 first.
+        trainer.precision_plugin.convert_module(module)
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        best = load_checkpoint(module, run.files.checkpoint("best"))
+        trainer.test(module, datamodule=data, verbose=False)
+        log_cases(loggers, module.rows, trainer.global_step)
+        if trainer.is_global_zero and module.summary is not None:
+            write_scores(run.files.evaluation("test"), module.rows, module.summary)
+            scores = module.summary.flat("test")
+            chosen = getattr(trainer.checkpoint_callback, "best_model_score", None)
+            scores |= {} if chosen is None else {"val/avg/psnr": float(chosen)}
+            write_json(run.files.result_file, {**scores, "best_step": best, "metrics": cfg.metrics})
+        status = "finished"
+    except (Exception, SystemExit) as error:
+        end_others(trainer)
+        failure = explain(error, _again(run, trainer))
+        status = "interrupted" if isinstance(failure, Stopped | Unlucky) else "failed"
+        if failure is None:
+            raise
+    finally:
+        close_wandb(status == "finished")
+        if trainer.is_global_zero:
+            seconds = before.get("seconds", 0) + round(time.monotonic() - clock, 1)
+            begun = trainer.global_step > 0 or step > 0
+            _end(run, status, trainer.global_step, seconds, begun)
+    if failure is not None:
+        raise failure  # here: the traceback would hold loader processes
+    if not trainer.is_global_zero:
+        return None
+    return _show_result(run)
+
+
+def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
+    """Write what the run is, and say it."""
+    with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
+        OmegaConf.save(OmegaConf.create(run.config), partial)
+    session = {"started": now(), "from_step": step, "threads": record["threads"]}
+    session |= environment()
+    sessions = [*record.get("sessions", []), session]
+    current = {"sessions": sessions, "started": session["started"], "status": "running"}
+    write_json(run.files.record_file, {**record, **current})
+    cfg = run.cfg
+    _log.info(
+        "training %s with %s parameters on %s for %d steps of %d patches (%s x %d x %d "
+        "accumulated), learning rate %g whatever the batch, into %s",
+        cfg.network_name,
+        f"{record['parameters']:,}",
+        record["device"],
+        record["max_steps"],
+        record["effective_batch"],
+        "1 process" if record["processes"] == 1 else f"{record['processes']} processes",
+        cfg.data.batch_size,
+        cfg.trainer.accumulate_grad_batches,
+        cfg.optimizer.learning_rate,
+        run.folder,
+    )
+
+
+def _compare_threads(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Say if a run on a CPU goes on with other threads, which sum in another order."""
+    then, now = before.get("threads"), record["threads"]
+    if then in (None, now) or not record["device"].startswith("cpu"):  # None: of an older version
+        return
+    _log.warning(
+        "this run had %d thread%s in each process before and goes on with %d, so that its numbers "
+        "will not be bit for bit those of a run that was not stopped; to keep them, stop it and "
+        "type OMP_NUM_THREADS=%d before the same command",
+        then,
+        "" if then == 1 else "s",
+        now,
+        then,
+    )
+
+
+def _end(run: Run, status: str, step: int, seconds: float, begun: bool) -> None:
+    """Write how the session ended; a mistake before the first step leaves nothing."""
+    if status == "failed" and not begun:
+        shutil.rmtree(run.folder)
+        return
+    ended = {"status": status, "finished": now(), "seconds": seconds, "step": step}
+    with contextlib.suppress(InputError):  # of a full disk, which has been told
+        write_json(run.files.record_file, {**read_json(run.files.record_file), **ended})
+
+
+def _again(run: Run, trainer: pl.Trainer) -> str:
+    """The command that goes on with a run, and what it repeats."""
+    kept = any((run.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+    where = "goes on from the last checkpoint" if kept else "starts again"
+    return (
+        f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
+        f"run={_typed(run)} {where}"
+    )
+
+
+def _typed(run: Run) -> str:
+    """What run= finds the run by, wherever its folder was put."""
+    usual = run.folder.parent == Path("runs")
+    return shlex.quote(run.folder.name if usual else str(run.folder))
+
+
+def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
+    """What `run.json` says before the first step."""
+    cfg = run.cfg
+    device = trainer.strategy.root_device
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else cores.counted("core", cores.usable())
+    )
+    return {
+        "name": run.folder.name,
+        "task": cfg.task,
+        "network": cfg.network_name,
+        "scale": cfg.scale,
+        "seed": cfg.seed,
+        "device": f"{device.type} ({name})",
+        "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(trainer.precision),
+        "effective_batch": cfg.data.batch_size
+        * trainer.world_size
+        * trainer.accumulate_grad_batches,
+        "max_steps": trainer.max_steps,
+        "parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
+        "compile": cfg.compile,
+        "data": {name: data._asdict() for name, data in run.data.items()},
+        "identity": run.identity,
+        **environment(),
+    }
+
+
+def _show_result(run: Run) -> float | None:
+    """Print the table, where everything lies, and the next command to type.
+
+    Returns:
+        What a sweeper may choose by, see `train`.
+    """
+    files = RunFolder(run.folder)
+    print_scores(
+        summarise(files.rows("test")),
+        run.tasks,
+        f"{run.folder.name}\n"
+        f"test scores, {run.cfg.metrics} definition, best checkpoint "
+        f"(step {files.result['best_step']})",
+    )
+    lines: dict[str, object] = {
+        "run folder": run.folder,
+        "scores": files.evaluation("test"),
+        "pictures": run.folder / "samples",
+        "weights": files.checkpoint("best"),
+    }
+    if list(run.folder.glob("wandb/offline-run-*")):
+        lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
+    lines["next"] = f"python -m amir_lightning.evaluate run={_typed(run)} split=val"
+    for name, value in lines.items():
+        print(f"{name:>10}  {value}")
+    return files.result.get("val/avg/psnr")

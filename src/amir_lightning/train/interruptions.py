@@ -1,0 +1,50 @@
+"""What may end a run in mid-course, in a sentence: a full disk, a lost process, a signal."""
+
+import re
+
+from amir_lightning.callbacks import Stopped
+from amir_lightning.errors import InputError
+from amir_lightning.system.atomic import FULL
+
+
+class Unlucky(InputError):
+    """Something outside of the configuration ended the run; it can go on."""
+
+    status = 1
+
+
+def explain(error: BaseException, again: str) -> InputError | None:
+    """The sentence that ends the command; None for an error of the program's.
+
+    Args:
+        error: What ended the run.
+        again: The command that goes on, and from where.
+    """
+    text = str(error)
+    if isinstance(error, SystemExit):  # what Lightning makes of a Ctrl-C before the first step
+        return _stopped(Stopped(2), again)
+    if isinstance(error, Stopped):
+        return _stopped(error, again)
+    if isinstance(error, InputError):
+        # A loader process hands its error on with its traceback as the text.
+        told = re.findall(r"^[\w.]*InputError: (.+)", text, re.MULTILINE)
+        return InputError(told[-1]) if told else error
+    if isinstance(error, OSError) and error.filename:
+        reason = "its disk is full" if error.errno in FULL else error.strerror
+        return Unlucky(f"cannot write {error.filename} ({reason}); mend that, then {again}")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Unlucky(f"the disk of the run folder is full; free some space, then {again}")
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
+        return Unlucky(
+            f"a loader process died ({text.splitlines()[0].strip().rstrip('.')}), often for want "
+            f"of memory; {again} (data.num_workers=0 reads in the training process)"
+        )
+    if isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Connection (closed|reset)", text):
+        return Unlucky(f"another process of this run ended or cannot be reached; {again}")
+    return None
+
+
+def _stopped(stopped: Stopped, again: str) -> Stopped:
+    told = Stopped(stopped.signum)
+    told.args = (f"{stopped}; {again}",)
+    return told

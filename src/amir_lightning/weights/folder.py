@@ -1,0 +1,268 @@
+"""Weights from a folder or a hub name, without the training code: torch and safetensors suffice.
+
+A weights folder holds ``model.safetensors`` and ``config.json``; neither can run code. It is
+written by ``python -m amir_lightning.export``.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from amir_lightning import networks
+from amir_lightning.errors import InputError
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.system.trust import trusted_class
+from amir_lightning.tasks import Task
+
+FORMAT = "amir-lightning weights"
+VERSION = 1
+_OWN = f"{networks.__name__}."
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Pretrained(nn.Module):
+    """A trained network and the tasks it was trained on.
+
+    Attributes:
+        network: Maps (B, 1, H, W) to (B, 1, H, W), both in [0, 1]; in evaluation mode.
+        tasks: The tasks by name.
+        config: All of ``config.json``.
+    """
+
+    def __init__(
+        self, network: RestorationNetwork, tasks: Mapping[str, Task], config: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.tasks = dict(tasks)
+        self.config = dict(config)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Restored images, (B, 1, H, W), from normalised ones."""
+        return self.network(lq)
+
+    @torch.inference_mode()
+    def restore(
+        self, lq: Tensor | NDArray[np.floating], task: str | None = None
+    ) -> Tensor | NDArray[np.float32]:
+        """Restore slices in physical units.
+
+        Args:
+            lq: Low-quality slices, (..., H, W), in the units of the task [HU, SUV, a.u.].
+            task: Name of the task; may be left out if the network knows only one.
+
+        Returns:
+            Restored slices of the same type and shape.
+
+        Raises:
+            InputError: The task is not one of the network's.
+        """
+        chosen = choose_task(self.tasks, task)
+        device = next(self.network.parameters()).device
+        image = torch.as_tensor(np.asarray(lq) if isinstance(lq, np.ndarray) else lq)
+        image = image.to(device, torch.float32)
+        flat = chosen.normalise(image).reshape(-1, 1, *image.shape[-2:])
+        restored = torch.cat([self.network(one) for one in flat.split(1)])
+        physical = chosen.denormalise(restored.float()).reshape(image.shape)
+        return physical.cpu().numpy() if isinstance(lq, np.ndarray) else physical
+
+
+def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrained:
+    """Load a network from a weights folder, or from a hub by its name.
+
+    Args:
+        source: A folder that ``export`` wrote, or a name such as ``user/amir``, which is downloaded
+            once; with ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
+        trusted: Modules whose networks may be named besides those of this package.
+
+    Raises:
+        InputError: There is no such folder or name, or what it holds does not fit together.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _from_hub(str(source))
+    config = _read_config(folder)
+    about, path = config["network"], folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder} has no {WEIGHTS}; take the whole folder that export wrote")
+    size = path.stat().st_size
+    network = build_network(about["class"], about["arguments"], folder, size, trusted)
+    _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
+    tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
+    return Pretrained(network, tasks, config)
+
+
+def build_network(
+    name: str,
+    arguments: Mapping[str, Any],
+    where: object,
+    file_bytes: int,
+    trusted: Sequence[str] = (),
+) -> RestorationNetwork:
+    """A network by the name of its class; no other code can be named.
+
+    Args:
+        name: The class, with its module if it is not one of this package.
+        arguments: Of its construction.
+        where: What names it.
+        file_bytes: Size of the file with its weights. A network with more parameters than the file
+            has bytes is refused before memory is taken.
+        trusted: Modules whose networks may be named besides those of this package.
+
+    Raises:
+        InputError: There is no such network, its module is not trusted, it has no such arguments,
+            or it is larger than its file.
+    """
+    short = name.removeprefix(_OWN)
+    if "." in short:
+        found: object = trusted_class(name, where, trusted)
+    else:
+        found = getattr(networks, short, None) if short in networks.__all__ else None
+    if not (inspect.isclass(found) and issubclass(found, RestorationNetwork)):
+        known = [
+            one
+            for one in networks.__all__
+            if inspect.isclass(getattr(networks, one))
+            and issubclass(getattr(networks, one), RestorationNetwork)
+        ]
+        if "." in short:
+            raise InputError(
+                f"{where} names {name}, which is no RestorationNetwork; take an unchanged file"
+            )
+        raise InputError(
+            f"{where} names the network '{short}', which this version does not have; it has "
+            f"{', '.join(known)}: update amir_lightning"
+        )
+    try:
+        size = max(_whole_numbers(arguments), default=0)
+        if size <= file_bytes:
+            with torch.device("meta"):
+                size = sum(parameter.numel() for parameter in found(**arguments).parameters())
+        if size > file_bytes:
+            raise InputError(
+                f"{where} describes a larger {short} than its file of {file_bytes:,} bytes can "
+                "hold; take an unchanged file"
+            )
+        return found(**arguments)
+    except TypeError as error:
+        raise InputError(f"{where}: {short} does not take these arguments ({error})") from error
+
+
+def network_name(network: RestorationNetwork) -> str:
+    """The name by which `build_network` finds the class of a network."""
+    kind = type(network)
+    target = f"{kind.__module__}.{kind.__name__}"
+    return kind.__name__ if target.startswith(_OWN) else target
+
+
+def _whole_numbers(node: object) -> Iterator[int]:
+    if isinstance(node, Mapping):
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from _whole_numbers(value)
+    elif isinstance(node, int):
+        yield node
+
+
+def choose_task(tasks: Mapping[str, Task], name: str | None) -> Task:
+    """The task of that name, or the only one.
+
+    Raises:
+        InputError: The name is unknown, or is missing although there are several.
+    """
+    if name is None and len(tasks) == 1:
+        return next(iter(tasks.values()))
+    if name is not None and name in tasks:
+        return tasks[name]
+    found = "no task was given" if name is None else f"the weights were not trained on '{name}'"
+    raise InputError(f"{found}; choose from {', '.join(tasks)}: task=<name>")
+
+
+def first_mismatch(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
+    """The first parameter that is missing in one of two states or has another shape there."""
+    for name in [*own, *other]:
+        here, there = (
+            str(tuple(state[name].shape)) if name in state else "missing" for state in (own, other)
+        )
+        if here != there:
+            return f"{name} is {there} there and {here} here"
+    return None
+
+
+def is_weights_folder(path: Path) -> bool:
+    """Whether a folder was written by ``export``."""
+    return (path / CONFIG).is_file() and (path / WEIGHTS).exists()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != FORMAT:
+            raise KeyError("format")
+        version = int(config["version"])
+        _ = config["network"]["class"], config["network"]["arguments"], config["tasks"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{folder} is not a weights folder ({CONFIG}: {error}); expected what "
+            "`python -m amir_lightning.export run=<run> output=<folder>` writes"
+        ) from error
+    if version > VERSION:
+        raise InputError(
+            f"{folder} has format version {version}, this package reads up to {VERSION}; "
+            "update amir_lightning"
+        )
+    return config
+
+
+def _load_weights(network: nn.Module, path: Path, expected_sha256: str | None) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+        weights = load(data)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); copy the folder again") from error
+    if expected_sha256 and hashlib.sha256(data).hexdigest() != expected_sha256:
+        raise InputError(f"{path} is not the file that {CONFIG} describes; copy the folder again")
+    mismatch = first_mismatch(network.state_dict(), weights)
+    if mismatch:
+        raise InputError(f"{path} does not fit {CONFIG}: {mismatch}; copy the folder again")
+    network.load_state_dict(weights)
+
+
+def _from_hub(name: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise InputError(
+            f"{name} is not a folder; expected a weights folder, or a hub name such as user/amir"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
+    except ImportError as error:
+        raise InputError(
+            f"{name} is not a folder, and hub names need one more package; "
+            'type pip install "amir-lightning[hub]"'
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, "README.md"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{name} is neither a folder nor found on the hub ({first}); check the name and the "
+            "connection, or give a folder"
+        ) from error

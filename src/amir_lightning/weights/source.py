@@ -1,0 +1,111 @@
+"""Trained weights from wherever they lie: a run, a checkpoint, or an exported folder."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amir_lightning.errors import InputError
+from amir_lightning.networks.checkpoints import safe_load
+from amir_lightning.networks.restoration_network import RestorationNetwork
+from amir_lightning.runs.folder import find_run
+from amir_lightning.tasks import Task
+from amir_lightning.weights.folder import (
+    build_network,
+    first_mismatch,
+    is_weights_folder,
+    load_pretrained,
+)
+
+_NETWORK = "network."  # of the names in a checkpoint; others belong to the training
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network and what it was trained for.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        tasks: The tasks it was trained on, by name.
+        metrics: Definition of its scores.
+        origin: Where it came from, in words.
+        fingerprint: Hash of its parameters.
+    """
+
+    network: RestorationNetwork
+    tasks: Mapping[str, Task]
+    metrics: str
+    origin: str
+    fingerprint: str
+
+
+def load_weights(source: str, runs_dir: Path, trusted: Sequence[str] = ()) -> Weights:
+    """Load weights for restoring.
+
+    Args:
+        source: A run folder, its name or "last"; a checkpoint file; an exported folder or hub name.
+        runs_dir: Folder of the runs.
+        trusted: Modules whose networks may be named besides those of this package.
+
+    Raises:
+        InputError: There is nothing of that name, or it cannot be used.
+    """
+    path = Path(source)
+    if is_weights_folder(path):
+        pretrained = load_pretrained(path, trusted)
+        metrics = str(pretrained.config.get("metrics", "paper"))
+        return _weights(pretrained.network, pretrained.tasks, metrics, str(path))
+    if path.is_file():
+        return _from_checkpoint(path, trusted)
+    if source.count("/") == 1 and not path.exists() and not (runs_dir / source).exists():
+        pretrained = load_pretrained(source, trusted)
+        metrics = str(pretrained.config.get("metrics", "paper"))
+        return _weights(pretrained.network, pretrained.tasks, metrics, source)
+    try:
+        run = find_run(source, runs_dir, "checkpoints/best.ckpt")
+    except InputError as error:
+        text = str(error).replace("(run=last is the newest)", "(weights=last is the newest)")
+        raise InputError(
+            f"{text}; a checkpoint file or a folder that export wrote are weights, too"
+        ) from error
+    return _from_checkpoint(run.checkpoint("best"), trusted)
+
+
+def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:
+    try:
+        content = safe_load.load(path)
+        hyper = content["hyper_parameters"]
+        config, nodes = dict(hyper["network_config"]), hyper["tasks"]
+        state = {
+            name.removeprefix(_NETWORK): tensor
+            for name, tensor in content["state_dict"].items()
+            if name.startswith(_NETWORK)
+        }
+        target = str(config.pop("_target_"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist; a run writes it at its first validation"
+        ) from error
+    except InputError:
+        raise
+    except Exception as error:  # torch raises many types for a damaged file
+        raise InputError(
+            f"{path} is not a checkpoint of this package ({type(error).__name__}); expected one "
+            "that train wrote, a run folder, or a folder that export wrote"
+        ) from error
+    network = build_network(target, config, path, path.stat().st_size, trusted)
+    mismatch = first_mismatch(network.state_dict(), state)
+    if mismatch:
+        raise InputError(f"{path} does not fit its own network: {mismatch}; choose another")
+    network.load_state_dict(state)
+    tasks = {name: Task.from_config(name, node) for name, node in nodes.items()}
+    return _weights(network, tasks, str(hyper.get("metrics", "paper")), str(path))
+
+
+def _weights(
+    network: RestorationNetwork, tasks: Mapping[str, Task], metrics: str, origin: str
+) -> Weights:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return Weights(network.eval(), tasks, metrics, origin, digest.hexdigest()[:16])
