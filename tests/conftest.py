@@ -59,6 +59,15 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+def entry(name: str) -> Callable[[], None]:
+    """``main`` of a command, which is a room or a module of the hall."""
+    module = import_module(f"amir_lightning.{name}")
+    if hasattr(module, "__path__"):
+        module = import_module(f"amir_lightning.{name}.__main__")
+    main: Callable[[], None] = module.main
+    return main
+
+
 @pytest.fixture
 def command(
     tmp_path: Path,
@@ -80,7 +89,7 @@ def command(
         capsys.readouterr()
         caplog.clear()
         try:
-            import_module(f"amir_lightning.{name}").main()
+            entry(name)()
             status = 0
         except SystemExit as exit_:
             status = exit_.code if isinstance(exit_.code, int) else 1

@@ -216,7 +216,7 @@ def test_a_commit_is_that_of_the_packages_own_checkout(
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
     git(tmp_path, "init", "-q")
-    monkeypatch.setattr(versions, "__file__", str(checkout / "versions.py"))
+    monkeypatch.setattr(versions, "__file__", str(checkout / "system" / "versions.py"))
     assert versions.commit_of_checkout() is None  # untracked
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "all of it")
@@ -225,7 +225,7 @@ def test_a_commit_is_that_of_the_packages_own_checkout(
     assert len(commit) == 40
     (checkout / "__init__.py").write_text("# changed")
     assert versions.commit_of_checkout() == f"{commit}+changes"
-    monkeypatch.setattr(versions, "__file__", str(site / "versions.py"))
+    monkeypatch.setattr(versions, "__file__", str(site / "system" / "versions.py"))
     assert versions.commit_of_checkout() is None  # an installed copy, though tracked
 
 
@@ -236,7 +236,8 @@ def test_the_program_lists_its_commands_and_suggests_the_nearest(
     __main__.main()
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[2:])
     source = Path(__main__.__file__).parent
-    commands = {path.stem for path in source.glob("*.py") if "\n@command(" in path.read_text()}
+    found = [path for path in source.rglob("*.py") if "\n@command(" in path.read_text()]
+    commands = {path.parent.name if path.stem == "__main__" else path.stem for path in found}
     assert set(listed) == commands
     assert not [text for text in listed.values() if "python -m" in text or len(text) > 80]
     monkeypatch.setattr(sys, "argv", ["amir", "trian", "task=us"])
