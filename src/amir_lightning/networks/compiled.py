@@ -18,7 +18,7 @@ from amir_lightning.networks.layers.blocks import Stage
 _WARM_UP = 3  # passes before the recording, in which libraries choose their algorithms
 _MOST_SHAPES = 64  # of one kind of block; torch would give up after 8
 
-R = TypeVar("R", bound=tuple)
+R = TypeVar("R", bound=tuple[Any, ...])
 """A named tuple of tensors, of tuples of tensors, and of None: what a pass returns."""
 
 
@@ -168,7 +168,7 @@ class _Replay(torch.autograd.Function):
         return None, None, *(None if one is None else one.detach() for one in recorded.gradients)
 
 
-def _tensors(result: tuple) -> list[Tensor]:
+def _tensors(result: tuple[Any, ...]) -> list[Tensor]:
     """All tensors of a named tuple, in order."""
     fields = (one if isinstance(one, tuple) else (one,) for one in result)
     return [tensor for field in fields for tensor in field if tensor is not None]
