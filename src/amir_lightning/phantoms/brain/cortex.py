@@ -51,7 +51,7 @@ def cerebrum(head: Head) -> Array:
     z, y, x = (p + b - g for p, b, g in zip(head.points, bent, head.grid.points, strict=True))
     folds = _sulci(head, (z, y, x), smooth_min(np.float32(1.5) * medial + np.float32(6), depth, 4))
     folds = np.minimum(folds, _sylvian_fissure((z, y, np.abs(x))))
-    width = 0.05 + 0.8 * head.atrophy + 0.3 * head.noise(12.0) + 0.5 * np.clip(1 - depth / 10, 0, 1)
+    width = 0.6 * head.atrophy + 0.25 * head.noise(12.0) + 0.35 * np.clip(1 - depth / 10, 0, 1)
     width = np.clip(width - 0.5 * (fissure < 12), 0, None)  # medial sulci are narrow
 
     dry = 1 - head.sheet(folds, width)
@@ -61,8 +61,8 @@ def cerebrum(head: Head) -> Array:
     pia = np.minimum(pia, depth)
     ribbon = RIBBON + 0.35 * head.noise(9.0) - 0.4 * head.atrophy
     grey = head.share(pia - ribbon, 0.5)
-    white_value = signal("white") * (1 + 0.03 * head.noise(12.0) + 0.022 * head.grain)
-    grey_value = signal("grey") * (1 + 0.03 * head.noise(7.0) + 0.03 * head.grain)
+    white_value = signal("white") * (1 + 0.03 * head.noise(12.0))
+    grey_value = signal("grey") * (1 + 0.03 * head.noise(7.0))
     brain = white_value + grey * (grey_value - white_value)
     paint(head.image, head.share(head.hull), signal("csf") + dry * (brain - signal("csf")))
     falx = head.sheet(middle, 0.3) * (below == 0) * np.clip(2.5 - depth / 12, 0, 0.8) * (depth > 0)

@@ -62,7 +62,7 @@ ARTERIES: list[Line] = [
 def deep_brain(head: Head) -> None:
     """Paint nuclei, then what lies between them: midbrain, cisterns, ventricles, vessels."""
     p, noise = head.mirrored, head.noise
-    texture = 1 + 0.03 * head.grain + 0.03 * noise(6.0)
+    texture = 1 + 0.03 * noise(6.0)
     wider = head.ventricles_mm
     for nucleus in (PUTAMEN, PALLIDUM, THALAMUS, CAUDATE):
         tissue, (z, y, x), radii, turn = nucleus
@@ -116,7 +116,7 @@ def cerebellum(head: Head) -> None:
     folia = np.cos(np.float32(np.pi / 3.7) * (radius + 2.2 * head.noise(10.0))) ** 2
     rim = np.clip(0.2 + 0.4 * head.noise(7.0), 0, None)
     head.paint(head.sheet(np.abs(outline - 0.5), rim), "csf")
-    head.paint(head.share(outline), "grey", 0.96 + 0.03 * head.grain)
+    head.paint(head.share(outline), "grey", 0.96)
     core = ellipsoid(head.mirrored, (-34, 38, 20), (12, 15, 13)) + 2.5 * head.noise(6.0)
     head.paint(0.9 * head.share(np.maximum(core, outline + 6), 1.0), "white")
     near = np.clip(1 + (outline + 3) / 14, 0, 1) * head.share(outline)

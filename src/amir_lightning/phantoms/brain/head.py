@@ -32,7 +32,8 @@ class Head:
         points: Positions in the standard head (z, y, x) [mm].
         mirrored: The same with |x|, for what both sides have [mm].
         hull: Signed distance to the surface of the brain without its folds [mm].
-        grain: Fine texture of all tissue, unit variance.
+        grain: Fine texture of solid tissue, unit variance.
+        fat: Brightness of the fat, which differs with the protocol.
         atrophy: From 0, young, to 1: wide sulci and ventricles.
         ventricles_mm: Added to the radii of the ventricles [mm].
     """
@@ -51,7 +52,8 @@ class Head:
         self.points: Points = (z, y, x)
         self.mirrored: Points = (z, y, np.abs(x))
         wider_behind = (z, y, x / (1 + y * np.float32(0.0011)))
-        self.grain = self.noise(2.0)
+        self.grain = self.noise((4.0, 1.3, 1.3))
+        self.fat = np.float32(rng.uniform(0.5, 1.0))
         self.hull = ellipsoid(wider_behind, (4, 0, 0), (71, 85, 67), exponent=2.2)
 
     def noise(self, scale_mm: float | Triple) -> Array:
@@ -85,7 +87,7 @@ def skull(head: Head) -> None:
     temporal *= np.clip((x - 25) / 20, 0, 1)
     fat = fat + 4 * temporal
     head.paint(head.share(hull - fat - 1.6), "skin")
-    head.paint(head.share(hull - fat), "fat", 1 + 0.1 * head.noise(5.0))
+    head.paint(head.share(hull - fat), "fat", head.fat * (1 + 0.1 * head.noise(5.0)))
     muscle = head.share(hull - fat + 2) * np.clip(4 * temporal - 0.8, 0, 1)
     head.paint(muscle, "muscle", 1 + 0.25 * head.noise(3.0))
     head.paint(head.share(hull - outer), "bone")
@@ -102,7 +104,7 @@ def orbits(head: Head) -> None:
     base = smooth_max(y + 42 - 0.012 * (x - 32) ** 2, roof, 6)
     within = head.share(np.maximum(base, head.hull - 6))
     floor = head.share(head.hull + 1)  # underside of the frontal lobes
-    head.paint(floor * head.share(base - 3.4), "grey", 1 + 0.03 * head.grain)
+    head.paint(floor * head.share(base - 3.4), "grey")
     head.paint(floor * head.share(base - 0.8), "csf")
     cells = ellipsoid(p, (-36, -66, 0), (18, 27, 12.5)) + 1.5 * head.noise(4.0)
     head.paint(within, "bone")
