@@ -18,9 +18,10 @@ ALLOWED = {
     "atomic": {"errors"},
     "trust": {"errors"},
     "locks": {"errors"},
-    "cores": {"errors"},
+    "cores": {"errors", "wording"},
     "own_code": set(),
-    "io": {"errors", "tasks", "versions"},
+    "wording": set(),
+    "io": {"errors", "tasks", "versions", "wording"},
     "phantoms": {"io", "errors"},
     "degradation": {"errors"},
     "data": {
@@ -33,6 +34,7 @@ ALLOWED = {
         "atomic",
         "locks",
         "own_code",
+        "wording",
     },
     "preparation": {
         "cores",
@@ -44,6 +46,7 @@ ALLOWED = {
         "errors",
         "atomic",
         "locks",
+        "wording",
     },
     "networks": {"errors"},
     "pretrained": {"networks", "tasks", "errors", "trust"},
@@ -83,7 +86,7 @@ ALLOWED = {
         "versions",
     },
     "sweeps": {"cli", "errors", "runs", "searchpath", "tasks"},
-    "tables": {"metrics", "runs", "sweeps", "tasks", "errors"},
+    "tables": {"metrics", "runs", "sweeps", "tasks", "errors", "wording"},
     "figures": {
         "assemble",
         "runs",
@@ -96,6 +99,7 @@ ALLOWED = {
         "tasks",
         "errors",
         "atomic",
+        "wording",
     },
     "dashboards": {"runs", "tasks", "errors"},
     "checkpoints": {"atomic", "errors"},
@@ -115,6 +119,7 @@ ALLOWED = {
         "errors",
         "atomic",
         "trust",
+        "wording",
     },
     "assemble": {
         "callbacks",
@@ -144,12 +149,13 @@ ALLOWED = {
         "atomic",
         "locks",
         "errors",
+        "wording",
     },
     "__init__": {"pretrained"},
     # The commands.
     "__main__": {"config"},
     "train": {"cores", "training", "opening", "allocator", "cli", "locks"},
-    "evaluate": {"assemble", "callbacks", "metrics", "runs", "scores", "cli", "errors"},
+    "evaluate": {"assemble", "callbacks", "metrics", "runs", "scores", "cli", "errors", "wording"},
     "prepare": {"preparation", "assemble", "data", "tasks", "cli", "errors"},
     "restore": {
         "restoring",
@@ -161,15 +167,16 @@ ALLOWED = {
         "scores",
         "cli",
         "errors",
+        "wording",
     },
     "export": {"exporting", "pretrained", "restoring", "networks", "runs", "atomic", "cli"},
     "bench": {"measuring", "data", "tasks", "cli", "errors"},
-    "compare": {"cores", "measuring", "cli", "errors"},
+    "compare": {"cores", "measuring", "cli", "errors", "wording"},
     "contact_sheet": {"assemble", "data", "pictures", "runs", "cli"},
     "plan": {"sweeps", "runs", "cli", "errors"},
     "tabulate": {"config", "tables", "sweeps", "tasks", "atomic", "cli", "errors"},
     "draw": {"figures", "sweeps", "cli", "errors"},
-    "dashboard": {"dashboards", "tasks", "atomic", "cli", "errors"},
+    "dashboard": {"dashboards", "tasks", "atomic", "cli", "errors", "wording"},
 }
 # Package from outside -> rooms that may import it.
 THIRD_PARTY = {

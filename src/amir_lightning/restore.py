@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
+from amir_lightning.wording import counted
 
 
 @command("restore")
@@ -67,7 +68,7 @@ def main(cfg: DictConfig) -> None:
         )
     if unread:
         raise InputError(
-            f"{len(unread)} file{'s' if len(unread) > 1 else ''} could not be read, see above; "
+            f"{counted('file', len(unread))} could not be read, see above; "
             "what could be read is restored"
         )
 

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -44,6 +43,7 @@ from amir_lightning.processes import (
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.record import environment, now, read_json, write_json
 from amir_lightning.scores import print_scores, write_scores
+from amir_lightning.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -152,13 +152,13 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     write_json(run.files.record_file, {**record, **current})
     cfg = run.cfg
     _log.info(
-        "training %s with %s parameters on %s for %d steps of %d patches (%s x %d x %d "
+        "training %s with %s parameters on %s for %s of %s (%s x %d x %d "
         "accumulated), learning rate %g whatever the batch, into %s",
         cfg.network_name,
         f"{record['parameters']:,}",
         record["device"],
-        record["max_steps"],
-        record["effective_batch"],
+        counted("step", record["max_steps"]),
+        "1 patch" if record["effective_batch"] == 1 else f"{record['effective_batch']} patches",
         "1 process" if record["processes"] == 1 else f"{record['processes']} processes",
         cfg.data.batch_size,
         cfg.trainer.accumulate_grad_batches,
@@ -199,14 +199,8 @@ def _again(run: Run, trainer: pl.Trainer) -> str:
     where = "goes on from the last checkpoint" if kept else "starts again"
     return (
         f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
-        f"run={_typed(run)} {where}"
+        f"run={run.files.typed} {where}"
     )
-
-
-def _typed(run: Run) -> str:
-    """What run= finds the run by, wherever its folder was put."""
-    usual = run.folder.parent == Path("runs")
-    return shlex.quote(run.folder.name if usual else str(run.folder))
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
@@ -216,7 +210,7 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
-        else cores.counted("core", cores.usable())
+        else counted("core", cores.usable())
     )
     return {
         "name": run.folder.name,
@@ -261,8 +255,9 @@ def _show_result(run: Run) -> float | None:
         "weights": files.checkpoint("best"),
     }
     if list(run.folder.glob("wandb/offline-run-*")):
-        lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
-    lines["next"] = f"python -m amir_lightning.evaluate run={_typed(run)} split=val"
+        folder = shlex.quote(str(run.folder))
+        lines["dashboard"] = f"wandb sync {folder}/wandb/offline-run-*   (after wandb login)"
+    lines["next"] = f"python -m amir_lightning.evaluate run={files.typed} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")
     return files.result.get("val/avg/psnr")

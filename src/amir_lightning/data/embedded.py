@@ -17,6 +17,7 @@ from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.locks import locked
 from amir_lightning.own_code import own_code
 from amir_lightning.tasks import Task
+from amir_lightning.wording import counted
 
 _log = logging.getLogger(__name__)
 _VERSION = 2  # raise it when a phantom or a degradation changes what it draws
@@ -78,7 +79,8 @@ def cache_name(task: str, drawn: Mapping[str, object]) -> str:
 
 
 def _draw(path: Path, task: Task, cohort: Cohort, drawn: Mapping[str, object]) -> None:
-    _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
+    patients = counted("embedded patient", _count(cohort))
+    _log.info("%s: drawing %s into %s", task.name, patients, path)
     write_store(
         path,
         task,

@@ -18,6 +18,7 @@ from amir_lightning.io.dicom_pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.orientation import Number, Placement, Where
 from amir_lightning.io.suv import acquisition_time, count_factors, suvbw_factor
 from amir_lightning.io.volume import Volume
+from amir_lightning.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +210,8 @@ def _slice_step(
         elif abs(gap - usual) > _UNEVEN * usual:
             uneven.append(f"{place}: {gap:.2f} mm apart, not {usual:.2f} mm")
     if uneven:
-        log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
+        gaps_text = counted("gap", len(uneven))
+        log.warning("uneven spacing in %s, the first between %s", gaps_text, uneven[0])
     # Along the positions, not the normal: with a tilted gantry they differ.
     whole = _position(images[-1]) - _position(images[0])
     height = heights[-1] - heights[0]

@@ -21,6 +21,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.declared import most_bytes
 from amir_lightning.io.orientation import Placement, Where
 from amir_lightning.io.volume import Volume
+from amir_lightning.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +161,9 @@ class NiftiScan:
                     if not np.isfinite(image).all():
                         bad = int(image.size - np.count_nonzero(np.isfinite(image)))
                         raise InputError(
-                            f"{self.path} has {bad} NaN or infinite voxels in plane {index + 1} of "
-                            f"{depth}; replace them with finite values in {self.units} or leave "
-                            "the file out"
+                            f"{self.path} has {counted('NaN or infinite voxel', bad)} in plane "
+                            f"{index + 1} of {depth}; replace them with finite values in "
+                            f"{self.units} or leave the file out"
                         )
                     yield self.placement.where(index), image
                 most = _most_bytes(self.path)

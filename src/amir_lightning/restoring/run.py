@@ -40,6 +40,7 @@ from amir_lightning.restoring.weights import Weights
 from amir_lightning.runs.record import environment, write_json
 from amir_lightning.tasks import Task
 from amir_lightning.trust import refuse_foreign_classes
+from amir_lightning.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def restore_all(
             rows += scores
             log.info("%s", _summary(done, output / target.relative_to(work)))
         if len(failed) == len(scans):
-            more = f" (and {len(failed) - 1} more scans failed)" if len(failed) > 1 else ""
+            more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
             raise InputError(f"{failed[0]}{more}")
         write_json(work / "restore.json", record)
     return rows, failed
@@ -292,6 +293,6 @@ def _why(scan: Scan, name: str | None) -> str:
 def _summary(done: Mapping[str, Any], target: Path) -> str:
     low, high = done["restored_range"]
     return (
-        f"{target}: {done['slices']} slices, {low:.4g} to {high:.4g} {done['units']}, "
+        f"{target}: {counted('slice', done['slices'])}, {low:.4g} to {high:.4g} {done['units']}, "
         f"{done['seconds']:.1f} s"
     )

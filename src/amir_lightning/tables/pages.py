@@ -7,6 +7,7 @@ from amir_lightning.tables.layout import Cell, Grid
 from amir_lightning.tables.results import PAPER_SCORES, Method, drawn_apart, tasks_of
 from amir_lightning.tables.statistics import compare, spread
 from amir_lightning.tasks import Task
+from amir_lightning.wording import counted
 
 _ARROWS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "rmse": "RMSE ↓"}
 _DEFINITIONS = {
@@ -226,7 +227,7 @@ def _counts(methods: Sequence[Method], task: Task) -> str:
     found = (compare(methods, method, task.name) for method in methods)
     sizes = sorted({(one.patients, one.slices) for one in found if one is not None})
     texts = (
-        f"{patients} patient{'s' * (patients != 1)}, {slices} slices" for patients, slices in sizes
+        f"{counted('patient', patients)}, {counted('slice', slices)}" for patients, slices in sizes
     )
     return f"{task.name} {' or '.join(texts)}" if sizes else ""
 
