@@ -62,15 +62,10 @@ def main(cfg: DictConfig) -> None:
         title = f"{weights.origin}: simulated LQ restored, {request.metrics} definition"
         print_scores(summary, tasks, title)
     print(f"written:  {output}")
-    if failed:
-        raise InputError(
-            f"{len(failed)} of {len(scans)} scans failed, see above; the others are done"
-        )
-    if unread:
-        raise InputError(
-            f"{counted('file', len(unread))} could not be read, see above; "
-            "what could be read is restored"
-        )
+    problems = [f"{len(failed)} of {counted('scan', len(scans))} failed"] if failed else []
+    problems += [f"{counted('file', len(unread))} could not be read"] if unread else []
+    if problems:
+        raise InputError(f"{' and '.join(problems)}, see above; the others are done")
 
 
 if __name__ == "__main__":

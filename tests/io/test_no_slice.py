@@ -1,5 +1,6 @@
 """The table of what DICOM calls an image and what is no slice, each kind known by its header."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -268,6 +269,26 @@ def test_a_frame_says_by_its_frame_type_that_it_is_no_slice(tmp_path: Path) -> N
     series, skipped = find_dicom_series([tmp_path / "a.dcm"])
     assert not series
     assert summarise(skipped) == "1 x projection or rendering"
+
+
+def test_two_stacks_in_one_file_are_refused_once_by_their_frames(tmp_path: Path) -> None:
+    enhanced(tmp_path / "a.dcm", [0.0, 3.0, 0.0, 3.0])
+    whole = pydicom.dcmread(tmp_path / "a.dcm")
+    for number, groups in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        echo = Dataset()
+        echo.EchoTime = 10.0 * (number // 2)
+        groups.MREchoSequence = Sequence([echo])
+    whole.save_as(tmp_path / "a.dcm")
+    (one,), _ = find_dicom_series([tmp_path / "a.dcm"])
+    with pytest.raises(InputError, match=r"frame 1, and a.dcm, frame 3, lie .* convert it to NIf"):
+        read_dicom_series(one.files)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.nii")
+    with pytest.raises(InputError, match="neither a file nor a folder; type a NIfTI file"):
+        find_scans(tmp_path / "a.nii")
 
 
 def test_a_reference_image_does_not_stop_its_series(tmp_path: Path) -> None:

@@ -198,11 +198,13 @@ def _slice_step(
     uneven = []
     for index, gap in enumerate(gaps):
         below, above = images[index : index + 2]
-        between = f"{below.name} and {above.path.name}"
+        between = f"{below.name} and {above.name.replace(str(above.path), above.path.name)}"
         if gap < _PARALLEL:
+            advice = "keep one time frame, echo or reconstruction in the folder"
+            if above.path == below.path:
+                advice = "convert it to NIfTI, a file for each time frame, echo or reconstruction"
             raise InputError(
-                f"{between} lie at the same position; expected one slice per position: "
-                "keep one time frame, echo or reconstruction in the folder"
+                f"{between} lie at the same position; expected one slice per position: {advice}"
             )
         place = f"{between} ({heights[index]:.2f} and {heights[index + 1]:.2f} mm)"
         if gap > _MISSING * usual:

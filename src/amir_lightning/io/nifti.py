@@ -92,8 +92,8 @@ class NiftiScan:
         try:
             affine = np.array(self.header.get_best_affine(), dtype=np.float64)
             dtype = self.header.get_data_dtype()
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
+        except _UNREADABLE as error:  # a quaternion that is none
+            raise _unreadable(path, HeaderDataError(str(error))) from error
         stored = tuple(int(length) for length in self.header.get_data_shape())
         shape = stored[:3] if set(stored[3:]) == {1} else stored
         if len(shape) != 3 or min(shape) < 1:
@@ -198,7 +198,7 @@ def read_header(path: Path) -> nib.Nifti1Header:
         first, least = float(header["vox_offset"]), kind.single_vox_offset
         if header["magic"] in (kind.pair_magic, b""):
             raise HeaderDataError("it is the header of a pair, whose voxels are in an .img file")
-        if not (least <= first == int(first)):
+        if not (least <= first < math.inf and first.is_integer()):
             raise HeaderDataError(f"its vox_offset is {first:g}, expected {least} or more")
         end = (
             int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize

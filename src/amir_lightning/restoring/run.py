@@ -136,9 +136,9 @@ def restore_all(
                 done, scores = _restore(scan, number, target, work, weights, request)
             except InputError as error:
                 remove(target)
-                failed.append(str(error))
+                failed.append(_naming(scan, str(error)))
                 if len(scans) > 1:
-                    log.error("failed: %s", error)
+                    log.error("failed: %s", failed[-1])
                 continue
             record["scans"].append(done)
             rows += scores
@@ -148,6 +148,12 @@ def restore_all(
             raise InputError(f"{failed[0]}{more}")
         write_json(work / "restore.json", record)
     return rows, failed
+
+
+def _naming(scan: Scan, sentence: str) -> str:
+    """The sentence of an error with the scan that it is about."""
+    named = any(str(path) in sentence for path in (scan.path, *scan.files))
+    return sentence if named else f"{scan.path}: {sentence}"
 
 
 def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
