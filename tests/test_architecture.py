@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "metrics",
         "runs",
+        "system",
         "tasks",
         "train",
         "weights",

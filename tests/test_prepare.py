@@ -47,6 +47,15 @@ def test_the_table_comes_before_anything_is_written(command: Command, raw: Path)
     assert "raw is read as dataset=folder" in done.err
 
 
+def test_a_warning_about_a_scan_is_said_once(command: Command, raw: Path) -> None:
+    image = nib.load(raw / "P0.nii.gz")
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(image.get_fdata(), None, image.header), raw / "P0.nii.gz")
+    done = command("prepare", *QUICK)
+    assert done.status == 0
+    assert done.err.count("P0.nii.gz has no orientation") == 1
+
+
 def test_check_lists_everything_that_is_wrong(command: Command, raw: Path) -> None:
     cut = raw / "P0.nii.gz"
     cut.write_bytes(cut.read_bytes()[:900])
@@ -63,7 +72,7 @@ def test_check_lists_everything_that_is_wrong(command: Command, raw: Path) -> No
     for name, text in [
         ("P0", "may be truncated"),
         ("P1", "not a.u."),
-        ("P2", "1 NaN or infinite voxels in plane 3"),
+        ("P2", "1 NaN or infinite voxel in plane 3"),
         ("P3", "5x5x5x3; expected one 3-D scan"),
     ]:
         assert any(name in line and text in line for line in problems), text
@@ -154,7 +163,7 @@ def test_presets_are_used_where_the_user_says_nothing(command: Command, tmp_path
     done = command("prepare", "task=mri", "raw_dir=IXI-T2", "jobs=1", "output=out/mri.h5")
     assert done.status == 0
     assert "dataset=ixi" in done.err
-    assert "6 patients were found, not 578: split in the proportions 405, 59, 114" in done.err
+    assert "6 patients found, not 578: split in the proportions 405, 59, 114" in done.err
     store = Store(Path("out/mri.h5"))
     assert [len(store.patients(split)) for split in SPLITS] == [4, 1, 1]
     assert store.shape(store.slices("test")[0]) == (256, 256)
@@ -222,7 +231,7 @@ def test_a_killed_preparation_goes_on(command: Command, tmp_path: Path) -> None:
     assert 0 < len(kept) <= 3
     done = command("prepare", *options)
     assert done.status == 0
-    assert f"continuing: {len(kept)} of 3 patients are done" in done.err
+    assert f"continuing: {len(kept)} of 3 patients done" in done.err
     assert not parts.exists()
     fresh = command("prepare", "task=ct", "raw_dir=raw", "jobs=1", "output=fresh/ct.h5")
     assert fresh.status == 0

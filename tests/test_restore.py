@@ -109,7 +109,17 @@ def test_what_cannot_be_read_ends_with_a_sentence_after_the_others_are_done(
     assert "failed:   in/cut.nii.gz is not a readable NIfTI file" in done.out
     assert Path("out/brain_restored.nii").is_file()
     assert done.status == 2
-    assert "error: 1 file could not be read, see above; what could be read is restored" in done.err
+    assert "error: 1 file could not be read, see above; the others are done" in done.err
+
+
+def test_a_scan_that_fails_is_named(command: Command, weights: Path) -> None:
+    brain(Path("in/brain.nii"))
+    nib.save(nib.Nifti1Image(np.full((40, 3, 2), 300.0), np.eye(4)), "in/narrow.nii")
+    Path("in/cut.nii.gz").write_bytes(b"cut")
+    done = command("restore", f"weights={weights}", "input=in", "output=out", "task=mri")
+    assert done.status == 2
+    assert "failed: in/narrow.nii: the image is" in done.err
+    assert "error: 1 of 2 scans failed and 1 file could not be read, see above" in done.err
 
 
 def test_a_nifti_is_restored_by_the_network_itself(command: Command, weights: Path) -> None:

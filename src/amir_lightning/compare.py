@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 _log = logging.getLogger("amir_lightning.compare")  # not __main__, which is quiet
 
@@ -80,7 +81,8 @@ def main(cfg: DictConfig) -> None:
     if folder is None:
         return
     gpu = cfg.measure == "all" and device == "cuda"
-    where = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, {cores.usable()} cores"
+    machine = f"{platform.machine()}, {counted('core', cores.usable())}"
+    where = torch.cuda.get_device_name() if gpu else machine
     about = (
         f"Networks of scale {cfg.at_scale}; multiply-adds of one slice of 128x128 as run here: "
         "AMIR evaluates all its experts, AirNet the part of its encoder that restoring needs, and "

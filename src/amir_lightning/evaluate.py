@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 _log = logging.getLogger("amir_lightning.evaluate")  # not __main__, which is quiet
 
@@ -72,7 +73,8 @@ def main(cfg: DictConfig) -> None:
     for name, group in summary.tasks.items():
         if "psnr" in group.intervals:
             low, high = group.intervals["psnr"]
-            print(f"{name}: PSNR {low:.2f} to {high:.2f} dB (95 %, {len(group.patients)} patients)")
+            patients = counted("patient", len(group.patients))
+            print(f"{name}: PSNR {low:.2f} to {high:.2f} dB (95 %, {patients})")
     print(f"{'scores':>10}  {output}/slices.csv, patients.csv, tasks.csv")
 
 

@@ -94,7 +94,7 @@ def test_mayo_drops_slices_without_a_partner(
     assert scan.lq is not None
     np.testing.assert_array_equal(scan.lq.array - scan.hq.array, 1000)
     assert scan.hq.affine[2, 3] == scan.lq.affine[2, 3] == 3
-    assert "2 slices have no partner" in caplog.text
+    assert "left out 2 slices without a partner" in caplog.text
 
 
 def test_mayo_refuses_what_does_not_belong_together(tmp_path: Path) -> None:

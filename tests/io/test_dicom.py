@@ -116,7 +116,7 @@ def test_a_missing_slice_is_warned_about_with_its_place(
 
 def test_uneven_spacing_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read_dicom_series(write_stack(tmp_path, [0.0, 3.0, 6.5, 9.5, 12.5]))
-    assert "uneven spacing in 1 gaps" in caplog.text
+    assert "uneven spacing in 1 gap," in caplog.text
 
 
 @pytest.mark.parametrize(

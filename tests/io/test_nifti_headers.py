@@ -107,6 +107,8 @@ def edited(path: Path, **fields: object) -> Path:
         ({"vox_offset": -16}, "-16"),
         ({"vox_offset": 352.5}, "vox_offset is 352.5"),
         ({"vox_offset": np.nan}, "not a readable NIfTI file"),
+        ({"vox_offset": np.inf}, "vox_offset is inf, expected 352 or more"),
+        ({"sform_code": 0, "qform_code": 1, "quatern_b": 2}, "correct its header"),
         ({"vox_offset": 1e9}, "more than so small a file can hold"),
         ({"scl_slope": 1, "scl_inter": np.nan}, "scl_slope=1 and scl_inter=nan"),
         ({"scl_slope": 2, "scl_inter": np.inf}, "scl_slope=2 and scl_inter=inf"),

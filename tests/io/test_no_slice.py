@@ -1,5 +1,7 @@
 """The table of what DICOM calls an image and what is no slice, each kind known by its header."""
 
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ TAGGED = {
     ],
     "localizer": [
         {"SeriesDescription": "3-plane Localizer"},
-        {"SeriesDescription": "Survey_SENSE"},
+        {"SeriesDescription": "Survey_SENSE", "Modality": "MR", "SOPClassUID": MRImageStorage},
     ],
     "dose report": [
         {"SeriesDescription": "Dose Report"},
@@ -123,6 +125,13 @@ def test_other_words_of_the_image_type_do_no_harm(tmp_path: Path, kinds: list[st
     assert not skipped
 
 
+@pytest.mark.parametrize("name", ["t1_mpr_sag", "CT MPR cor 3mm", "MIP", "CT SKELETAL SURVEY 2.0"])
+def test_words_of_a_description_that_scans_have_do_no_harm(tmp_path: Path, name: str) -> None:
+    (one,), skipped = find_dicom_series(write_stack(tmp_path, [0.0, 3.0], SeriesDescription=name))
+    assert len(one.files) == 2
+    assert not skipped
+
+
 def mosaic(path: Path, tiles: int | None, block: int = 0x10, **tags: object) -> Path:
     pixels = np.zeros((128, 128), np.uint16)
     write_slice(path, pixels, (0, 0, 0), Modality="MR", SOPClassUID=MRImageStorage, **tags)
@@ -155,6 +164,76 @@ def test_a_mosaic_is_known_by_its_tiles(
     series, skipped = find_dicom_series([mosaic(tmp_path / "a.IMA", tiles, block, **tags)])
     assert len(series) == (text is None)
     assert [one.reason.startswith(str(text)) for one in skipped] == [True] * (text is not None)
+
+
+def csa(tiles: str | None, version: int = 2) -> bytes:
+    """Siemens' CSA header: three attributes, the middle one with the number of tiles."""
+
+    def attribute(name: str, vr: bytes, *texts: str) -> bytes:
+        # What follows the zero of a name is whatever lay in memory.
+        packed = f"{name}\0".encode().ljust(64, b"7") + struct.pack("<i4sii", 1, vr, 6, len(texts))
+        packed += struct.pack("<i", 77)
+        for text in texts:
+            value = text.encode() + b"\0" if text else b""
+            size = len(value)
+            sizes = (size, size, 77, size) if version == 2 else (size + 1, size, 77, 0)
+            packed += struct.pack("<4i", *sizes) + value + bytes(-size % 4)
+        return packed
+
+    start = b"SV10\4\3\2\1" if version == 2 else b""
+    start += struct.pack("<II", 3, 77)
+    texts = () if tiles is None else (tiles, "", "")
+    return (
+        start
+        + attribute("EchoLinePosition", b"IS\0\0", "32")
+        + attribute("NumberOfImagesInMosaic", b"US\0\0", *texts)
+        + attribute("PhaseEncodingDirection", b"CS\0\0", "COL")
+    )
+
+
+def with_csa(path: Path, value: bytes, block: int = 0x10) -> Path:
+    mosaic(path, None)
+    whole = pydicom.dcmread(path)
+    whole.add_new((0x0029, block), "LO", "SIEMENS CSA HEADER")
+    whole.add_new((0x0029, block << 8 | 0x10), "OB", value + bytes(len(value) % 2))
+    whole.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("block", [0x10, 0x11])
+@pytest.mark.parametrize("tiles", ["36", "36      ", None, "", "0", "1", "many"])
+def test_a_mosaic_is_known_by_siemens_header_alone(
+    tmp_path: Path, tiles: str | None, version: int, block: int
+) -> None:
+    path = with_csa(tmp_path / "a.IMA", csa(tiles, version), block)
+    series, skipped = find_dicom_series([path])
+    if tiles and "36" in tiles:
+        assert not series
+        assert [one.reason for one in skipped] == [
+            "mosaic: 36 slices as tiles of one image (convert it to NIfTI)"
+        ]
+    else:
+        assert [one.files for one in series] == [(path,)]
+
+
+def test_siemens_header_may_end_anywhere(tmp_path: Path) -> None:
+    whole = csa("36")
+    end = whole.index(b"36\0") + 2
+    for length in (0, 3, end - 60, end - 12, end - 2, end, len(whole)):
+        path = with_csa(tmp_path / f"{length}.IMA", whole[:length])
+        series, _ = find_dicom_series([path])
+        assert len(series) == (length < end)
+
+
+def test_united_imagings_tiles_are_counted(tmp_path: Path) -> None:
+    path = mosaic(tmp_path / "a.dcm", None)
+    whole = pydicom.dcmread(path)
+    whole.private_block(0x0065, "Image Private Header", create=True).add_new(0x50, "DS", "24")
+    whole.save_as(path)
+    series, skipped = find_dicom_series([path])
+    assert not series
+    assert skipped[0].reason.startswith("mosaic: 24 slices")
 
 
 def test_another_vendors_attribute_is_no_count_of_tiles(tmp_path: Path) -> None:
@@ -190,6 +269,26 @@ def test_a_frame_says_by_its_frame_type_that_it_is_no_slice(tmp_path: Path) -> N
     series, skipped = find_dicom_series([tmp_path / "a.dcm"])
     assert not series
     assert summarise(skipped) == "1 x projection or rendering"
+
+
+def test_two_stacks_in_one_file_are_refused_once_by_their_frames(tmp_path: Path) -> None:
+    enhanced(tmp_path / "a.dcm", [0.0, 3.0, 0.0, 3.0])
+    whole = pydicom.dcmread(tmp_path / "a.dcm")
+    for number, groups in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        echo = Dataset()
+        echo.EchoTime = 10.0 * (number // 2)
+        groups.MREchoSequence = Sequence([echo])
+    whole.save_as(tmp_path / "a.dcm")
+    (one,), _ = find_dicom_series([tmp_path / "a.dcm"])
+    with pytest.raises(InputError, match=r"frame 1, and a.dcm, frame 3, lie .* convert it to NIf"):
+        read_dicom_series(one.files)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.nii")
+    with pytest.raises(InputError, match="neither a file nor a folder; type a NIfTI file"):
+        find_scans(tmp_path / "a.nii")
 
 
 def test_a_reference_image_does_not_stop_its_series(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_values_beyond_the_stored_type_are_clipped_aloud(
     values[0, 4, 4] = 1e6
     files = write_dicom_series(scan, values, tmp_path / "out", description="", derivation="")
     assert DicomScan(files).read().array[0, 4, 4] == 32767 - 1024
-    assert "1 restored values lie beyond" in caplog.text
+    assert "clipped 1 restored value beyond" in caplog.text
 
 
 @pytest.mark.parametrize("signed", [False, True])

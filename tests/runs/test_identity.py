@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -13,9 +14,11 @@ import torch
 from conftest import TINY, Command
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from amir_lightning.cli import typed
 from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.data.embedded import Cohort, cache_name, recipe
@@ -410,6 +413,17 @@ def test_a_folder_is_taken_only_if_the_whole_identity_is_equal(tmp_path: Path) -
         with pytest.raises(InputError, match=r"run\.json cannot be read .* remove the folder"):
             folder_of(own, tmp_path)
         (folder.path / lost).rmdir()
+
+
+@pytest.mark.parametrize("name", ["runs", "my runs", "it's (2)", "a=b,c", "$HOME", "2024_03_05"])
+def test_what_is_printed_for_run_can_be_pasted(tmp_path: Path, name: str) -> None:
+    run = RunFolder(Path(name) / "mri-amir-demo-s0-1")
+    (word,) = shlex.split(f"run={run.typed}")
+    assert word == f"run={run.name if name == 'runs' else run.path}"
+    run = RunFolder(tmp_path / name / "one")
+    run.path.mkdir(parents=True)
+    (argument,) = typed.as_typed(shlex.split(f"run={run.typed}"), "evaluate")
+    assert OverridesParser.create().parse_override(argument).value() == str(run.path)
 
 
 def test_a_checkpoint_of_another_run_does_not_pass_for_ones_own(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 
 @command("dashboard")
@@ -59,8 +60,8 @@ def main(cfg: DictConfig) -> None:
         print(f"{'broken':>10}  {name}: {reason}")
     if album.left_out:
         print(f"{'left out':>10}  pictures: {album.left_out}; type pictures.megabytes=<more>")
-    megabytes = output.stat().st_size / 1e6
-    print(f"{'page':>10}  {output} ({len(entries)} runs, {megabytes:.1f} MB); open it in a browser")
+    size = f"{counted('run', len(entries))}, {output.stat().st_size / 1e6:.1f} MB"
+    print(f"{'page':>10}  {output} ({size}); open it in a browser")
 
 
 def _publish(cfg: DictConfig) -> None:

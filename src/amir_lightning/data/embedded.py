@@ -16,6 +16,7 @@ from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.system.locks import locked
 from amir_lightning.system.own_code import own_code
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def cache_name(task: str, drawn: Mapping[str, object]) -> str:
 
 
 def _draw(path: Path, task: Task, cohort: Cohort, drawn: Mapping[str, object]) -> None:
-    _log.info("%s: drawing %d embedded patients into %s", task.name, _count(cohort), path)
+    patients = counted("embedded patient", _count(cohort))
+    _log.info("%s: drawing %s into %s", task.name, patients, path)
     write_store(
         path,
         task,

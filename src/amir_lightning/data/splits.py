@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 Split = Literal["train", "val", "test"]
 SplitKind = Literal["patients", "slice blocks"]
@@ -91,8 +92,8 @@ def split_slices(num_slices: int, sizes: Mapping[str, float], gap: int) -> list[
     shares = _shares(sizes)
     if num_slices < len(shares):
         raise InputError(
-            f"a volume of {num_slices} usable slices cannot be split into {', '.join(shares)}; "
-            "add patients, at least one for each split"
+            f"a volume of {counted('usable slice', num_slices)} cannot be split into "
+            f"{', '.join(shares)}; add patients, at least one for each split"
         )
     gap = min(gap, max(num_slices // 8, int(num_slices >= 5)))
     halves = 2 if num_slices >= 8 and "train" in shares else 1
@@ -208,8 +209,8 @@ def _apportion(total: int, shares: Mapping[Split, float]) -> dict[Split, int]:
     """Whole numbers in proportion to the shares, each at least one (largest remainder)."""
     if total < len(shares):
         raise InputError(
-            f"{total} patients cannot fill {len(shares)} splits; expected at least one for each of "
-            f"{', '.join(shares)}: add patients or set a split to 0"
+            f"{counted('patient', total)} cannot fill {len(shares)} splits; expected at least one "
+            f"for each of {', '.join(shares)}: add patients or set a split to 0"
         )
     counts = {split: max(1, int(total * share + 1e-9)) for split, share in shares.items()}
     while sum(counts.values()) != total:

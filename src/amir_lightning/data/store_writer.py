@@ -14,6 +14,7 @@ from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
 from amir_lightning.errors import InputError
 from amir_lightning.system.atomic import complete_file, reserve
 from amir_lightning.system.versions import version_of
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 FORMAT = "amir-lightning prepared slices"
@@ -156,8 +157,9 @@ def _check(patient: PreparedPatient, split_kind: SplitKind) -> None:
         )
     if not len(hq) == len(patient.slice_index) == len(patient.split):
         raise InputError(
-            f"patient {key} has {len(hq)} slices, {len(patient.slice_index)} positions and "
-            f"{len(patient.split)} splits; expected as many of each"
+            f"patient {key} has {counted('slice', len(hq))}, "
+            f"{counted('position', len(patient.slice_index))} and "
+            f"{counted('split', len(patient.split))}; expected as many of each"
         )
     for name, array in (("LQ", lq), ("HQ", hq)):
         for row, image in enumerate(array):

@@ -132,7 +132,7 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
     if not files.finished:
         raise InputError(
             f"run {files.name} has not finished (it is {files.record.get('status')}); "
-            f"python -m amir_lightning.train run={files.name} goes on with it"
+            f"python -m amir_lightning.train run={files.typed} goes on with it"
         )
     saved = files.config(cfg.trusted)
     saved.paths = cfg.paths

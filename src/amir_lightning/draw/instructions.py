@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from amir_lightning.draw.finished_run import FinishedRun
 from amir_lightning.draw.style import Drawing, colour, new_figure
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 _FOLDS = 5
 
@@ -70,7 +71,7 @@ def draw(run: FinishedRun) -> Drawing:
     ax = figure.subplots()
     for task in run.tasks:
         own = points[tasks == task.name]
-        label = f"{task.title}, {len(own)} slices"
+        label = f"{task.title}, {counted('slice', len(own))}"
         ax.scatter(
             own[:, 0],
             own[:, 1],

@@ -65,13 +65,18 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
         InputError: There is no scan that can be read.
     """
     try:
-        files, skipped = find_files(path) if stat.S_ISDIR(path.stat().st_mode) else ([path], [])
+        kind = path.stat().st_mode
+        files, skipped = find_files(path) if stat.S_ISDIR(kind) else ([path], [])
     except OSError as error:
         absent = error.errno == errno.ENOENT
         problem = "does not exist" if absent else f"cannot be read ({error.strerror})"
         raise InputError(
             f"{path} {problem}; type a NIfTI file, a DICOM file or a folder"
         ) from error
+    if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):  # reading a pipe would wait for ever
+        raise InputError(
+            f"{path} is neither a file nor a folder; type a NIfTI file, a DICOM file or a folder"
+        )
     niftis, others = niftis_and_others(files, skipped)
     series, no_images = find_dicom_series(others, on_error="collect")
     skipped += no_images

@@ -15,6 +15,7 @@ from amir_lightning.data.splits import (
 )
 from amir_lightning.errors import InputError
 from amir_lightning.prepare.options import Options
+from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ def assign(patients: Sequence[RawPatient], options: Options) -> tuple[SplitKind,
     if options.proportions and total > 1 and total != len(distinct):
         text = ", ".join(f"{sizes[name]:g}" for name in SPLITS if sizes.get(name))
         log.info(
-            "%d patients were found, not %d: split in the proportions %s",
-            len(distinct),
+            "%s found, not %d: split in the proportions %s",
+            counted("patient", len(distinct)),
             total,
             text,
         )

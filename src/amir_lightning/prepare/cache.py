@@ -1,7 +1,10 @@
 """The second pass: each patient's slice pairs in a file of their own, kept until all are done."""
 
+import contextlib
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -70,8 +73,8 @@ def make_part(
         InputError: The simulation refuses the scan, or the disk is full.
     """
     torch.set_num_threads(threads)
-    raw = patient.read()
-    scan = fit(raw, task, options.grid, options.intensity_scale)
+    with _told_already():
+        scan = fit(patient.read(), task, options.grid, options.intensity_scale)
     seed = patient_seed(options.seed, patient_id(patient.key))
     pairs = make_pairs(scan, task, degradation, seed, options.central_slices)
     pairs = pairs.take(informative_rows(pairs.hq, task))
@@ -81,6 +84,18 @@ def make_part(
             file[name] = getattr(pairs, name)
         file.attrs["spacing_mm"] = pairs.spacing_mm
         file.attrs["source"] = scan.hq.source
+
+
+@contextlib.contextmanager
+def _told_already() -> Iterator[None]:
+    """Without the warnings about a scan: `look` has read it before."""
+    logger = logging.getLogger("amir_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def read_part(path: Path) -> tuple[SlicePairs, str]:

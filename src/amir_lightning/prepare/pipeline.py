@@ -28,6 +28,7 @@ from amir_lightning.prepare.options import Options
 from amir_lightning.prepare.report import found_table
 from amir_lightning.system import cores
 from amir_lightning.system.locks import locked
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _prepare(
     write_manifest(output, task, looked, skipped, kind, assigned, options)
     shutil.rmtree(_parts_folder(output), ignore_errors=True)
     dealt = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
-    console.print(f"written:  {output} ({dealt} slices)")
+    console.print(f"written:  {output} ({counted('slice', counts.total())}: {dealt})")
     usual = output.as_posix() == f"data/prepared/{task.name}.h5"
     where = [] if usual else [shlex.quote(f"paths.prepared_dir={output.parent}")]
     typed = " ".join([*typed_folders(), f"task={task.name}", *where])
@@ -138,7 +139,9 @@ def _make_parts(
     waiting = [patient for patient in patients if not parts[patient.key].exists()]
     if len(waiting) < len(patients):
         log.info(
-            "continuing: %d of %d patients are done", len(patients) - len(waiting), len(patients)
+            "continuing: %d of %s done",
+            len(patients) - len(waiting),
+            counted("patient", len(patients)),
         )
     threads = cores.threads(_workers(options, len(waiting)))
     jobs = [
@@ -264,7 +267,6 @@ def _finish_check(problems: Sequence[str]) -> None:
         print(f"problem:  {problem}")
     if problems:
         raise InputError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found, listed above; "
-            "nothing was written"
+            f"{counted('problem', len(problems))} found, listed above; nothing was written"
         )
     print("checked:  nothing wrong was found, nothing was written")

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import command
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 
 @command("restore")
@@ -62,15 +63,10 @@ def main(cfg: DictConfig) -> None:
         title = f"{weights.origin}: simulated LQ restored, {request.metrics} definition"
         print_scores(summary, tasks, title)
     print(f"written:  {output}")
-    if failed:
-        raise InputError(
-            f"{len(failed)} of {len(scans)} scans failed, see above; the others are done"
-        )
-    if unread:
-        raise InputError(
-            f"{len(unread)} file{'s' if len(unread) > 1 else ''} could not be read, see above; "
-            "what could be read is restored"
-        )
+    problems = [f"{len(failed)} of {counted('scan', len(scans))} failed"] if failed else []
+    problems += [f"{counted('file', len(unread))} could not be read"] if unread else []
+    if problems:
+        raise InputError(f"{' and '.join(problems)}, see above; the others are done")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from amir_lightning.restore.tiling import Tiling, choose_tiling, tile_error
 from amir_lightning.runs.record import environment, write_json
 from amir_lightning.system.atomic import complete_folder
 from amir_lightning.system.trust import refuse_foreign_classes
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 from amir_lightning.weights.folder import choose_task
 from amir_lightning.weights.source import Weights
@@ -135,18 +136,24 @@ def restore_all(
                 done, scores = _restore(scan, number, target, work, weights, request)
             except InputError as error:
                 remove(target)
-                failed.append(str(error))
+                failed.append(_naming(scan, str(error)))
                 if len(scans) > 1:
-                    log.error("failed: %s", error)
+                    log.error("failed: %s", failed[-1])
                 continue
             record["scans"].append(done)
             rows += scores
             log.info("%s", _summary(done, output / target.relative_to(work)))
         if len(failed) == len(scans):
-            more = f" (and {len(failed) - 1} more scans failed)" if len(failed) > 1 else ""
+            more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
             raise InputError(f"{failed[0]}{more}")
         write_json(work / "restore.json", record)
     return rows, failed
+
+
+def _naming(scan: Scan, sentence: str) -> str:
+    """The sentence of an error with the scan that it is about."""
+    named = any(str(path) in sentence for path in (scan.path, *scan.files))
+    return sentence if named else f"{scan.path}: {sentence}"
 
 
 def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
@@ -292,6 +299,6 @@ def _why(scan: Scan, name: str | None) -> str:
 def _summary(done: Mapping[str, Any], target: Path) -> str:
     low, high = done["restored_range"]
     return (
-        f"{target}: {done['slices']} slices, {low:.4g} to {high:.4g} {done['units']}, "
+        f"{target}: {counted('slice', done['slices'])}, {low:.4g} to {high:.4g} {done['units']}, "
         f"{done['seconds']:.1f} s"
     )

@@ -7,6 +7,7 @@ A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it 
 
 import csv
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,12 @@ class RunFolder:
         return self.path.name
 
     @property
+    def typed(self) -> str:
+        """What finds the run after ``run=``, quoted for the shell, wherever its folder was put."""
+        usual = self.path.parent == Path("runs")
+        return shlex.quote(self.name if usual else str(self.path))
+
+    @property
     def record_file(self) -> Path:
         """How and on what the run was trained."""
         return self.path / "run.json"
@@ -66,7 +73,9 @@ class RunFolder:
         path = self.path / "checkpoints" / f"{name}.ckpt" if named else Path(name)
         other = path.resolve().parents[1]
         if (other / "run.json").exists() and other != self.path.resolve():
-            raise InputError(f"{path} is of another run than {self.name}; type run={other}")
+            raise InputError(
+                f"{path} is of another run than {self.name}; type run={RunFolder(other).typed}"
+            )
         return path
 
     def evaluation(self, *parts: str) -> Path:
@@ -165,7 +174,7 @@ class RunFolder:
         Raises:
             InputError: There is no such evaluation.
         """
-        advice = f"write it with python -m amir_lightning.evaluate run={self.name}"
+        advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
         return _table(self.evaluation(*parts) / "slices.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from amir_lightning.errors import InputError
+from amir_lightning.system.wording import counted
 
 _THREADS = "OMP_NUM_THREADS"
 _SPINS = "1000"  # of a thread that waits; experiments/performance/README.md, Two commands at once
@@ -46,11 +47,6 @@ def threads(processes: int) -> int:
         InputError: OMP_NUM_THREADS is no number of threads.
     """
     return _typed() or max(1, usable() // processes)
-
-
-def counted(name: str, number: int) -> str:
-    """A number and what it counts: "1 core", "2 cores"."""
-    return f"{number} {name}" + "s" * (number != 1)
 
 
 def devices(trainer: Mapping[str, Any]) -> int:

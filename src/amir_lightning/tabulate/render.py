@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from amir_lightning.system.wording import counted
 from amir_lightning.tabulate.grid import Cell, Grid
 from amir_lightning.tabulate.results import PAPER_SCORES, Method, drawn_apart, tasks_of
 from amir_lightning.tabulate.statistics import compare, spread
@@ -226,7 +227,7 @@ def _counts(methods: Sequence[Method], task: Task) -> str:
     found = (compare(methods, method, task.name) for method in methods)
     sizes = sorted({(one.patients, one.slices) for one in found if one is not None})
     texts = (
-        f"{patients} patient{'s' * (patients != 1)}, {slices} slices" for patients, slices in sizes
+        f"{counted('patient', patients)}, {counted('slice', slices)}" for patients, slices in sizes
     )
     return f"{task.name} {' or '.join(texts)}" if sizes else ""
 

@@ -220,7 +220,7 @@ def _read(files: RunFolder) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"the scores of {files.path} cannot be read ({error}); write them again with python -m "
-            f"amir_lightning.evaluate run={files.name}, or remove the folder and train again"
+            f"amir_lightning.evaluate run={files.typed}, or remove the folder and train again"
         ) from error
     return Run(files, metrics, rows, files.data)
 

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,6 +26,7 @@ from amir_lightning.runs.scores import print_scores, write_scores
 from amir_lightning.system import cores
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.system.locks import locked
+from amir_lightning.system.wording import counted
 from amir_lightning.train.build import build_data, build_module, build_trainer, compile_network
 from amir_lightning.train.distributed import (
     end_others,
@@ -147,13 +147,13 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     write_json(run.files.record_file, {**record, **current})
     cfg = run.cfg
     _log.info(
-        "training %s with %s parameters on %s for %d steps of %d patches (%s x %d x %d "
+        "training %s with %s parameters on %s for %s of %s (%s x %d x %d "
         "accumulated), learning rate %g whatever the batch, into %s",
         cfg.network_name,
         f"{record['parameters']:,}",
         record["device"],
-        record["max_steps"],
-        record["effective_batch"],
+        counted("step", record["max_steps"]),
+        "1 patch" if record["effective_batch"] == 1 else f"{record['effective_batch']} patches",
         "1 process" if record["processes"] == 1 else f"{record['processes']} processes",
         cfg.data.batch_size,
         cfg.trainer.accumulate_grad_batches,
@@ -194,14 +194,8 @@ def _again(run: Run, trainer: pl.Trainer) -> str:
     where = "goes on from the last checkpoint" if kept else "starts again"
     return (
         f"at step {trainer.global_step} of {trainer.max_steps}: python -m amir_lightning.train "
-        f"run={_typed(run)} {where}"
+        f"run={run.files.typed} {where}"
     )
-
-
-def _typed(run: Run) -> str:
-    """What run= finds the run by, wherever its folder was put."""
-    usual = run.folder.parent == Path("runs")
-    return shlex.quote(run.folder.name if usual else str(run.folder))
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
@@ -211,7 +205,7 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
-        else cores.counted("core", cores.usable())
+        else counted("core", cores.usable())
     )
     return {
         "name": run.folder.name,
@@ -256,8 +250,9 @@ def _show_result(run: Run) -> float | None:
         "weights": files.checkpoint("best"),
     }
     if list(run.folder.glob("wandb/offline-run-*")):
-        lines["dashboard"] = f"wandb sync {run.folder}/wandb/offline-run-*   (after wandb login)"
-    lines["next"] = f"python -m amir_lightning.evaluate run={_typed(run)} split=val"
+        folder = shlex.quote(str(run.folder))
+        lines["dashboard"] = f"wandb sync {folder}/wandb/offline-run-*   (after wandb login)"
+    lines["next"] = f"python -m amir_lightning.evaluate run={files.typed} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")
     return files.result.get("val/avg/psnr")

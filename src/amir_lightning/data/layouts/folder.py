@@ -18,6 +18,7 @@ from amir_lightning.io.dicom.series import DicomSeries, Skipped, read_dicom_seri
 from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_nifti
 from amir_lightning.io.scan import niftis_and_others
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def _folder_patient(
     series = series_of_task(others, task, skipped)
     if len(niftis) > 1 or (niftis and series):
         raise InputError(
-            f"{folder} holds {len(niftis)} NIfTI files and {len(series)} DICOM series; "
+            f"{folder} holds {counted('NIfTI file', len(niftis))} and {len(series)} DICOM series; "
             "expected one scan per patient: leave one, type dataset=pairs if they are a full and a "
             f"reduced scan, or type raw_dir={folder} if each file is a patient"
         )
@@ -111,9 +112,9 @@ def _dicom_patient(
     chosen, *others = series
     if others:
         log.warning(
-            "%s: taking the series with %d slices (%s, ...), leaving out %s",
+            "%s: taking the series with %s (%s, ...), leaving out %s",
             folder,
-            len(chosen.files),
+            counted("slice", len(chosen.files)),
             chosen.files[0].relative_to(folder),
             ", ".join(f"{len(o.files)} ({o.files[0].relative_to(folder)}, ...)" for o in others),
         )

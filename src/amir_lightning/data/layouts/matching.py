@@ -12,6 +12,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.nifti.scan import is_nifti, read_nifti
 from amir_lightning.io.volume import Volume
+from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,10 @@ def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
     dropped = len(hq.files) + len(lq.files) - 2 * len(kept)
     if dropped:
         log.warning(
-            "%s and %s: %d slices have no partner at their position and are left out",
+            "%s and %s: left out %s without a partner at the same position",
             hq.path,
             lq.path,
-            dropped,
+            counted("slice", dropped),
         )
     return RawScan(_select(hq, kept), _select(lq, partner[kept]))
 

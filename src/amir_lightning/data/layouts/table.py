@@ -19,6 +19,7 @@ from amir_lightning.io.dicom.series import Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
 from amir_lightning.io.nifti.scan import is_nifti, read_nifti
 from amir_lightning.io.scan import niftis_and_others
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _COLUMNS = ("patient", "hq", "lq", "split")
@@ -90,8 +91,8 @@ def _files(
     series = series_of_task(others, task, skipped)
     if len(niftis) + len(series) != 1:
         raise InputError(
-            f"{where}: {found} holds {len(niftis)} NIfTI files and {len(series)} DICOM series of "
-            f"modality {task.dicom_modality}; expected one scan, {DICOM_OR_NIFTI}"
+            f"{where}: {found} holds {counted('NIfTI file', len(niftis))} and {len(series)} DICOM "
+            f"series of modality {task.dicom_modality}; expected one scan, {DICOM_OR_NIFTI}"
         )
     return (niftis[0],) if niftis else series[0].files
 

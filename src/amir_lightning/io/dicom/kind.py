@@ -22,7 +22,14 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from amir_lightning.io.dicom.private import SIEMENS_TILES, UNITED_TILES, find_private, private_text
+from amir_lightning.io.dicom.private import (
+    SIEMENS_CSA,
+    SIEMENS_TILES,
+    UNITED_TILES,
+    Private,
+    find_private,
+    private_text,
+)
 
 _ENHANCED = {
     EnhancedCTImageStorage,
@@ -40,6 +47,12 @@ _SLICES = {
 }
 _OTHER_THAN_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # PS3.3 C.11.1.1.2, Rescale Type
 _PERPENDICULAR = 1e-2  # largest deviation of direction cosines from length 1 and from 90 degrees
+# An attribute of Siemens' CSA header, in both of its versions: a name of 64 bytes that ends with a
+# zero, 12 bytes, the number of items, which is not zero, 4 bytes, 16 bytes of the first item's
+# length, and its text. Whatever is cut off or damaged does not match.
+_CSA_TILES = re.compile(
+    rb"NumberOfImagesInMosaic\0.{53}(?!\0{4}).{8}.{16} *(\d{1,5})(?=[\0 ]|$)", re.DOTALL
+)
 
 Header = pydicom.Dataset
 
@@ -80,7 +93,11 @@ def _typed(*values: str) -> Callable[[Header], bool]:
 
 
 def _described(pattern: str) -> Callable[[Header], bool]:
-    """Whether Series Description holds such words."""
+    """Whether Series Description holds such words.
+
+    It is free text, so only words that no scan is called by count. MPR and MIP are none of them:
+    "t1_mpr_sag" is an acquisition.
+    """
     words = re.compile(rf"(?<![a-z])({pattern})(?![a-z])", re.IGNORECASE)
     return lambda header: bool(words.search(str(header.get("SeriesDescription") or "")))
 
@@ -119,15 +136,26 @@ def _is_multi_frame(header: Header) -> bool:
     return int(header.get("NumberOfFrames") or 1) > 1
 
 
+def _is_mr_survey(header: Header) -> bool:
+    """Whether it is Philips' localizer of MR; a skeletal survey by CT is a scan."""
+    return header.Modality == "MR" and _described("survey")(header)
+
+
 def _tiles(header: Header) -> int:
     """Slices in one image as its scanner counts them, 0 if it does not say."""
-    for one in (SIEMENS_TILES, UNITED_TILES):
-        element = find_private(header, one)
-        try:
-            return int(float(private_text(element))) if element is not None else 0
-        except ValueError:
-            continue
-    return 0
+    tiles = [_number(header, one) for one in (SIEMENS_TILES, UNITED_TILES)]
+    csa = find_private(header, SIEMENS_CSA)
+    if csa is not None and isinstance(csa.value, bytes) and (found := _CSA_TILES.search(csa.value)):
+        tiles.append(int(found[1]))
+    return next(filter(None, tiles), 0)
+
+
+def _number(header: Header, one: Private) -> int:
+    element = find_private(header, one)
+    try:
+        return 0 if element is None else int(float(private_text(element)))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _is_mosaic(header: Header) -> bool:
@@ -165,7 +193,8 @@ _NO_SLICE = (
         "localizer",
         _any(
             _typed("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"),
-            _described("locali[sz]ers?|scouts?|topograms?|scanograms?|surview|survey"),
+            _described("locali[sz]ers?|scouts?|topograms?|scanograms?|surview"),
+            _is_mr_survey,
         ),
     ),
     _NoSlice(

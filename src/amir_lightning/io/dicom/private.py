@@ -44,6 +44,7 @@ ACTIVITY_PER_COUNT = Private(0x7053, _PHILIPS_PET, 0x09, "DS")
 GE_SCAN_TIME = Private(0x0009, "GEMS_PETD_01", 0x0D, "DT")
 SIEMENS_DECAY_TIME = Private(0x0071, "SIEMENS MED PT", 0x22, "DT")
 SIEMENS_TILES = Private(0x0019, _SIEMENS_MR, 0x0A, "US")
+SIEMENS_CSA = Private(0x0029, "SIEMENS CSA HEADER", 0x10, "OB")
 UNITED_TILES = Private(0x0065, "Image Private Header", 0x50, "DS")
 
 _READ = (
@@ -52,6 +53,7 @@ _READ = (
     GE_SCAN_TIME,
     SIEMENS_DECAY_TIME,
     SIEMENS_TILES,
+    SIEMENS_CSA,
     UNITED_TILES,
 )
 # A derived series keeps these: without them its voxels would mean something else to some reader.

@@ -18,6 +18,7 @@ from amir_lightning.io.dicom.pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.dicom.suv import acquisition_time, count_factors, suvbw_factor
 from amir_lightning.io.orientation import Number, Placement, Where
 from amir_lightning.io.volume import Volume
+from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -197,11 +198,13 @@ def _slice_step(
     uneven = []
     for index, gap in enumerate(gaps):
         below, above = images[index : index + 2]
-        between = f"{below.name} and {above.path.name}"
+        between = f"{below.name} and {above.name.replace(str(above.path), above.path.name)}"
         if gap < _PARALLEL:
+            advice = "keep one time frame, echo or reconstruction in the folder"
+            if above.path == below.path:
+                advice = "convert it to NIfTI, a file for each time frame, echo or reconstruction"
             raise InputError(
-                f"{between} lie at the same position; expected one slice per position: "
-                "keep one time frame, echo or reconstruction in the folder"
+                f"{between} lie at the same position; expected one slice per position: {advice}"
             )
         place = f"{between} ({heights[index]:.2f} and {heights[index + 1]:.2f} mm)"
         if gap > _MISSING * usual:
@@ -209,7 +212,8 @@ def _slice_step(
         elif abs(gap - usual) > _UNEVEN * usual:
             uneven.append(f"{place}: {gap:.2f} mm apart, not {usual:.2f} mm")
     if uneven:
-        log.warning("uneven spacing in %d gaps, the first between %s", len(uneven), uneven[0])
+        gaps_text = counted("gap", len(uneven))
+        log.warning("uneven spacing in %s, the first between %s", gaps_text, uneven[0])
     # Along the positions, not the normal: with a tilted gantry they differ.
     whole = _position(images[-1]) - _position(images[0])
     height = heights[-1] - heights[0]

@@ -173,6 +173,8 @@ def find_dicom_series(
                 ]
             else:
                 series += [part[0].series._replace(files=_files(part)) for part in _separate(other)]
+    # A file whose frames belong to several stacks is refused once, when it is read.
+    series = list({one.files: one for one in series}.values())
     return sorted(series, key=lambda one: (-len(one.files), one.uid, one.files)), skipped
 
 

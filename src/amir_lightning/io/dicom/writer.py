@@ -26,6 +26,7 @@ from amir_lightning.io.dicom.pixels import (
 )
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.nifti.writer import Voxels
+from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def write_dicom_series(
         written.append(path)
     if clipped:
         log.warning(
-            "%d restored values lie beyond what the stored type can hold and were clipped", clipped
+            "clipped %s beyond what the stored type can hold", counted("restored value", clipped)
         )
     return written
 

@@ -21,6 +21,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.limits import most_bytes
 from amir_lightning.io.orientation import Placement, Where
 from amir_lightning.io.volume import Volume
+from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,8 @@ class NiftiScan:
         try:
             affine = np.array(self.header.get_best_affine(), dtype=np.float64)
             dtype = self.header.get_data_dtype()
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
+        except _UNREADABLE as error:  # a quaternion that is none
+            raise _unreadable(path, HeaderDataError(str(error))) from error
         stored = tuple(int(length) for length in self.header.get_data_shape())
         shape = stored[:3] if set(stored[3:]) == {1} else stored
         if len(shape) != 3 or min(shape) < 1:
@@ -160,9 +161,9 @@ class NiftiScan:
                     if not np.isfinite(image).all():
                         bad = int(image.size - np.count_nonzero(np.isfinite(image)))
                         raise InputError(
-                            f"{self.path} has {bad} NaN or infinite voxels in plane {index + 1} of "
-                            f"{depth}; replace them with finite values in {self.units} or leave "
-                            "the file out"
+                            f"{self.path} has {counted('NaN or infinite voxel', bad)} in plane "
+                            f"{index + 1} of {depth}; replace them with finite values in "
+                            f"{self.units} or leave the file out"
                         )
                     yield self.placement.where(index), image
                 most = _most_bytes(self.path)
@@ -197,7 +198,7 @@ def read_header(path: Path) -> nib.Nifti1Header:
         first, least = float(header["vox_offset"]), kind.single_vox_offset
         if header["magic"] in (kind.pair_magic, b""):
             raise HeaderDataError("it is the header of a pair, whose voxels are in an .img file")
-        if not (least <= first == int(first)):
+        if not (least <= first < math.inf and first.is_integer()):
             raise HeaderDataError(f"its vox_offset is {first:g}, expected {least} or more")
         end = (
             int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
