@@ -29,7 +29,7 @@ def volumes() -> list[Volume]:
 def head(seed: int, size: int = 128, num_slices: int = 8) -> Head:
     """The patient of `Brain.sample`, whose first draws are the head's."""
     grid = Grid.over(FIELD_MM, size, num_slices)
-    return Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
+    return Head(np.random.default_rng(seed), grid, SLAB_CENTRE, Brain().slice_mm)
 
 
 def halved(image: Array) -> Array:

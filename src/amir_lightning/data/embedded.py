@@ -20,7 +20,7 @@ from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
-_VERSION = 2  # raise it when a phantom or a degradation changes what it draws
+_VERSION = 3  # raise it when a phantom or a degradation changes what it draws
 
 
 @dataclass(frozen=True)

@@ -230,10 +230,10 @@ def smooth_max(a: Array, b: Array, radius_mm: float) -> Array:
     return -smooth_min(-a, -b, radius_mm)
 
 
-def soft_step(distance: Array, softness_mm: float) -> Array:
+def soft_step(distance: Array, softness_mm: float | Array) -> Array:
     """Share of a voxel inside a shape: 1 inside, 0 outside, a smooth ramp of +-`softness_mm`.
 
-    Half a voxel of softness models partial volume.
+    Half a voxel of softness models partial volume. It may differ from voxel to voxel.
     """
     t = np.clip(np.float32(0.5) - distance / np.float32(2 * softness_mm), 0, 1)
     return t * t * (3 - 2 * t)

@@ -38,10 +38,11 @@ class Head:
         ventricles_mm: Added to the radii of the ventricles [mm].
     """
 
-    def __init__(self, rng: np.random.Generator, grid: Grid, centre_mm: float) -> None:
+    def __init__(
+        self, rng: np.random.Generator, grid: Grid, centre_mm: float, slice_mm: float
+    ) -> None:
         self.rng, self.grid = rng, grid
         self.image = np.zeros(grid.shape, np.float32)
-        self._soft = max(0.5 * grid.spacing_mm[2], 0.35)
         self.atrophy = float(rng.beta(1.3, 2.5))
         self.ventricles_mm = float(np.clip(rng.normal(-0.7, 0.7) + 3.2 * self.atrophy, -1, 3.5))
         z, y, x = rng.normal((-centre_mm, 0, 0), (2, 3, 3))
@@ -53,8 +54,19 @@ class Head:
         self.mirrored: Points = (z, y, np.abs(x))
         wider_behind = (z, y, x / (1 + y * np.float32(0.0011)))
         self.grain = self.noise((4.0, 1.3, 1.3))
-        self.fat = np.float32(rng.uniform(0.5, 1.0))
+        self.fat = np.float32(rng.uniform(0.4, 0.95))
+        self._softness = max(0.5 * grid.spacing_mm[2], 0.35) + self._askew(slice_mm)
         self.hull = ellipsoid(wider_behind, (4, 0, 0), (71, 85, 67), exponent=2.2)
+
+    def _askew(self, slice_mm: float) -> Array:
+        """Half width of the blur of edges that do not stand upright in a slice [mm].
+
+        A surface whose normal has the share n along z is blurred by the thickness times
+        n / sqrt(1 - n^2). For surfaces of all directions n is uniform from 0 to 1. Here n is a
+        smooth random field: slices are drawn one by one, and their neighbours are not known.
+        """
+        share = np.clip(0.35 + 0.3 * self.noise(6.0), 0, 0.85)
+        return np.float32(0.5 * slice_mm) * share / np.sqrt(1 - share**2)
 
     def noise(self, scale_mm: float | Triple) -> Array:
         """A smooth random field of unit variance on the patient's grid."""
@@ -62,7 +74,7 @@ class Head:
 
     def share(self, distance: Floats, blur_mm: float = 0.0) -> Array:
         """Share of each voxel inside a signed distance; a tissue border may be blurred further."""
-        return soft_step(np.asarray(distance, np.float32), self._soft + blur_mm)
+        return soft_step(np.asarray(distance, np.float32), self._softness + np.float32(blur_mm))
 
     def sheet(self, distance: Floats, width: Floats | float) -> Array:
         """Share of a sheet of half width `width` [mm], also where it is thinner than a voxel."""

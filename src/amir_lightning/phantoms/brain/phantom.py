@@ -23,7 +23,7 @@ class Brain:
     Attributes:
         size: Pixels per transaxial side.
         num_slices: Axial slices of a patient over the central 84 mm.
-        slice_mm: Thickness of a slice: full width at half maximum of its profile [mm].
+        slice_mm: Thickness of the slices, over which edges are blurred [mm].
 
     Raises:
         InputError: There is nothing to draw on.
@@ -39,7 +39,7 @@ class Brain:
     def sample(self, seed: int) -> Volume:
         """Draw the patient with this seed [a.u.]."""
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
-        head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
+        head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE, self.slice_mm)
         skull(head)
         white = cerebrum(head)
         _lesions(head, white)
@@ -47,7 +47,6 @@ class Brain:
         deep_brain(head)
         orbits(head)
         _texture(head)
-        _thicken(head, self.slice_mm)
         return Volume(
             _receive(head), lps_affine(grid.spacing_mm), "a.u.", f"phantom brain seed {seed}"
         )
@@ -84,14 +83,6 @@ def _texture(head: Head) -> None:
     """Vary the signal of solid tissue by a tenth within millimetres; fluids stay even."""
     solid = np.clip((FLUID - head.image) / np.float32(500), 0, 1)
     head.image *= 1 + np.float32(0.1) * solid * head.grain
-
-
-def _thicken(head: Head, slice_mm: float) -> None:
-    """Average neighbouring slices with a Gaussian profile: edges that lie askew become soft."""
-    z = head.grid.axes[0]
-    weights = np.exp(-4 * np.log(2) * ((z[:, None] - z) / slice_mm) ** 2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    head.image = np.tensordot(weights.astype(np.float32), head.image, axes=1)
 
 
 def _receive(head: Head) -> Array:
