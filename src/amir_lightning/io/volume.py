@@ -1,9 +1,44 @@
 """`Volume`: one scan in physical units with its geometry, the only thing `io` returns."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Lesion(NamedTuple):
+    """One lesion of a drawn patient.
+
+    Attributes:
+        kind: What it is, for instance "cyst".
+        value: Its value without texture, in the units of the volume.
+    """
+
+    kind: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which organ and which lesion each voxel of a drawn patient shows.
+
+    Attributes:
+        organs: Index into `organ_names`, uint8 of the shape of the image.
+        lesions: 0, or i in the i-th lesion, uint8. The organs below stay as they are.
+        organ_names: Names of the organs; the first one is the air around the patient.
+        lesion_list: The lesions; one that organs hide, or that is left out by a cut, has no voxel.
+    """
+
+    organs: NDArray[np.uint8]
+    lesions: NDArray[np.uint8]
+    organ_names: tuple[str, ...]
+    lesion_list: tuple[Lesion, ...]
+
+    def cut(self, slices: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> "Labels":
+        """The same labels where an image is cut or turned by `slices`."""
+        return replace(self, organs=slices(self.organs), lesions=slices(self.lesions))
 
 
 @dataclass(frozen=True)
@@ -17,12 +52,14 @@ class Volume:
         affine: 4x4 matrix from voxel index (x, y, z, 1) to world millimetres (RAS+, as in NIfTI).
         units: Physical units of the voxels: "HU", "SUV" or "a.u.".
         source: Where it came from, free of patient names; written into the prepared store.
+        labels: Organs and lesions on the same grid, of a patient that was drawn with them.
     """
 
     array: NDArray[np.float32]
     affine: NDArray[np.float64]
     units: str
     source: str
+    labels: Labels | None = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -7,6 +7,9 @@ Every phantom is a frozen dataclass that obeys one contract:
 - ``sample(seed) -> Volume``: the noise-free truth, (Z, Y, X) float32 in the units of the modality
   ("a.u.", "HU" or "SUV"), canonical LPS: row 0 is anterior, column 0 is the patient's right and
   slice 0 is inferior; the affine is ``lps_affine(spacing_mm)``; the source names phantom and seed.
+- The volume's ``labels`` name the organ and the lesion of each voxel, see `Labels`. A voxel belongs
+  to what fills more than half of it, and to the last of those painted. A phantom of your own may
+  leave them out.
 - The field of view is fixed in millimetres and the anatomy is drawn in millimetres, so the same
   seed at another size is the same patient; at the same size it is the same volume, bit for bit.
 

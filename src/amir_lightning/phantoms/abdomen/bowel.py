@@ -21,20 +21,20 @@ def draw_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
 
 
 def _hollow(
-    canvas: Canvas, patient: Patient, outside: Shape, wall_mm: float, contents: Array | float,
-    level: float,
+    canvas: Canvas, patient: Patient, organ: str, outside: Shape, wall_mm: float,
+    contents: Array | float, level: float,
 ) -> None:  # fmt: skip
-    """Paint a fat plane, the wall, then contents below and gas above `level` [mm]."""
+    """Paint a fat plane, the organ's wall, then contents below and gas above `level` [mm]."""
     hu, (window, distance) = patient.hu, outside
-    canvas.fill(outside, hu["fat"], grow=0.5)
-    canvas.fill(outside, hu["gut"], grain=6)
+    canvas.fill(outside, hu["fat"], "fat", grow=0.5)
+    canvas.fill(outside, hu["gut"], organ, grain=6)
     _, y, _ = canvas.at(window)
     gas = soft_step(y - np.float32(level), 0.8 * canvas.softness)
     inner = contents + gas * (hu["gas"] - contents)
     # Mucosal folds: the inner surface is less even than the outer one.
     uneven = canvas.edge[window] + np.float32(0.5) * canvas.fine[window]
     folds = np.float32(wall_mm) + np.float32(0.25 * wall_mm) * uneven
-    canvas.fill(Shape(window, distance + folds), np.asarray(inner, np.float32))
+    canvas.fill(Shape(window, distance + folds), np.asarray(inner, np.float32), "bowel contents")
 
 
 def draw_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ def draw_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
             start = (height, -20, rng.uniform(-14, 6))
             for piece in vessel_tree(rng, start, heading, 2.6, 30, 4):
                 vessel = canvas.tube([piece.start, piece.end], piece.radii)
-                canvas.fill(vessel, patient.hu["blood"])
+                canvas.fill(vessel, patient.hu["blood"], "vessels")
 
 
 def draw_small_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -67,7 +67,7 @@ def draw_small_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator)
         loop = canvas.tube(path, radius, 0.6)
         contents = hu["fluid"] + 12 + 9 * clumps[loop.window]
         level = path[:, 1].min() + rng.uniform(-16, 3)
-        _hollow(canvas, patient, loop, 2.4, contents, level)
+        _hollow(canvas, patient, "small bowel", loop, 2.4, contents, level)
 
 
 def _duodenum(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: Array) -> None:
@@ -81,7 +81,7 @@ def _duodenum(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps
     ]
     tube = canvas.tube(smooth_path(path), rng.uniform(9.5, 12.5), 0.8)
     contents = patient.hu["fluid"] + 8 + 12 * clumps[tube.window]
-    _hollow(canvas, patient, tube, 2.6, contents, rng.uniform(-45, -20))
+    _hollow(canvas, patient, "duodenum", tube, 2.6, contents, rng.uniform(-45, -20))
 
 
 def _stomach(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: Array) -> None:
@@ -97,7 +97,7 @@ def _stomach(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps:
     if not fluid:
         food = np.clip(clumps[stomach.window] - 0.2, -1, 1)
         contents = contents + 20 + 24 * food - 140 * np.clip(food - 0.7, 0, None)
-    _hollow(canvas, patient, stomach, 4.5, contents, rng.uniform(-62, -30))
+    _hollow(canvas, patient, "stomach", stomach, 4.5, contents, rng.uniform(-62, -30))
 
 
 def _haustra(path: ArrayLike, radius: float, rng: np.random.Generator) -> Array:
@@ -133,4 +133,4 @@ def _colon(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: A
         else:
             contents = hu["fluid"] + 10 + 10 * lumps
             level = float(np.median(path[:, 1])) + rng.uniform(-4, 10)
-        _hollow(canvas, patient, colon, 2.6, contents, level)
+        _hollow(canvas, patient, "colon", colon, 2.6, contents, level)

@@ -5,6 +5,7 @@ Anatomy is written once, in the frame of a standard patient; `Canvas` knows how 
 """
 
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,13 @@ from amir_lightning.phantoms.fields import (
     soft_step,
 )
 from amir_lightning.phantoms.frame import Frame, Window
+from amir_lightning.phantoms.masks import Masks
 
+ORGANS = ("air", "couch", "skin", "fat", "muscle", "lung", "bone", "cartilage", "disc",
+          "spinal canal", "liver", "gallbladder", "gallbladder wall", "gallstone", "spleen",
+          "adrenal", "kidney", "renal sinus", "renal pelvis", "pancreas", "vessels", "aorta",
+          "vena cava", "calcification", "stomach", "duodenum", "small bowel", "colon",
+          "bowel contents")  # fmt: skip
 _FAR = np.float32(1e3)
 _REACH = 5.0  # beyond a tube, for the fat around it [mm]
 _MARGIN = 11.0  # reach of the warp, four standard deviations, and of an edge [mm]
@@ -44,6 +51,7 @@ class Canvas:
     Attributes:
         frame: The patient's place and size in the volume.
         image: What has been painted so far (Z, Y, X) [HU].
+        masks: Organs and lesions that have been painted so far.
         points: Bent coordinates of the standard patient (z, y, x) [mm].
         edge: Random field of unit variance that makes surfaces uneven.
         fine: Random field of unit variance, the grain of tissue.
@@ -52,6 +60,7 @@ class Canvas:
 
     frame: Frame
     image: Array
+    masks: Masks
     points: Points
     edge: Array
     fine: Array
@@ -64,6 +73,7 @@ class Canvas:
         return cls(
             frame=frame,
             image=np.full(grid.shape, -1000, np.float32),
+            masks=Masks(grid.shape, ORGANS),
             points=frame.bent(rng, 2.4, 50.0),
             edge=lattice_noise(rng, grid, 13.0, octaves=2),
             fine=lattice_noise(rng, grid, 3.2),
@@ -124,6 +134,7 @@ class Canvas:
         self,
         shape: Shape,
         value: float | Array,
+        organ: str,
         grow: float = 0.0,
         grain: float = 0.0,
         within: Array | None = None,
@@ -133,13 +144,41 @@ class Canvas:
         Args:
             shape: Where.
             value: The tissue [HU], one number or an array of the shape's window.
+            organ: Its label.
             grow: Thickness added to the shape [mm].
             grain: Standard deviation of the fine unevenness of the tissue [HU].
             within: Signed distance of the volume that limits the shape [mm].
         """
+        share = self._lay(shape, value, grow, grain, within)
+        self.masks.organ(share, organ, shape.window)
+
+    def fill_lesion(
+        self,
+        shape: Shape,
+        value: float | Array,
+        kind: str,
+        nominal: float,
+        grain: float = 0.0,
+        within: Array | None = None,
+    ) -> None:
+        """Paint a lesion of a `kind` and a `nominal` attenuation [HU]; the rest is as in `fill`."""
+        share = self._lay(shape, value, 0.0, grain, within)
+        self.masks.lesion(share, kind, nominal, shape.window)
+
+    def paint(
+        self, share: Array, value: float | Array, organ: str, window: Window | EllipsisType = ...
+    ) -> None:
+        """Paint a tissue [HU] by its share of each voxel of a window."""
+        paint(self.image[window], share, value)
+        self.masks.organ(share, organ, window)
+
+    def _lay(
+        self, shape: Shape, value: float | Array, grow: float, grain: float, within: Array | None
+    ) -> Array:
+        """Paint a tissue, and its share of each voxel of the shape's window."""
         window, distance = shape
-        if distance.size:
-            limit = (self.inside if within is None else within)[window]
-            share = soft_step(np.maximum(distance - np.float32(grow), limit), self.softness)
-            tissue = value + np.float32(grain) * self.fine[window] if grain else value
-            paint(self.image[window], share, tissue)
+        limit = (self.inside if within is None else within)[window]
+        share = soft_step(np.maximum(distance - np.float32(grow), limit), self.softness)
+        tissue = value + np.float32(grain) * self.fine[window] if grain else value
+        paint(self.image[window], share, tissue)
+        return share

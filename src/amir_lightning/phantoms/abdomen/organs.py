@@ -52,7 +52,7 @@ def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     wall = canvas.inside[window] + np.float32(0.8) * edge - np.float32(0.4)  # it touches the wall
     distance = np.maximum(distance + np.float32(0.9) * edge, wall)
     liver = Shape(window, distance)
-    canvas.fill(liver, hu["liver"] + 3 * edge, grain=2.5)
+    canvas.fill(liver, hu["liver"] + 3 * edge, "liver", grain=2.5)
 
     limit = np.full(canvas.grid.shape, 99, np.float32)
     limit[window] = distance + 1
@@ -67,7 +67,7 @@ def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     ):
         for piece in vessel_tree(rng, root, heading, radius, length, levels):
             vessel = canvas.tube([piece.start, piece.end], piece.radii)
-            canvas.fill(vessel, blood, within=limit)
+            canvas.fill(vessel, blood, "vessels", within=limit)
     _lesions(canvas, patient, rng, limit)
 
 
@@ -84,12 +84,14 @@ def _lesions(canvas: Canvas, patient: Patient, rng: np.random.Generator, limit: 
         radius = float(np.clip(rng.lognormal(1.95, 0.45), 3.5, 19))
         radii = tuple(radius * rng.uniform(0.85, 1.15, 3))
         if rng.uniform() < 0.3:
-            canvas.fill(canvas.blob(centre, radii), hu["cyst"], grain=1, within=limit)
+            cyst = canvas.blob(centre, radii)
+            canvas.fill_lesion(cyst, hu["cyst"], "cyst", hu["cyst"], grain=1, within=limit)
             continue
         tumour = canvas.blob(centre, radii, rough=0.16 * radius)
         core = soft_step(tumour.distance + np.float32(0.45 * radius), 0.35 * radius)
-        fade = hu["metastasis"] + rng.uniform(0, 16) - rng.uniform(0, 24) * core
-        canvas.fill(tumour, fade, grain=3, within=limit)
+        rim, fall = hu["metastasis"] + rng.uniform(0, 16), rng.uniform(0, 24)
+        nominal = rim - 0.2 * fall  # the core is a fifth of the volume
+        canvas.fill_lesion(tumour, rim - fall * core, "metastasis", nominal, 3, limit)
 
 
 def _gallbladder(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -98,11 +100,11 @@ def _gallbladder(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
     radius = rng.uniform(10, 16)
     path = smooth_path([(6, -22, -38), (-8, -38, -46), (-26, -54, -52)])
     sac = canvas.tube(path, np.linspace(0.45, 1, len(path)) * radius, 0.4)
-    canvas.fill(sac, patient.hu["muscle"] + 20, grow=1.6)
-    canvas.fill(sac, patient.hu["bile"], grain=1)
+    canvas.fill(sac, patient.hu["muscle"] + 20, "gallbladder wall", grow=1.6)
+    canvas.fill(sac, patient.hu["bile"], "gallbladder", grain=1)
     if rng.uniform() < 0.15:  # a stone lies at the back
         stone = canvas.blob((-22, -52 + radius - 5, -50), (4, 3.5, 4.5), rough=0.4)
-        canvas.fill(stone, 160 - 50 * soft_step(stone.distance + 2, 1.0))
+        canvas.fill(stone, 160 - 50 * soft_step(stone.distance + 2, 1.0), "gallstone")
 
 
 def _spleen(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -113,11 +115,11 @@ def _spleen(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     hollow = ellipsoid(canvas.at(body.window), (32, 2, 52), (66, 44, 34))
     limit = canvas.inside[body.window] + 1
     distance = np.maximum(smooth_max(body.distance, -hollow, 8), limit)
-    canvas.fill(Shape(body.window, distance), patient.hu["spleen"], grain=3)
+    canvas.fill(Shape(body.window, distance), patient.hu["spleen"], "spleen", grain=3)
     for heading in ((0.4, 0.3, 1), (-0.3, 0.6, 1), (0.1, -0.5, 1)):
         for piece in vessel_tree(rng, (38, 20, 80), heading, 2.6, 14, 3):
             vessel = canvas.tube([piece.start, piece.end], piece.radii)
-            canvas.fill(vessel, patient.hu["blood"])
+            canvas.fill(vessel, patient.hu["blood"], "vessels")
 
 
 def _adrenals(canvas: Canvas, patient: Patient) -> None:
@@ -125,7 +127,7 @@ def _adrenals(canvas: Canvas, patient: Patient) -> None:
         for tail in ((-6, 44, 36 * side), (-6, 40, 45 * side)):
             end = (height + tail[0], tail[1], tail[2])
             limb = canvas.tube([(height, 26, 34 * side), end], [2.6, 1.6])
-            canvas.fill(limb, patient.hu["gut"] + patient.hu["muscle"] / 2)
+            canvas.fill(limb, patient.hu["gut"] + patient.hu["muscle"] / 2, "adrenal")
 
 
 def _kidney(canvas: Canvas, patient: Patient, rng: np.random.Generator, side: int) -> None:
@@ -138,30 +140,32 @@ def _kidney(canvas: Canvas, patient: Patient, rng: np.random.Generator, side: in
     kidney = canvas.blob(centre, (54 * size, 25 * size, 30 * size), turn, 0.6, 2.2)
     window = kidney.window
     around = (0.7 if side < 0 else 1.2) * patient.visceral_mm * (1 + 0.4 * canvas.edge[window])
-    canvas.fill(Shape(window, kidney.distance - around), hu["fat"], grow=1.0, grain=5)
+    canvas.fill(Shape(window, kidney.distance - around), hu["fat"], "fat", grow=1.0, grain=5)
 
     # Unit vector to the hilum in the transaxial plane: forward and medial.
     forward, medial = -np.sin(np.radians(38)), -side * np.cos(np.radians(38))
     hilum = (centre[0], centre[1] + 24 * forward, centre[2] + 24 * medial)
     notch = ellipsoid(canvas.at(window), hilum, (15, 9, 11), None)
     surface = smooth_max(kidney.distance, -notch, 5)
-    canvas.fill(Shape(window, surface), hu["cortex"], grain=4)
+    canvas.fill(Shape(window, surface), hu["cortex"], "kidney", grain=4)
     z, y, x = canvas.at(window)
     middle = (centre[0], centre[1] + 9 * forward, centre[2] + 9 * medial)
     angle = np.arctan2(y - middle[1], (x - middle[2]) * side)
     pyramids = np.cos(7 * angle + canvas.edge[window]) + 0.6 * np.cos((z - centre[0]) / 8)
     medulla = np.maximum(kidney.distance + np.float32(6), -2.5 * pyramids)
-    canvas.fill(Shape(window, np.maximum(medulla, surface)), hu["medulla"], grain=4)
+    canvas.fill(Shape(window, np.maximum(medulla, surface)), hu["medulla"], "kidney", grain=4)
     sinus = ellipsoid(canvas.at(window), middle, (27 * size, 7.5, 13 * size), None)
     sinus = smooth_min(sinus, notch, 6) + np.float32(1.8) * canvas.edge[window]
     vessels = soft_step(0.9 - canvas.edge[window], 0.3) + 0.2
-    canvas.fill(Shape(window, sinus), hu["fat"] + vessels * (hu["blood"] - hu["fat"]))
+    tissue = hu["fat"] + vessels * (hu["blood"] - hu["fat"])
+    canvas.fill(Shape(window, sinus), tissue, "renal sinus")
     pelvis = canvas.blob((middle[0], middle[1], middle[2]), (9, 4.5, 6), turn)
-    canvas.fill(pelvis, hu["fluid"])
+    canvas.fill(pelvis, hu["fluid"], "renal pelvis")
     if rng.uniform() < 0.25:  # a simple cyst on the outer border
         radius = rng.uniform(4, 14)
         outer = (centre[0] + rng.uniform(-25, 25), centre[1] + 6, centre[2] + 22 * side)
-        canvas.fill(canvas.blob(outer, (radius, radius, radius)), hu["cyst"], grain=1)
+        cyst = canvas.blob(outer, (radius, radius, radius))
+        canvas.fill_lesion(cyst, hu["cyst"], "cyst", hu["cyst"], grain=1)
 
 
 def _pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -178,7 +182,8 @@ def _pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> Non
     width = np.interp(np.linspace(0, 5, len(path)), range(6), [12, 13, 8.5, 10, 10, 8])
     gland = canvas.tube(path, width * rng.uniform(0.85, 1.1), 1.0)
     lobules = np.float32(1.6 + 1.2 * patient.age) * canvas.fine[gland.window]
-    canvas.fill(Shape(gland.window, gland.distance + lobules), patient.hu["pancreas"], grain=8)
+    lobed = Shape(gland.window, gland.distance + lobules)
+    canvas.fill(lobed, patient.hu["pancreas"], "pancreas", grain=8)
 
 
 def draw_vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -187,21 +192,27 @@ def draw_vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
     artery, vein = hu["blood"] + rng.normal(3, 6), hu["blood"] + rng.normal(0, 4)
     width = rng.uniform(8.5, 11) + 1.5 * patient.age
 
-    def draw(path: list[Triple], radii: float | list[float], value: float, grow: float = 0) -> None:
+    def draw(
+        path: list[Triple],
+        radii: float | list[float],
+        value: float,
+        organ: str = "vessels",
+        grow: float = 0,
+    ) -> None:
         nodes, given = smooth_path(path), np.atleast_1d(radii)
         along, at = np.linspace(0, 1, len(nodes)), np.linspace(0, 1, len(given))
         tube = canvas.tube(nodes, np.interp(along, at, given))
         if grow:
-            canvas.fill(tube, hu["fat"], grow=grow)
-        canvas.fill(tube, value)
+            canvas.fill(tube, hu["fat"], "fat", grow=grow)
+        canvas.fill(tube, value, organ)
 
-    draw([(-10, 10, -10), (40, 8, -12), (90, 12, -10)], [2, 5, 6], hu["muscle"])
-    draw([(-5, 12, 16), (40, 14, 20), (90, 20, 24)], [2, 4, 5], hu["muscle"])
+    draw([(-10, 10, -10), (40, 8, -12), (90, 12, -10)], [2, 5, 6], hu["muscle"], "muscle")
+    draw([(-5, 12, 16), (40, 14, 20), (90, 20, 24)], [2, 4, 5], hu["muscle"], "muscle")
     aorta: list[Triple] = [(-90, 4, 3), (-30, 1, 5), (25, 3, 7), (90, 16, 13)]
-    draw(aorta, width, artery, grow=0.8)
+    draw(aorta, width, artery, "aorta", grow=0.8)
     for offset in (-4.0, 4.0):  # two tubes side by side: an oval lumen
         cava: list[Triple] = [(-90, 5, -20), (-20, 1, -22), (40, 1, -25), (90, -4, -26)]
-        draw([(z, y, x + offset) for z, y, x in cava], [8.5, 9, 10, 11], vein)
+        draw([(z, y, x + offset) for z, y, x in cava], [8.5, 9, 10, 11], vein, "vena cava")
     draw([(-90, -24, -14), (-40, -20, -12), (2, -14, -8)], [5, 5.5, 6.5], vein, grow=1)
     draw([(2, -14, -8), (8, -17, -24), (13, -18, -34)], [6.5, 6.5, 5.5], vein, grow=0.5)
     draw([(2, -14, -8), (10, -15, 14), (17, -4, 38), (28, 12, 64), (38, 20, 80)], 4, vein)
@@ -222,4 +233,4 @@ def draw_vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
         y, x = y + width * np.sin(angle), x + width * np.cos(angle)
         turn = (float(np.degrees(angle)), 0.0, 0.0)
         plaque = canvas.blob((height, y, x), (rng.uniform(3, 9), rng.uniform(2, 5), 1.2), turn, 0.3)
-        canvas.fill(plaque, hu["calcification"])
+        canvas.fill(plaque, hu["calcification"], "calcification")

@@ -46,7 +46,7 @@ class Abdomen:
             seed: Number of the patient; at another size it is the same patient.
 
         Returns:
-            The noise-free truth, (Z, Y, X) [HU].
+            The noise-free truth, (Z, Y, X) [HU], with labels of organs and lesions.
         """
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         # Separate streams: a change in one organ does not redraw the others.
@@ -66,4 +66,5 @@ class Abdomen:
         draw_bowel(canvas, patient, bowel)
         draw_skeleton(canvas, patient, trunk)
         array = np.clip(np.rint(canvas.image), -1024, 3071).astype(np.float32)
-        return Volume(array, lps_affine(grid.spacing_mm), "HU", f"phantom abdomen seed {seed}")
+        source, labels = f"phantom abdomen seed {seed}", canvas.masks.labels()
+        return Volume(array, lps_affine(grid.spacing_mm), "HU", source, labels)

@@ -1,5 +1,7 @@
 """What holds the abdomen: skin, fat, muscular wall, lung bases, back muscles, ribs and spine."""
 
+from functools import partial
+
 import numpy as np
 
 from amir_lightning.phantoms.abdomen.canvas import Canvas, Shape
@@ -38,7 +40,7 @@ def draw_table(canvas: Canvas, patient: Patient) -> None:
         (-11.2, -2.2, -930),
     ):  # nested: thin shells keep their mass
         layer = np.maximum(np.maximum(depth - high, low - depth), end)
-        paint(canvas.image, soft_step(layer + 0 * z, canvas.softness), value)
+        canvas.paint(soft_step(layer + 0 * z, canvas.softness), value, "couch")
 
 
 def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -47,7 +49,7 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     Sets ``canvas.inside``, the signed distance to the abdominal cavity.
     """
     z, y, x = canvas.points
-    hu, soft, image = patient.hu, canvas.softness, canvas.image
+    hu, soft = patient.hu, canvas.softness
     side = np.abs(x)
     waist = 1 - np.float32(0.0006) * np.clip(-z, -20, 60)
     flat = np.zeros((1, 1, 1), np.float32)
@@ -63,21 +65,21 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     skin = ellipsoid((flat, y, x / waist), (0, 0, 0), (_FLAT, 95, 138), exponent=2.35)
     skin = smooth_min(skin + 4 * groove - fat, wall - 4, 4)
     z, y, x = canvas.points
-    paint(image, soft_step(skin - np.float32(1.8), soft), hu["skin"])
+    canvas.paint(soft_step(skin - np.float32(1.8), soft), hu["skin"], "skin")
     septa = np.exp(-((lattice_noise(rng, canvas.grid, (20, 6, 18)) / np.float32(0.06)) ** 2))
     septa *= np.clip(0.5 + canvas.edge, 0, 1)
-    paint(image, soft_step(skin, soft), hu["fat"] + 20 * septa + 5 * canvas.fine)
+    canvas.paint(soft_step(skin, soft), hu["fat"] + 20 * septa + 5 * canvas.fine, "fat")
 
     front = _ramp(-y, 15, 40)
     rectus = 2 + 10 * np.sqrt(np.clip(1 - ((side - 36) / 33) ** 2, 0, 1))
     lateral = 1 - front * (1 - _ramp(side, 62, 80))
     thick = np.float32(patient.muscularity) * (rectus + lateral * (12.5 - rectus))
     muscle = hu["muscle"] + 4 * canvas.fine
-    paint(image, soft_step(wall, soft), muscle)
+    canvas.paint(soft_step(wall, soft), muscle, "muscle")
     planes = np.clip(lateral * (1 - _ramp(y, 45, 70)), 0, 1) * np.clip(0.55 + 0.45 * uneven, 0, 1)
     for part in (0.36, 0.66):  # fat planes between the external, internal and transverse muscles
         plane = np.abs(wall + np.float32(part) * thick) - np.float32(0.55)
-        paint(image, planes * soft_step(plane, soft), -70)
+        canvas.paint(planes * soft_step(plane, soft), -70, "fat")
 
     mound = ellipsoid((flat, y, x), (0, 95, 0), (_FLAT, 53, 68)) - np.float32(0.5) * canvas.edge
     cavity = np.maximum(wall + thick, -mound)
@@ -88,11 +90,12 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     lung = hu["lung"] + 22 * _ramp(y, -20, 90) + 8 * uneven
     markings = lattice_noise(rng, canvas.grid, 4.5)
     lung = lung + 330 * _ramp(markings, 2.0, 2.8) + 12 * canvas.fine
-    paint(image, soft_step(cavity, soft), lung)
-    paint(image, soft_step(np.maximum(cavity, dome), soft), muscle)
+    canvas.paint(soft_step(cavity, soft), lung, "lung")
+    canvas.paint(soft_step(np.maximum(cavity, dome), soft), muscle, "muscle")
     canvas.inside = smooth_max(cavity, dome + np.float32(2.2), 6.0)
     strands = np.exp(-((lattice_noise(rng, canvas.grid, 8.0) / np.float32(0.06)) ** 2))
-    paint(image, soft_step(canvas.inside, soft), hu["fat"] + 22 * strands + 5 * canvas.fine)
+    filling = hu["fat"] + 22 * strands + 5 * canvas.fine
+    canvas.paint(soft_step(canvas.inside, soft), filling, "fat")
     _back_muscles(canvas, patient, lattice_noise(rng, canvas.grid, (18, 3, 5)))
     _ribs(canvas, patient, rng, cavity)
 
@@ -114,8 +117,8 @@ def _back_muscles(canvas: Canvas, patient: Patient, streaks: Array) -> None:
         for muscle in muscles:
             tissue = hu["muscle"] + marbling[muscle.window] + 4 * canvas.fine[muscle.window]
             plane = Shape(muscle.window, muscle.distance - 0.7 * canvas.edge[muscle.window])
-            canvas.fill(plane, -70.0, grow=0.7, within=limit)
-            canvas.fill(muscle, tissue, within=limit)
+            canvas.fill(plane, -70.0, "fat", grow=0.7, within=limit)
+            canvas.fill(muscle, tissue, "muscle", within=limit)
 
 
 def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Array) -> None:
@@ -127,6 +130,7 @@ def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Ar
     z, y, x, t = z[near], y[near], x[near], depth[near]
     arc = np.float32(118) * np.arctan2(np.abs(x), y + 8)
     image, fine, marrow = canvas.image[near], canvas.fine[near], hu["trabecular"] - 20
+    parts = {"bone": np.zeros(z.shape, bool), "cartilage": np.zeros(z.shape, bool)}
     # Vertebra at which a rib starts, length of its bone and of bone and cartilage [mm].
     for level, bone, end in ((1, 120, 122), (2, 185, 190), (3, 235, 265), (4, 250, 330),
                              (5, 265, 370), (6, 280, 370)):  # fmt: skip
@@ -139,16 +143,23 @@ def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Ar
             costal = _ramp(arc, bone_end - 4, bone_end + 4)
             shell = hu["cortical"] + costal * (hu["cartilage"] - hu["cortical"])
             core = marrow + 25 * fine + costal * (hu["cartilage"] - 15 - marrow)
-            paint(image, soft_step(rod, canvas.softness), shell)
+            share = soft_step(rod, canvas.softness)
+            paint(image, share, shell)
+            parts["bone"] |= (share > 0.5) & (costal < 0.5)
+            parts["cartilage"] |= (share > 0.5) & (costal >= 0.5)
             paint(image, soft_step(rod + np.float32(1.5), canvas.softness), core)
     canvas.image[near] = image
+    for organ, part in parts.items():
+        where = np.zeros(near.shape, bool)
+        where[near] = part
+        canvas.masks.organ(where, organ)
 
 
 def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """Vertebrae and discs: drawn last, over the muscles that hold them."""
     window = canvas.frame.window((-200, 5, -52), (200, 95, 52))
     z, y, x = canvas.at(window)
-    hu, soft, image = patient.hu, canvas.softness, canvas.image[window]
+    hu, soft = patient.hu, canvas.softness
     fine, side = canvas.fine[window], np.abs(x)
     phase = np.float32(rng.uniform(-6, 6))
     z = np.mod(z - phase + np.float32(_PITCH / 2), np.float32(_PITCH)) - np.float32(_PITCH / 2)
@@ -170,12 +181,13 @@ def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) ->
     processes = np.minimum.reduce(arch) + np.float32(0.4) * canvas.edge[window]
     cortical = hu["cortical"] * 0.8
     spongy = hu["trabecular"] * (1 + np.float32(0.09) * fine)
-    paint(image, soft_step(column + 1, soft), hu["disc"] + 4 * fine)
+    lay = partial(canvas.paint, window=window)
+    lay(soft_step(column + 1, soft), hu["disc"] + 4 * fine, "disc")
     thin = soft_step(column - plate, 1.5)  # end plates are less dense than the walls
-    paint(image, soft_step(vertebra, soft), cortical * (1 - np.float32(0.55) * thin))
-    paint(image, soft_step(vertebra + 1.3 - np.float32(0.6) * thin, soft), spongy)
-    paint(image, soft_step(processes, soft), cortical + 100)
-    paint(image, soft_step(processes + np.float32(1.9), soft), spongy + 120)
+    lay(soft_step(vertebra, soft), cortical * (1 - np.float32(0.55) * thin), "bone")
+    lay(soft_step(vertebra + 1.3 - np.float32(0.6) * thin, soft), spongy, "bone")
+    lay(soft_step(processes, soft), cortical + 100, "bone")
+    lay(soft_step(processes + np.float32(1.9), soft), spongy + 120, "bone")
     canal = ellipsoid((flat, y, x), (0, 50.5, 0), (_FLAT, 7.8, 11))
-    paint(image, soft_step(canal, soft), -30)
-    paint(image, soft_step(canal + np.float32(1.6), soft), hu["thecal_sac"])
+    lay(soft_step(canal, soft), -30, "spinal canal")
+    lay(soft_step(canal + np.float32(1.6), soft), hu["thecal_sac"], "spinal canal")

@@ -55,7 +55,8 @@ class Body:
             seed: Any non-negative integer.
 
         Returns:
-            Tracer concentration without noise and blurring, (Z, Y, X) [SUV].
+            Tracer concentration without noise and blurring, (Z, Y, X) [SUV], with labels of organs
+            and lesions.
         """
         rng = np.random.default_rng([seed, 0xFD6])
         grid = Grid.over(_FIELD_MM, self.size, self.num_slices)
@@ -79,8 +80,11 @@ class Body:
         draw_lesions(rng, canvas)
         texture = fields.lattice_noise(rng, grid, 10.0, octaves=2)
         image = np.clip(canvas.image * (1 + np.float32(0.06) * texture), 0, None)
-        image[np.minimum(trunk, limbs) > canvas.softness_mm] = 0  # air is exactly zero
-        return Volume(image, lps_affine(grid.spacing_mm), "SUV", f"phantom body seed {seed}")
+        air = np.minimum(trunk, limbs) > canvas.softness_mm
+        image[air] = 0  # exactly
+        canvas.masks.organ(air, "air")
+        source, labels = f"phantom body seed {seed}", canvas.masks.labels()
+        return Volume(image, lps_affine(grid.spacing_mm), "SUV", source, labels)
 
 
 def _arms(rng: np.random.Generator, raised: bool) -> list[list[Triple]]:
@@ -144,13 +148,18 @@ def _soft_tissue(
     """Skin, subcutaneous fat and striated muscle with seams of fat between its bellies."""
     image, softness = canvas.image, canvas.softness_mm
     skin = fields.smooth_min(trunk, limbs, 25)
-    fields.paint(image, fields.soft_step(skin, softness), uptake["skin"])
+    envelope = fields.soft_step(skin, softness)
+    fields.paint(image, envelope, uptake["skin"])
+    canvas.masks.organ(envelope, "skin")
     fat = uptake["fat"] * (1 + np.float32(0.12) * canvas.fine)
-    fields.paint(image, fields.soft_step(skin + 3, softness), fat)
+    below = fields.soft_step(skin + 3, softness)
+    fields.paint(image, below, fat)
+    canvas.masks.organ(below, "fat")
     layer = np.float32(fat_mm) * profile(canvas.frame.straight[0], _TRUNK_Z, _FAT)
     layer = 3 + layer * np.clip(1 + np.float32(0.3) * canvas.coarse, 0.4, 1.8)
     muscle = fields.smooth_min(trunk + layer, limbs + np.float32(4 + 0.3 * fat_mm), 20)
     inside = fields.soft_step(muscle, softness)
     fields.paint(image, inside, uptake["muscle"] * (1 + np.float32(0.12) * canvas.coarse))
+    canvas.masks.organ(inside, "muscle")
     seams = np.exp(-((canvas.fine + np.float32(0.6) * canvas.coarse) ** 2) / np.float32(0.06))
     fields.paint(image, np.float32(0.4) * seams * inside, fat)

@@ -44,12 +44,14 @@ def draw_skeleton(canvas: Canvas, uptake: dict[str, float]) -> None:
 def draw_arm_bones(canvas: Canvas, uptake: dict[str, float], arms: list[list[Triple]]) -> None:
     """Paint shoulder girdle and humeri: fatty marrow, cold cortex."""
     for side, (shoulder, elbow, *_) in zip((-1, 1), arms, strict=True):
-        canvas.tube([shoulder, elbow], [10, 10], 0.3)
-        canvas.tube([shoulder, elbow], [6, 6], 0.45)
-        canvas.ellipsoid(shoulder, (23, 22, 22), 0.5 * uptake["marrow"], texture=0.1)
-        canvas.tube([(574, -52, 16 * side), (590, -28, 80 * side), (592, 8, 140 * side)], 6, 0.8)
+        marrow = 0.5 * uptake["marrow"]
+        canvas.tube([shoulder, elbow], [10, 10], 0.3, "bone")
+        canvas.tube([shoulder, elbow], [6, 6], 0.45, "bone")
+        canvas.ellipsoid(shoulder, (23, 22, 22), marrow, "bone", texture=0.1)
+        collar: list[Triple] = [(574, -52, 16 * side), (590, -28, 80 * side), (592, 8, 140 * side)]
+        canvas.tube(collar, 6, 0.8, "bone")
         blade = (505.0, 78.0, 104.0 * side)
-        canvas.ellipsoid(blade, (66, 5, 40), 0.5 * uptake["marrow"], tilt=(-22 * side, 8 * side, 0))
+        canvas.ellipsoid(blade, (66, 5, 40), marrow, "bone", tilt=(-22 * side, 8 * side, 0))
 
 
 def _ribs(canvas: Canvas, marrow: float) -> None:
@@ -59,8 +61,8 @@ def _ribs(canvas: Canvas, marrow: float) -> None:
     slanted = z - np.float32(0.5) * (y - 60) + np.float32(0.1) * np.abs(x)
     stripe = np.cos(slanted * np.float32(2 * np.pi / 25)) * 8 - 2  # > 0 on a rib [mm]
     rib = both(np.abs(distance - 8) - 5, -stripe, 350 - slanted, -55 - y)  # not the cartilage
-    region.paint(rib, 0.7 * marrow)
-    canvas.ellipsoid((498, -84, 0), (78, 6, 17), 0.8 * marrow, tilt=(0, 0, 10))
+    region.paint(rib, 0.7 * marrow, "bone")
+    canvas.ellipsoid((498, -84, 0), (78, 6, 17), 0.8 * marrow, "bone", tilt=(0, 0, 10))
 
 
 def _spine(canvas: Canvas, marrow: float) -> None:
@@ -77,18 +79,19 @@ def _spine(canvas: Canvas, marrow: float) -> None:
     gap = np.where(z > 184, gap, np.float32(-10))
     waist = 1 - np.float32(0.10) * np.cos(np.float32(2 * np.pi) * (part - 0.5))
     bodies = section(behind, x, depth, width * waist, exponent=2.8)
-    region.paint(bodies, 0.55)  # discs
+    region.paint(bodies, 0.55, "disc")
     fork = np.where(z > 184, np.float32(1), np.float32(0.8))
-    region.paint(both(bodies, gap), marrow * fork * (1 + np.float32(0.06) * region.fine))
+    tissue = marrow * fork * (1 + np.float32(0.06) * region.fine)
+    region.paint(both(bodies, gap), tissue, "bone")
     canal = section(behind - depth - 10, x, 9, 10, exponent=2)
     slope = np.float32(0.9) * (behind - depth)
     step = ramp(z + slope, _LEVELS, _COUNT)
     knot = np.abs(step - np.floor(step) - np.float32(0.5)) * np.float32(24) - 8
     arch = both(np.abs(canal - 4) - 3.5, knot, 150 - z)
     process = both(np.abs(x) - 3.5, np.abs(behind - depth - 23) - 8, knot, 150 - z)
-    region.paint(np.minimum(arch, process), 0.75 * marrow)
+    region.paint(np.minimum(arch, process), 0.75 * marrow, "bone")
     cord = both(section(behind - depth - 9, x, 4, 5, exponent=2), 290 - z)
-    region.paint(cord, 1.7)
+    region.paint(cord, 1.7, "spinal cord")
 
 
 def _pelvis(canvas: Canvas, marrow: float) -> None:
@@ -101,12 +104,15 @@ def _pelvis(canvas: Canvas, marrow: float) -> None:
     shell = shell - np.clip((100 - z) * np.float32(0.15), 0, 8)
     lateral = both(38 - np.abs(x), np.abs(y - 8) - 66)
     ilium = both(shell, z - crest, 66 - z, lateral, fillet_mm=6)
-    region.paint(ilium, 0.85 * marrow * (1 + np.float32(0.08) * region.fine))
+    region.paint(ilium, 0.85 * marrow * (1 + np.float32(0.08) * region.fine), "bone")
     for side in (-1, 1):
         hip: Triple = (70.0, 6.0, 90.0 * side)
         shaft: Triple = (36.0, 10.0, 128.0 * side)
-        canvas.tube([hip, (28, 38, 62 * side), (2, 42, 58 * side)], [20, 14, 15], 0.6 * marrow)
-        canvas.tube([hip, (48, -42, 45 * side), (42, -58, 10 * side)], [16, 9, 10], 0.6 * marrow)
-        canvas.tube([hip, shaft, (-200, 2, 108 * side)], [10, 17, 15], 0.35)
-        canvas.tube([hip, shaft, (-200, 2, 108 * side)], [12, 13, 8], 0.5)
-        canvas.ellipsoid(hip, (22, 22, 22), 0.5 * marrow)
+        sitting: list[Triple] = [hip, (28, 38, 62 * side), (2, 42, 58 * side)]
+        pubis: list[Triple] = [hip, (48, -42, 45 * side), (42, -58, 10 * side)]
+        femur: list[Triple] = [hip, shaft, (-200, 2, 108 * side)]
+        canvas.tube(sitting, [20, 14, 15], 0.6 * marrow, "bone")
+        canvas.tube(pubis, [16, 9, 10], 0.6 * marrow, "bone")
+        canvas.tube(femur, [10, 17, 15], 0.35, "bone")
+        canvas.tube(femur, [12, 13, 8], 0.5, "bone")
+        canvas.ellipsoid(hip, (22, 22, 22), 0.5 * marrow, "bone")

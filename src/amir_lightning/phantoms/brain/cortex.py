@@ -64,10 +64,15 @@ def cerebrum(head: Head) -> Array:
     white_value = signal("white") * (1 + 0.03 * head.noise(12.0))
     grey_value = signal("grey") * (1 + 0.03 * head.noise(7.0))
     brain = white_value + grey * (grey_value - white_value)
-    paint(head.image, head.share(head.hull), signal("csf") + dry * (brain - signal("csf")))
+    inside = head.share(head.hull)
+    white = (1 - grey) * dry * inside
+    paint(head.image, inside, signal("csf") + dry * (brain - signal("csf")))
+    head.masks.organ(inside, "csf")
+    head.masks.organ(inside * dry, "grey matter")
+    head.masks.organ(white, "white matter")
     falx = head.sheet(middle, 0.3) * (below == 0) * np.clip(2.5 - depth / 12, 0, 0.8) * (depth > 0)
     head.paint(falx, "bone")
-    return (1 - grey) * dry * head.share(head.hull)
+    return white
 
 
 def _sulci(head: Head, points: Points, depth: Array) -> Array:

@@ -84,7 +84,7 @@ def deep_brain(head: Head) -> None:
         head.paint(0.8 * head.share(ellipsoid(p, centre, radii, rotation(turn)), 0.6), "pallidum")
     head.paint(head.share(ellipsoid(p, *INTERPEDUNCULAR) + 0.6 * rough), "csf")
 
-    head.paint(head.share(ventricles(head)), "csf")
+    head.paint(head.share(ventricles(head)), "csf", organ="ventricles")
     head.paint(head.share(capsule(p, *CHOROID_PLEXUS) + 0.8 * noise(3.0)), "plexus")
     for nodes, thickness in ARTERIES:
         head.paint(head.share(capsule(p, nodes, thickness)), "flow")

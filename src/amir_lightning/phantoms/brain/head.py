@@ -19,6 +19,12 @@ from amir_lightning.phantoms.fields import (
     soft_step,
     warp,
 )
+from amir_lightning.phantoms.masks import Masks
+
+ORGANS = ("air", "skin", "fat", "muscle", "bone", "marrow", "csf", "ventricles", "plexus",
+          "grey matter", "white matter", "striatum", "thalamus", "pallidum", "brain stem",
+          "vessels", "vitreous")  # fmt: skip
+_ORGAN_OF = {"grey": "grey matter", "white": "white matter", "flow": "vessels"}  # else the tissue
 
 
 class Head:
@@ -29,6 +35,7 @@ class Head:
 
     Attributes:
         image: What has been painted so far (Z, Y, X) [a.u.].
+        masks: Organs and lesions that have been painted so far.
         points: Positions in the standard head (z, y, x) [mm].
         mirrored: The same with |x|, for what both sides have [mm].
         hull: Signed distance to the surface of the brain without its folds [mm].
@@ -43,6 +50,7 @@ class Head:
     ) -> None:
         self.rng, self.grid = rng, grid
         self.image = np.zeros(grid.shape, np.float32)
+        self.masks = Masks(grid.shape, ORGANS)
         self.atrophy = float(rng.beta(1.3, 2.5))
         self.ventricles_mm = float(np.clip(rng.normal(-0.7, 0.7) + 3.2 * self.atrophy, -1, 3.5))
         z, y, x = rng.normal((-centre_mm, 0, 0), (2, 3, 3))
@@ -80,8 +88,27 @@ class Head:
         """Share of a sheet of half width `width` [mm], also where it is thinner than a voxel."""
         return self.share(distance - width) - self.share(distance + width)
 
-    def paint(self, share: Floats, tissue: str, texture: Floats | float = 1.0) -> None:
-        """Lay a tissue over the image."""
+    def paint(
+        self, share: Floats, tissue: str, texture: Floats | float = 1.0, organ: str | None = None
+    ) -> None:
+        """Lay a tissue over the image; it is its own organ unless another one is named."""
+        self._lay(share, tissue, texture)
+        self.masks.organ(share, organ or _ORGAN_OF.get(tissue, tissue))
+
+    def paint_lesion(
+        self,
+        share: Floats,
+        kind: str,
+        tissue: str,
+        texture: Floats | float = 1.0,
+        strength: float = 1.0,
+    ) -> None:
+        """Lay a lesion over the image, by a `strength` below 1 with white matter in between."""
+        self._lay(share * np.float32(strength), tissue, texture)
+        value = strength * signal(tissue) + (1 - strength) * signal("white")
+        self.masks.lesion(share, kind, float(value))
+
+    def _lay(self, share: Floats, tissue: str, texture: Floats | float) -> None:
         value = np.asarray(signal(tissue) * texture, np.float32)
         paint(self.image, np.asarray(share, np.float32), value)
 

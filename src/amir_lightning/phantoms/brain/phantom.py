@@ -37,7 +37,7 @@ class Brain:
         check_size("brain", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
-        """Draw the patient with this seed [a.u.]."""
+        """Draw the patient with this seed [a.u.], with labels of organs and lesions."""
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE, self.slice_mm)
         skull(head)
@@ -47,8 +47,13 @@ class Brain:
         deep_brain(head)
         orbits(head)
         _texture(head)
+        gain = np.float32(head.rng.uniform(0.85, 1.15))
         return Volume(
-            _receive(head), lps_affine(grid.spacing_mm), "a.u.", f"phantom brain seed {seed}"
+            _receive(head, gain),
+            lps_affine(grid.spacing_mm),
+            "a.u.",
+            f"phantom brain seed {seed}",
+            head.masks.labels(float(gain)),
         )
 
 
@@ -57,13 +62,15 @@ def _lesions(head: Head, white: Array) -> None:
     rng = head.rng
     rim = ventricles(head)
     caps = np.clip(1 - rim / (1.5 + 4 * head.atrophy), 0, 1)
-    head.paint(white * caps * np.float32(0.2 + 0.5 * head.atrophy), "gliosis")
+    caps = white * caps * np.float32(0.2 + 0.5 * head.atrophy)
+    head.paint(caps, "gliosis", organ="white matter")
     for _ in range(rng.poisson(1 + 14 * head.atrophy**2)):
         side = rng.choice((-1, 1))
         centre = (rng.uniform(14, 42), rng.uniform(-48, 52), side * rng.uniform(18, 36))
         radii = rng.uniform(1, 2.8) * rng.uniform(0.7, 1.5, 3)
         spot = ellipsoid(head.points, centre, tuple(radii), rotation(rng.uniform(0, 180)))
-        head.paint(white * head.share(spot, 0.7) * np.float32(rng.uniform(0.5, 1)), "gliosis")
+        share, strength = white * head.share(spot, 0.7), rng.uniform(0.5, 1)
+        head.paint_lesion(share, "gliosis", "gliosis", strength=strength)
     kind = rng.choice(("none", "tumour", "infarct"), p=(0.55, 0.25, 0.2))
     side = rng.choice((-1, 1))
     centre = (rng.uniform(5, 40), rng.uniform(-50, 50), side * rng.uniform(26, 42))
@@ -72,11 +79,12 @@ def _lesions(head: Head, white: Array) -> None:
     tissue = 1 + 0.12 * head.noise(3.0)
     if kind == "tumour":
         fingers = np.clip(1 - (lump - 3 + 3 * head.noise(7.0)) / 9, 0, 1)
-        head.paint(white * fingers, "oedema", 1 + 0.04 * head.noise(6.0))
-        head.paint(head.share(lump + 1, 0.8), "tumour", tissue)
-        head.paint(head.share(lump + 0.6 * np.float32(size) + 1.5 * head.noise(5.0), 0.8), "csf")
+        head.paint_lesion(white * fingers, "oedema", "oedema", 1 + 0.04 * head.noise(6.0))
+        head.paint_lesion(head.share(lump + 1, 0.8), "tumour", "tumour", tissue)
+        core = head.share(lump + 0.6 * np.float32(size) + 1.5 * head.noise(5.0), 0.8)
+        head.paint_lesion(core, "necrosis", "csf")
     elif kind == "infarct":
-        head.paint(0.85 * head.share(lump + 2, 1.0), "oedema", tissue)
+        head.paint_lesion(head.share(lump + 2, 1.0), "infarct", "oedema", tissue, strength=0.85)
 
 
 def _texture(head: Head) -> None:
@@ -85,8 +93,7 @@ def _texture(head: Head) -> None:
     head.image *= 1 + np.float32(0.1) * solid * head.grain
 
 
-def _receive(head: Head) -> Array:
+def _receive(head: Head, gain: np.float32) -> Array:
     """Image with the gain of the scan and the smooth sensitivity of the coil (+-12 %)."""
-    gain = np.float32(head.rng.uniform(0.85, 1.15))
     bias = np.clip(head.noise((70, 90, 90)), -1.2, 1.2)
     return np.clip(head.image * gain * (1 + 0.1 * bias), 0, 4095).astype(np.float32)
