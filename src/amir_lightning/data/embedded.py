@@ -6,20 +6,24 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from amir_lightning.data.pairs import cut, informative_rows
+from amir_lightning.data.pairs import AXES, cut, informative_rows
 from amir_lightning.data.splits import Split
-from amir_lightning.data.store_writer import PreparedPatient, write_store
+from amir_lightning.data.store_writer import PreparedPatient, Truth, write_store
+from amir_lightning.errors import InputError
+from amir_lightning.io.volume import Volume
 from amir_lightning.system.locks import locked
 from amir_lightning.system.own_code import own_code
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
+Pixel = TypeVar("Pixel", np.float32, np.uint8)
 _VERSION = 3  # raise it when a phantom or a degradation changes what it draws
 
 
@@ -124,7 +128,24 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
             affine=pairs.affine,
             spacing_mm=pairs.spacing_mm,
             source=volume.source,
+            truth=_truth(volume, task, rows),
         )
+
+
+def _truth(volume: Volume, task: Task, rows: NDArray[np.integer]) -> Truth:
+    """What the phantom drew, in the same slices as the pairs."""
+
+    def slices(array: NDArray[Pixel]) -> NDArray[Pixel]:
+        return np.ascontiguousarray(array.transpose(AXES[task.plane])[rows])
+
+    labels = volume.labels
+    if labels is not None and not labels.organs.shape == labels.lesions.shape == volume.array.shape:
+        raise InputError(
+            f"{volume.source} is {volume.array.shape} voxels, its organs {labels.organs.shape} and "
+            f"lesions {labels.lesions.shape}; expected the same grid: correct the phantom of task "
+            f"{task.name}, or let it return no labels"
+        )
+    return Truth(slices(volume.array), labels and labels.cut(slices))
 
 
 def _drawn(task: Task) -> Mapping[str, Any]:

@@ -5,6 +5,9 @@ A store holds one group per patient, named by a hash of the patient's key::
     3f2a9c…/  lq, hq       (S, H, W) float32 in physical units, one chunk per slice
               slice_index  (S,) position along the cut axis of the scan
               split        (S,) index into `SPLITS`
+              truth        (S, H, W) float32, embedded patients only: values without noise
+              organs       (S, H, W) uint8, where the phantom labels them: index into `names`
+              lesions      (S, H, W) uint8, with them: i in lesion i of `kinds` and `values`, else 0
               affine, spacing_mm, source  (attributes)
 
 With chunks of (1, H, W) each slice lies in one piece. Uncompressed, a patch costs the bytes of its
@@ -27,15 +30,18 @@ from amir_lightning.data.store_writer import (
     FORMAT,
     VERSION,
     PreparedPatient,
+    Truth,
     patient_id,
     write_store,
 )
 from amir_lightning.errors import InputError
 from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.volume import Labels, Lesion
 
-__all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
+__all__ = ["PreparedPatient", "SliceRef", "Store", "Truth", "patient_id", "write_store"]
 
 _ARRAYS = ("lq", "hq", "split", "slice_index")
+_KNOWN = {"truth": np.float32, "organs": np.uint8, "lesions": np.uint8}
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -56,6 +62,7 @@ class SliceRef(NamedTuple):
 
 class _Patient(NamedTuple):
     shape: tuple[int, int]
+    known: set[str]
     refs: dict[Split, list[SliceRef]]
 
 
@@ -153,6 +160,30 @@ class Store:
         """
         return self._read(ref, slice(top, top + size), slice(left, left + size))
 
+    def truth(self, ref: SliceRef) -> Truth | None:
+        """What one slice shows, (H, W) each; None of real scans and of stores without it.
+
+        Raises:
+            InputError: The file is damaged at this place.
+        """
+        known, group = self._index()[ref.patient].known, self._open()[ref.patient]
+        if "truth" not in known:
+            return None
+        try:
+            values = group["truth"][ref.row]
+            if not {"organs", "lesions"} <= known:
+                return Truth(values, None)
+            organs, lesions = group["organs"], group["lesions"]
+            names, kinds, nominal = (
+                json.loads(array.attrs[key])
+                for array, key in ((organs, "names"), (lesions, "kinds"), (lesions, "values"))
+            )
+            found = tuple(Lesion(*each) for each in zip(kinds, nominal, strict=True))
+            labels = Labels(organs[ref.row], lesions[ref.row], tuple(names), found)
+            return Truth(values, labels)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise self._unusable(f"is damaged at the truth of patient {ref.patient}") from error
+
     def _read(self, ref: SliceRef, rows: slice, columns: slice) -> Pair:
         lq, hq = (self._read_one(ref, array, rows, columns) for array in ("lq", "hq"))
         return lq, hq
@@ -196,11 +227,13 @@ class Store:
         return self._patients
 
     def _index_patient(self, key: str, file: h5py.File) -> _Patient:
-        for name in (key, *(f"{key}/{array}" for array in _ARRAYS)):
-            self._check_own(name, file)
+        self._check_own(key, file)
+        known = {array for array in _KNOWN if array in file[key]}
+        for array in (*_ARRAYS, *known):
+            self._check_own(f"{key}/{array}", file)
         lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
-        for array in (lq, hq, split, slice_index):
-            if array.size * array.dtype.itemsize > most_bytes(array.id.get_storage_size()):
+        for data in (lq, hq, split, slice_index, *(file[key][array] for array in known)):
+            if data.size * data.dtype.itemsize > most_bytes(data.id.get_storage_size()):
                 raise self._unusable(f"declares more than it holds for patient {key}")
         if 0 in hq.shape:
             raise self._unusable(f"has no slices or no pixels for patient {key}")
@@ -209,13 +242,15 @@ class Store:
         count, height, width = hq.shape
         if not {lq.dtype, hq.dtype} == {np.dtype(np.float32)} or not (
             split.shape == slice_index.shape == (count,)
+            and all(file[key][array].shape == hq.shape for array in known)
+            and all(file[key][array].dtype == _KNOWN[array] for array in known)
         ):
             raise self._unusable(f"has arrays of other types or lengths for patient {key}")
         refs: dict[Split, list[SliceRef]] = {name: [] for name in SPLITS}
         codes, positions = split[:], slice_index[:]
         for row in np.argsort(positions, kind="stable"):
             refs[SPLITS[codes[row]]].append(SliceRef(key, int(row), int(positions[row])))
-        return _Patient(shape=(height, width), refs=refs)
+        return _Patient(shape=(height, width), known=known, refs=refs)
 
     def _check_own(self, name: str, file: h5py.File) -> None:
         """HDF5 can show other files as its own content: by links, raw storage and mosaics."""

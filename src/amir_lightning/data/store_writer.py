@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, assert_disjoint
 from amir_lightning.errors import InputError
+from amir_lightning.io.volume import Labels
 from amir_lightning.system.atomic import complete_file, reserve
 from amir_lightning.system.versions import version_of
 from amir_lightning.system.wording import counted
@@ -26,6 +27,18 @@ _PACKAGES = ("amir-lightning", "h5py", "nibabel", "numpy", "pydicom", "torch")
 _HEADERS = 1 << 16  # bytes for the group, its attributes and the chunk index
 
 
+class Truth(NamedTuple):
+    """What is known of an embedded patient; trainings never see it.
+
+    Attributes:
+        values: Slices without noise and blurring in physical units, (S, H, W).
+        labels: Organs and lesions of the same slices; None if the phantom draws none.
+    """
+
+    values: NDArray[np.float32]
+    labels: Labels | None
+
+
 class PreparedPatient(NamedTuple):
     """Slice pairs of one patient.
 
@@ -38,6 +51,7 @@ class PreparedPatient(NamedTuple):
         affine: 4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+).
         spacing_mm: Distance of slices, of rows and of columns [mm].
         source: Where the scan came from, free of patient names.
+        truth: What the slices show, where it is known.
     """
 
     patient_key: str
@@ -48,6 +62,7 @@ class PreparedPatient(NamedTuple):
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, float, float]
     source: str
+    truth: Truth | None = None
 
 
 def patient_id(patient_key: str, salt: str = "") -> str:
@@ -78,7 +93,7 @@ def write_store(
     Args:
         path: Target; replaced when the new file is complete.
         task: Task of the pairs; its units, value range and plane are recorded.
-        patients: Pairs to write, in any order; the fingerprint does not depend on it.
+        patients: Pairs to write, in any order; the fingerprint depends on the pairs alone.
         degradation: Parameters and seed of the physics that made LQ from HQ.
         source: Kind of data, "scans" or "phantoms".
         split_kind: Whether patients or slice blocks are kept apart.
@@ -110,7 +125,8 @@ def write_store(
                     f"patient {patient.patient_key} occurs twice; expected one scan per patient: "
                     "leave one of them out or rename it"
                 )
-            reserve(partial, patient.lq.nbytes + patient.hq.nbytes + _HEADERS)
+            arrays = (patient.lq, patient.hq, *_known(patient).values())
+            reserve(partial, sum(array.nbytes for array in arrays) + _HEADERS)
             _write(file.create_group(key), patient, compression)
             digests[key] = _digest(patient)
         if not digests:
@@ -141,11 +157,35 @@ def _write(group: h5py.Group, patient: PreparedPatient, compression: Compression
             compression=compression,
             shuffle=compression is not None,
         )
+    for name, known in _known(patient).items():
+        group.create_dataset(
+            name,
+            data=known,
+            dtype=np.float32 if name == "truth" else np.uint8,
+            chunks=(1, *known.shape[1:]),
+            compression="lzf",
+            shuffle=True,
+        )
+    if patient.truth is not None and patient.truth.labels is not None:
+        labels = patient.truth.labels
+        group["organs"].attrs["names"] = json.dumps(labels.organ_names)
+        group["lesions"].attrs["kinds"] = json.dumps([found.kind for found in labels.lesion_list])
+        group["lesions"].attrs["values"] = json.dumps([found.value for found in labels.lesion_list])
     group["slice_index"] = np.asarray(patient.slice_index, dtype=np.int32)
     group["split"] = _codes(patient)
     group.attrs["affine"] = patient.affine
     group.attrs["spacing_mm"] = patient.spacing_mm
     group.attrs["source"] = patient.source
+
+
+def _known(patient: PreparedPatient) -> dict[str, NDArray[np.float32] | NDArray[np.uint8]]:
+    """The arrays of a patient's truth, by their names in the file."""
+    if patient.truth is None:
+        return {}
+    values, labels = patient.truth
+    if labels is None:
+        return {"truth": values}
+    return {"truth": values, "organs": labels.organs, "lesions": labels.lesions}
 
 
 def _check(patient: PreparedPatient, split_kind: SplitKind) -> None:
@@ -155,6 +195,12 @@ def _check(patient: PreparedPatient, split_kind: SplitKind) -> None:
             f"patient {key} has LQ slices of {lq.shape} and HQ slices of {hq.shape}; "
             "expected the same (slices, height, width): resample one onto the grid of the other"
         )
+    for name, known in _known(patient).items():
+        if known.shape != hq.shape:
+            raise InputError(
+                f"patient {key} has {name} of {known.shape} and HQ slices of {hq.shape}; expected "
+                "the same: let the phantom draw its labels on the grid of its image"
+            )
     if not len(hq) == len(patient.slice_index) == len(patient.split):
         raise InputError(
             f"patient {key} has {counted('slice', len(hq))}, "
