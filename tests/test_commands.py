@@ -57,3 +57,19 @@ def test_contact_sheet_shows_pairs(command: Command) -> None:
     with Image.open("sheet.png") as picture:
         assert picture.width >= 2 * 64
         assert len(set(picture.convert("L").tobytes())) > 50
+
+
+def test_contact_sheet_shows_what_is_known_of_embedded_patients(
+    command: Command, tmp_path: Path
+) -> None:
+    options = [*TINY, "task=ct", "patients=1"]
+    assert command("contact_sheet", *options, "output=pairs.png").status == 0
+    assert command("contact_sheet", *options, "masks=true", "output=masks.png").status == 0
+    pairs, masks = (Image.open(tmp_path / f"{name}.png") for name in ("pairs", "masks"))
+    assert masks.width > 1.4 * pairs.width
+    assert _coloured(masks) > 100 > 0 == _coloured(pairs)
+
+
+def _coloured(picture: Image.Image) -> int:
+    pixels = np.asarray(picture.convert("RGB")).astype(int)
+    return int((np.ptp(pixels, axis=-1) > 50).sum())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from amir_lightning.pictures import expert_legend, expert_map
+from amir_lightning.pictures import expert_legend, expert_map, outline
 
 
 def test_expert_map_shows_the_largest_gate_of_each_pixel_without_the_padding() -> None:
@@ -23,3 +23,13 @@ def test_legend_has_each_colour_of_the_map() -> None:
     legend = expert_legend(4)
     for colour in colours:
         assert (legend == colour).all(axis=-1).sum() > 50
+
+
+def test_an_outline_lies_on_the_border_and_leaves_the_rest() -> None:
+    picture = np.full((5, 6, 3), 9, np.uint8)
+    labels = np.zeros((5, 6), np.uint8)
+    labels[2:, 3:] = 2
+    drawn = outline(picture, labels, (230, 159, 0))
+    border = (drawn == (230, 159, 0)).all(axis=-1)
+    assert np.argwhere(border).tolist() == [[2, 3], [2, 4], [2, 5], [3, 3], [4, 3]]
+    assert (drawn[~border] == 9).all()

@@ -6,6 +6,8 @@ from omegaconf import DictConfig
 
 from amir_lightning.cli import command
 
+_ORGANS, _LESIONS = (0, 114, 178), (230, 159, 0)  # blue and orange, told apart by everybody
+
 
 @command("contact_sheet")
 def main(cfg: DictConfig) -> None:
@@ -23,10 +25,16 @@ def main(cfg: DictConfig) -> None:
         panels, titles = [], []
         for patient in patients:
             own = [ref for ref in refs if ref.patient == patient]
-            pair = store.read(own[len(own) // 2])
-            for image, side in zip(pair, ("LQ", "HQ"), strict=True):
+            ref = own[len(own) // 2]
+            for image, side in zip(store.read(ref), ("LQ", "HQ"), strict=True):
                 panels.append(pictures.grey(image, task.display_window))
                 titles.append(f"{task.title}: {side}")
+            truth = store.truth(ref) if cfg.masks else None
+            if truth and truth.labels:
+                panel = pictures.grey(truth.values, task.display_window)
+                panel = pictures.outline(panel, truth.labels.organs, _ORGANS)
+                panels.append(pictures.outline(panel, truth.labels.lesions, _LESIONS))
+                titles.append(f"{task.title}: truth")
         rows.append(pictures.row(panels, titles))
     path = pictures.save(pictures.column(rows), Path(cfg.output))
     print(f"{'picture':>10}  {path}")

@@ -41,6 +41,20 @@ def heat(error: NDArray[np.floating], largest: float) -> Pixels:
     return (255 * (level - np.arange(3)).clip(0, 1)).round().astype(np.uint8)
 
 
+def outline(picture: Pixels, labels: NDArray[np.integer], colour: tuple[int, int, int]) -> Pixels:
+    """A picture with the borders between labels in a colour.
+
+    Args:
+        picture: (H, W, 3) pixels.
+        labels: Number of what each pixel belongs to, (H, W).
+        colour: Red, green and blue.
+    """
+    border = np.zeros(labels.shape, bool)
+    border[1:] |= labels[1:] != labels[:-1]
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    return np.where(border[..., None], np.array(colour, np.uint8), picture)
+
+
 def expert_map(gates: NDArray[np.floating], height: int, width: int, factor: int = 1) -> Pixels:
     """The expert of the largest weight at each pixel, one colour an expert, (H, W, 3).
 
