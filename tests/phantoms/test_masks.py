@@ -76,18 +76,18 @@ def patients() -> dict[str, list[Patient]]:
 
 
 def test_what_is_painted_last_is_labelled_where_it_fills_more_than_half() -> None:
-    masks = Masks((1, 1, 4), ("air", "liver", "spleen"))
-    masks.organ(np.array([[[1, 1, 0.5, 0]]]), "liver")
-    masks.lesion(np.array([[[0, 1, 1, 0]]]), "cyst", 6)
+    masks = Masks((1, 1, 5), ("air", "liver", "spleen"))
+    masks.organ(np.array([[[1, 1, 0.5, 0, 1]]]), "liver")
+    masks.lesion(np.array([[[0, 1, 1, 0, 0.6]]]), "cyst", 6)
     right = (slice(0, 1), slice(0, 1), slice(2, 4))
     masks.lesion(np.array([[[0.6, 0.5]]]), "metastasis", 40, right)
-    masks.organ(np.array([[[False, True, False, False]]]), "spleen")
+    masks.organ(np.array([[[False, True, False, False, False]]]), "spleen")
     labels = masks.labels(gain=2)
-    assert labels.organs.ravel().tolist() == [1, 2, 0, 0]
-    assert labels.lesions.ravel().tolist() == [0, 0, 2, 0]
+    assert labels.organs.ravel().tolist() == [1, 2, 0, 0, 1]
+    assert labels.lesions.ravel().tolist() == [0, 0, 2, 0, 1]
     assert labels.lesion_list == (("cyst", 12), ("metastasis", 80))
     with pytest.raises(ValueError, match="not in"):
-        masks.organ(np.zeros((1, 1, 4)), "knee")
+        masks.organ(np.zeros((1, 1, 5)), "knee")
 
 
 @pytest.mark.parametrize("phantom", SMALL, ids=lambda phantom: type(phantom).__name__)
@@ -130,6 +130,7 @@ def test_tissues_of_the_head_have_their_signal(patients: dict[str, list[Patient]
 
 
 def test_tissues_of_the_abdomen_have_their_attenuation(patients: dict[str, list[Patient]]) -> None:
+    seen = set()
     for patient in patients["abdomen"]:
         for name, tissue, below, above in (
             ("liver", "liver", 3, 3),
@@ -147,9 +148,12 @@ def test_tissues_of_the_abdomen_have_their_attenuation(patients: dict[str, list[
             if inside.size > 20:
                 value = patient.table[tissue]
                 assert value - below < inside.mean() < value + above, name
+                seen.add(name)
+    assert len(seen) == 10
 
 
 def test_organs_of_the_body_have_their_uptake(patients: dict[str, list[Patient]]) -> None:
+    seen = set()
     for patient in patients["body"]:
         for name, tissue, low, high in (
             ("liver", "liver", 0.93, 1.07),
@@ -167,7 +171,9 @@ def test_organs_of_the_body_have_their_uptake(patients: dict[str, list[Patient]]
             inside = patient.organ(name)
             if inside.size > 5:
                 assert low < inside.mean() / patient.table[tissue] < high, name
+                seen.add(name)
         assert patient.organ("air").mean() < 0.01
+    assert len(seen) == 11
 
 
 def test_lesions_of_the_head_have_their_signal_in_white_matter(
@@ -181,6 +187,10 @@ def test_lesions_of_the_head_have_their_signal_in_white_matter(
                 contrast = (patient.volume.array[mask].mean() - white) / (found.value - white)
                 assert 0.6 < contrast < 1.4, found
                 kinds.add(kind)
+                if kind != "infarct":  # which lets the tissue below through
+                    gain = found.value / patient.table["csf" if kind == "necrosis" else kind]
+                    assert gain == pytest.approx(white / patient.table["white"], rel=0.15)
+                    assert gain != pytest.approx(1, abs=1e-3)  # it is that of the scan
         for _, mask in patient.lesions("gliosis"):
             assert patient.share_in(mask, "white matter") == 1
             kinds.add("gliosis")
