@@ -178,10 +178,11 @@ class Store:
                 json.loads(array.attrs[key])
                 for array, key in ((organs, "names"), (lesions, "kinds"), (lesions, "values"))
             )
-            found = tuple(Lesion(*each) for each in zip(kinds, nominal, strict=True))
+            pairs = zip(kinds, nominal, strict=True)
+            found = tuple(Lesion(str(kind), float(value)) for kind, value in pairs)
             labels = Labels(organs[ref.row], lesions[ref.row], tuple(names), found)
             return Truth(values, labels)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # what is not as it was written fails anywhere
             raise self._unusable(f"is damaged at the truth of patient {ref.patient}") from error
 
     def _read(self, ref: SliceRef, rows: slice, columns: slice) -> Pair:

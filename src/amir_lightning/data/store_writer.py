@@ -93,7 +93,7 @@ def write_store(
     Args:
         path: Target; replaced when the new file is complete.
         task: Task of the pairs; its units, value range and plane are recorded.
-        patients: Pairs to write, in any order; the fingerprint depends on the pairs alone.
+        patients: Pairs to write; the fingerprint depends neither on their order nor on the truth.
         degradation: Parameters and seed of the physics that made LQ from HQ.
         source: Kind of data, "scans" or "phantoms".
         split_kind: Whether patients or slice blocks are kept apart.
