@@ -210,7 +210,7 @@ def test_unusable_patients_are_named_and_leave_nothing(tmp_path: Path) -> None:
         ([with_inf], "LQ slice 11"),
         ([two_splits], "patient A is in two splits, train and test"),
         ([patient("A"), patient("B"), patient("A", "test")], "patient A occurs twice"),
-        ([patient("A", split=["train"])], "3 slices, 3 positions and 1 splits"),
+        ([patient("A", split=["train"])], "3 slices, 3 positions and 1 split;"),
         ([], "no patient"),
     ]
     for patients, reason in cases:
