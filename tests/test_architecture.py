@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "pictures": {"tasks"},
     "cli": {"config", "errors", "system", "tasks"},
     "modules": {"data", "errors", "losses", "metrics", "networks", "tasks"},
-    "runs": {"cli", "data", "errors", "metrics", "system", "tasks"},
+    "runs": {"cli", "config", "data", "errors", "metrics", "system", "tasks"},
     "callbacks": {"data", "errors", "metrics", "modules", "pictures", "runs"},
     "weights": {"errors", "modules", "networks", "runs", "system", "tasks"},
     # The commands, each a room or a module of the hall.
@@ -87,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
         "train",
         "weights",
     },
-    "dashboard": {"cli", "errors", "runs", "system", "tasks"},
+    "dashboard": {"cli", "config", "errors", "runs", "system", "tasks"},
     "bench": {"cli", "data", "errors", "losses", "modules", "networks", "system", "tasks"},
     "compare": {"bench", "cli", "errors", "system"},
     "contact_sheet": {"cli", "data", "pictures", "runs", "tasks"},

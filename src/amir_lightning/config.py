@@ -1,5 +1,6 @@
-"""Where `conf/` lies, and its nodes as plain types; imported by every room (no torch, no Hydra)."""
+"""Location of `conf/`, and its nodes as plain types; needs neither torch nor Hydra."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,3 +22,12 @@ PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
 def plain(node: DictConfig) -> dict[str, Any]:
     """A resolved configuration node as plain types."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
+
+
+def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested plain mappings by dotted key; an empty mapping is a value, too."""
+    if not isinstance(node, Mapping) or not node:
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))

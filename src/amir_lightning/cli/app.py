@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import typed
 from amir_lightning.cli.searchpath import SearchPath, in_order, register_tasks
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, leaves
 from amir_lightning.errors import InputError
 from amir_lightning.system import cores
 
@@ -163,8 +163,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
     choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
     reference = compose(config_name, choices)
-    defaults = dict(typed.leaves(OmegaConf.to_container(reference, resolve=False)))
-    for key, value in typed.leaves(OmegaConf.to_container(cfg, resolve=False)):
+    defaults = dict(leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
@@ -281,7 +281,7 @@ def _refused_arguments(error: BaseException) -> str | None:
 def _unknown_option(key: str, config_name: str) -> str:
     cfg = SearchPath.of(config_name).compose(config_name, [])
     cfg.pop("hydra")
-    known = [name for name, _ in typed.leaves(OmegaConf.to_container(cfg))]
+    known = [name for name, _ in leaves(OmegaConf.to_container(cfg))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

@@ -10,13 +10,13 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, leaves
 
 PATHS = (
     "input",
@@ -102,15 +102,6 @@ def keep_text(cfg: DictConfig) -> None:
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         if _is_one_of(name, (*PATHS, *TEXTS)) and isinstance(value, int | float):
             OmegaConf.update(cfg, name, str(value))
-
-
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of a plain configuration by their dotted names."""
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _argument(argument: str, config_name: str, sweep: bool) -> str:

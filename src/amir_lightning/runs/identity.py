@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amir_lightning.config import leaves
 from amir_lightning.errors import InputError
 from amir_lightning.system import cores
 from amir_lightning.system.own_code import own_code
@@ -111,7 +112,7 @@ def identity(
     Raises:
         InputError: The file of ``network.pretrained`` cannot be read.
     """
-    options = dict(_leaves(_of_tasks(config, tasks)))
+    options = dict(leaves(_of_tasks(config, tasks)))
     counted = {option: value for option, value in options.items() if counts(option)}
     for name, node in (config.get("callbacks") or {}).items():
         if node is None or (isinstance(node, Mapping) and node.get("_target_") in OBSERVERS):
@@ -133,7 +134,7 @@ def identity(
     for option, value in counted.items():
         node = {"_target_": value} if option.endswith("_target_") else value
         kept |= {f"{OWN_CODE}.{target}": found for target, found in own_code(node).items()}
-    kept |= dict(_leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
+    kept |= dict(leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
     return {
         option: moved_classes.get(value, value)
         if option.endswith("_target_") and isinstance(value, str)
@@ -196,17 +197,6 @@ def _seen(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     if facts.get("drawn"):
         return {"source": "phantoms", "drawn": facts["drawn"]}
     return {"fingerprint": facts["fingerprint"]}
-
-
-def _leaves(node: object, prefix: str = "") -> list[tuple[str, Any]]:
-    """Values by dotted key; an empty mapping counts as a value."""
-    if not isinstance(node, Mapping) or not node:
-        return [(prefix, node)]
-    return [
-        leaf
-        for key, value in node.items()
-        for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    ]
 
 
 def _matches(part: str, pattern: str) -> bool:

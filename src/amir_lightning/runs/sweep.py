@@ -7,6 +7,7 @@ import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,16 +134,23 @@ def _known() -> list[str]:
 
 
 def _expand(texts: list[str]) -> list[Job]:
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    """Jobs in the order of Hydra's basic sweeper: the last option varies fastest."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(SearchPath.running().loader)  # which glob(*) asks
     parsed = zip(texts, parser.parse_overrides(texts), strict=True)
     fixed = [text for text, override in parsed if not override.is_sweep_override()]
     params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
     swept = [f"{key}={value}" for key, value in params.items()]
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)
-    return [_job(tuple(one)) for one in batch]
+    choices: dict[str, list[str]] = {}
+    for override in parser.parse_overrides([*swept, *texts]):
+        key = override.get_key_element()
+        sweep = override.is_sweep_override()
+        values = (
+            override.sweep_string_iterator() if sweep else [override.get_value_element_as_str()]
+        )
+        choices[key] = [f"{key}={value}" for value in values]
+    return [_job(overrides) for overrides in product(*choices.values())]
 
 
 def _job(overrides: tuple[str, ...]) -> Job:
