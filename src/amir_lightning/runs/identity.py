@@ -19,6 +19,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "run": "names a folder",
     "paths": "where files lie; data are known by what they hold",
     "logger": "where curves go",
+    "profiler": "measures a session and changes no number",
     "trusted": "what a run folder may name",
     "checkpoint.every": "a resumed run ends with the same weights, wherever it was stopped",
     "on_nan": "a run that meets such a gradient ends with a result only if it skips the step",

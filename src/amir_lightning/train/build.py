@@ -10,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -184,12 +185,22 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module deals out the slices itself
             enable_model_summary=False,
+            **({"profiler": _profiler(cfg.profiler, folder)} if cfg.get("profiler") else {}),
             **options,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         first = str(error).splitlines()[0]
         advice = "type trainer=cpu" if "No supported gpu" in first else "change trainer.*"
         raise InputError(f"the trainer refuses its options: {first}; {advice}") from error
+
+
+def _profiler(node: DictConfig, folder: Path) -> Profiler:
+    """Build the profiler of a session; it writes into the run folder."""
+    if not OmegaConf.is_dict(node):
+        raise InputError(
+            f"profiler is {node}, expected a class and its options; type profiler=simple"
+        )
+    return instantiate(plain(node), dirpath=folder)
 
 
 def _callbacks(nodes: DictConfig) -> list[Callback]:

@@ -31,6 +31,7 @@ from amir_lightning.tasks import Task, active_tasks
 _MACHINE = (
     "paths.",
     "logger",
+    "profiler",
     "callbacks",
     "checkpoint.",
     "on_nan",
@@ -80,10 +81,10 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that the run folder keeps: of the tasks that are trained."""
+        """Configuration that the run folder keeps: no other tasks, and no options of a session."""
         config = plain(self.cfg)
         config["tasks"] = {task.name: config["tasks"][task.name] for task in self.tasks}
-        return config | {"run": None}
+        return config | {"run": None, "profiler": None}
 
 
 def open_run(cfg: DictConfig) -> Run:
@@ -135,7 +136,7 @@ def _nodes(key: str) -> tuple[str, ...]:
         return _DEVICES
     if key.startswith(("run", "paths")):
         return ()
-    return (key.split(".")[0] if key.startswith(("logger", "callbacks")) else key,)
+    return (key.split(".")[0] if key.startswith(("logger", "profiler", "callbacks")) else key,)
 
 
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
