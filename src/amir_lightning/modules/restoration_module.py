@@ -141,7 +141,8 @@ class RestorationModule(pl.LightningModule):
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
         """Log each term without its weight as ``train/{term}``, and return their weighted sum.
 
-        The learning rate of the step is logged beside them, as ``train/learning_rate``.
+        The learning rate of the step is logged as ``train/learning_rate``. LearningRateMonitor
+        would write it into a row of metrics.csv other than that of the losses.
         """
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
