@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
-# A wheel contains copies of both folders. They come first, because a folder `conf/` two levels above
-# an installed package may belong to another program.
+# A wheel contains copies of both folders. They come first, because a folder `conf/` two levels
+# above an installed package may belong to another program.
 _INSTALLED = (_PACKAGE / "conf").is_dir()
 
 CONF_DIR = (_PACKAGE if _INSTALLED else _CHECKOUT) / "conf"

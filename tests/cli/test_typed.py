@@ -45,7 +45,7 @@ CHOICES = (
     *("network.*", "optimizer.*", "sampling.*", "callbacks.*", "data.*", "logger.name"),
     *("logger.offline", "layout_options.thickness_mm", "datasets.*.grid", "tasks.*.phantom*"),
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
-    "tasks.*.degradation.*",
+    *("tasks.*.degradation.*", "profiler"),
 )
 
 

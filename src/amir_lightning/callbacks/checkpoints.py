@@ -63,8 +63,8 @@ class KeepLast(Checkpoint):
 
     The signals are Ctrl-C, SIGTERM and SIGUSR1, by which clusters announce the end of a job. The
     step in progress ends, the checkpoint is written and `Stopped` is raised, at the same step in
-    all processes. A second signal, or one outside of training steps, stops at once; then only the work
-    since the last checkpoint is lost.
+    all processes. A second signal, or one outside of training steps, stops at once, and only the
+    work since the last checkpoint is lost.
 
     Args:
         folder: Folder of the checkpoint.

@@ -193,7 +193,7 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(value, str) and "${" in value:
         return True
     if isinstance(default, str):
-        return value not in (None, "") and not isinstance(value, list | dict)
+        return value == default or (value not in (None, "") and not isinstance(value, list | dict))
     if isinstance(default, list):
         if not isinstance(value, list):
             return False

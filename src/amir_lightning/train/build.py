@@ -166,6 +166,8 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         options["strategy"] = FSDPStrategy(
             sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
         )
+    if cfg.get("profiler") is not None:
+        options["profiler"] = _profiler(cfg.profiler, folder)
     callbacks = _callbacks(cfg.callbacks)
     if average is not None:
         callbacks.append(WeightAverage(average, cfg.optimizer.average_warmup))
@@ -185,7 +187,6 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             plugins=[WholeCheckpoints()],
             use_distributed_sampler=False,  # the data module distributes slices itself
             enable_model_summary=False,
-            **({"profiler": _profiler(cfg.profiler, folder)} if cfg.get("profiler") else {}),
             **options,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:

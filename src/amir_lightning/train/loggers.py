@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from omegaconf import OmegaConf
 
-from amir_lightning.config import CONF_DIR, plain
+from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.train.distributed import is_first_process
@@ -57,7 +57,7 @@ def build_loggers(
         offline = is_offline(options)
         loggers.append(_wandb_logger(options, folder, config, wandb_id, group, offline))
     elif options["name"] == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
-        loggers.append(_of_class(plain(OmegaConf.load(_TENSORBOARD)), folder))
+        loggers.append(_of_class(OmegaConf.load(_TENSORBOARD), folder))
     elif options["name"] != "csv":
         raise InputError(f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard")
     return loggers
@@ -103,7 +103,7 @@ def _key_in_netrc() -> bool:
     return any("wandb" in host for host in hosts)
 
 
-def _of_class(node: Mapping[str, Any], folder: Path) -> Logger:
+def _of_class(node: Any, folder: Path) -> Logger:
     """Build the logger of a Hydra node; one that takes ``save_dir`` writes into the run folder."""
     target = str(node["_target_"])
     build = instantiate(node, _partial_=True, _convert_="all")
