@@ -236,7 +236,7 @@ def explain(error: Exception, config_name: str) -> str | None:
     if isinstance(error, InstantiationException):
         return _refused_arguments(error)
     if isinstance(error, yaml.MarkedYAMLError):
-        return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
+        return f"a configuration file is not valid YAML: {' '.join(str(error).split())}; correct it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if (told := typed.explain(error)) is not None:

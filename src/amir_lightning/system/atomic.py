@@ -90,7 +90,7 @@ def complete_folder(output: Path) -> Iterator[Path]:
         work = Path(tempfile.mkdtemp(dir=place, prefix=hidden))
     except OSError as error:
         raise InputError(
-            f"output={output} cannot be written ({error.strerror}); type a folder of yours"
+            f"output={output} cannot be written ({error.strerror}); type another output=<folder>"
         ) from error
     try:
         with _sigterm_as_exit():

@@ -71,7 +71,7 @@ def trusted_class(target: object, where: object, trusted: Sequence[str]) -> type
             f"the folder that holds {file}.py, or install {file}"
         ) from error
     if not inspect.isclass(found):
-        raise InputError(f"{names}, which is no class; take an unchanged file")
+        raise InputError(f"{names}, which is not a class; take an unchanged file")
     if not _below(f"{found.__module__}.{found.__name__}", trusted):
         raise InputError(
             f"{names}, which {found.__module__} defines; if you trust it type "

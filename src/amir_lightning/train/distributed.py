@@ -30,7 +30,7 @@ def end_with_launcher(trainer: pl.Trainer) -> None:
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(1)
-        print(f"error: process {trainer.global_rank} ends as process 0 did", file=sys.stderr)
+        print(f"error: process {trainer.global_rank} ends because process 0 ended", file=sys.stderr)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="launcher-watch").start()
@@ -48,7 +48,7 @@ def say_which_process_ended() -> None:
         if "terminated with code" in record.getMessage():
             record.msg, record.args = (
                 (
-                    "error: another process of this run ended, so all do; the same command goes on "
+                    "error: another process of this run ended, so all end; the same command goes on "
                     "from the last checkpoint"
                 ),
                 (),
@@ -102,4 +102,4 @@ def _requeue(job: str) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("scontrol requeue %s failed (%s); send the job again", job, error)
     else:
-        _log.info("job %s is queued again and will go on from here", job)
+        _log.info("job %s is queued again and will resume from here", job)

@@ -67,7 +67,7 @@ def train(run: Run) -> float | None:
 
 
 def _known(run: Run) -> float | None:
-    _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
+    _log.info("this run has finished before; repeat=2 trains it again, into another folder")
     return _show_result(run)
 
 

@@ -31,13 +31,13 @@ def explain(error: BaseException, again: str) -> InputError | None:
         return InputError(told[-1]) if told else error
     if isinstance(error, OSError) and error.filename:
         reason = "its disk is full" if error.errno in FULL else error.strerror
-        return Unlucky(f"cannot write {error.filename} ({reason}); mend that, then {again}")
+        return Unlucky(f"cannot write {error.filename} ({reason}); solve that first; {again}")
     if isinstance(error, OSError) and error.errno in FULL:
         return Unlucky(f"the disk of the run folder is full; free some space, then {again}")
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return Unlucky(
-            f"a loader process died ({text.splitlines()[0].strip().rstrip('.')}), often for want "
-            f"of memory; {again} (data.num_workers=0 reads in the training process)"
+            f"a loader process died ({text.splitlines()[0].strip().rstrip('.')}), often because "
+            f"memory ran out; {again} (data.num_workers=0 reads in the training process)"
         )
     if isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Connection (closed|reset)", text):
         return Unlucky(f"another process of this run ended or cannot be reached; {again}")

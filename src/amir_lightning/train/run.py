@@ -142,7 +142,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     for override in overrides:
         if not override.lstrip("+~").startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
             raise InputError(
-                f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
+                f"run={cfg.run} resumes a run unchanged, and '{override}' would change it; drop "
                 "that option, or leave out run= to start another run"
             )
     files = find_run(str(cfg.run), Path(cfg.paths.runs_dir))
@@ -178,7 +178,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
         )
     if changed:
         raise InputError(
-            f"run={cfg.run} resumes a run as it was and {', '.join(changed)} would change it; drop "
+            f"run={cfg.run} resumes a run unchanged, and {', '.join(changed)} would change it; drop "
             "that option, or leave out run= to start another run"
         )
     return Run(saved, files, tasks, stores, data, files.identity)
