@@ -48,8 +48,8 @@ def say_which_process_ended() -> None:
         if "terminated with code" in record.getMessage():
             record.msg, record.args = (
                 (
-                    "error: another process of this run ended, so all end; the same command goes on "
-                    "from the last checkpoint"
+                    "error: another process of this run ended, so all end; the same command goes "
+                    "on from the last checkpoint"
                 ),
                 (),
             )

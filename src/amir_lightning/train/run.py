@@ -178,7 +178,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
         )
     if changed:
         raise InputError(
-            f"run={cfg.run} resumes a run unchanged, and {', '.join(changed)} would change it; drop "
-            "that option, or leave out run= to start another run"
+            f"run={cfg.run} resumes a run unchanged, and {', '.join(changed)} would change it; "
+            "drop that option, or leave out run= to start another run"
         )
     return Run(saved, files, tasks, stores, data, files.identity)
