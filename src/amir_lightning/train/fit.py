@@ -59,7 +59,7 @@ def train(run: Run) -> float | None:
         if run.files.finished or not is_first_process():
             return _known(run) if run.files.finished else _train(run)
         with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
-            # Another process may have finished the run while we waited for the lock.
+            # Another process may have finished the run in the meantime.
             return _known(run) if run.files.finished else _train(run)
     except Stopped as stopped:
         requeue(stopped.signum)
