@@ -44,6 +44,7 @@ def test_overfitting_trains_the_same_batch_in_every_step(command: Command) -> No
     assert len(set(losses(run_folder()))) == 1
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch Profiler default schedule")  # of few steps
 @pytest.mark.parametrize(
     ("name", "text"),
     [("simple", "test_step"), ("advanced", "function calls"), ("pytorch", "aten::conv")],
