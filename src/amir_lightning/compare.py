@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.compare``: what each network costs, side by side on one machine."""
+"""``python -m amir_lightning.compare``: parameters, time and memory of all networks."""
 
 import logging
 from pathlib import Path
@@ -10,12 +10,12 @@ from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
 from amir_lightning.system.wording import counted
 
-_log = logging.getLogger("amir_lightning.compare")  # not __main__, which is quiet
+_log = logging.getLogger("amir_lightning.compare")  # __name__ is "__main__", which is quiet
 
 
 @command("compare")
 def main(cfg: DictConfig) -> None:
-    """Count parameters and multiply-adds; time slices in turn, each in a process of its own."""
+    """Count parameters and multiply-adds, and time the restoring of slices in fresh processes."""
     import csv
     import io
     import platform

@@ -1,4 +1,4 @@
-"""Interference between the tasks while they are trained, Fig. 1 (b) over time."""
+"""Interference between tasks during training: Fig. 1 (b) over time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +14,16 @@ from amir_lightning.modules.gradients import check, find_layers, task_gradients
 
 
 class Interference(pl.Callback):
-    """Logs interference and gradient conflict of every pair of tasks.
+    """Log interference and gradient conflict of every pair of tasks.
 
-    ``interference/{layer}/{acting}_on_{affected}`` is the ratio of means, see
-    `metrics.interference`, and ``conflict/{layer}/{one}_{other}`` the cosine between the mean
-    gradients of two tasks, with respect to the layer's weights. The training goes on as if nothing
-    had been measured.
+    ``interference/{layer}/{acting}_on_{affected}`` is the ratio of means of `metrics.interference`.
+    ``conflict/{layer}/{one}_{other}`` is the cosine between the mean gradients of two tasks with
+    respect to the layer's weights. Measuring does not change the training.
 
     Args:
         every: Optimiser steps between two measurements.
         batches: Mini-batches per task; each costs about as much as a training step.
-        layers: Names, see `find_layers`.
+        layers: Names of layers as in `find_layers`.
     """
 
     def __init__(self, every: int, batches: int, layers: Sequence[str]) -> None:
@@ -34,7 +33,7 @@ class Interference(pl.Callback):
         self._measured = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find mistakes before the first step.
+        """Check the options before the first step.
 
         Raises:
             InputError: An option cannot be used here.
@@ -51,7 +50,7 @@ class Interference(pl.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Measure after every so many steps; with several processes, on the first one."""
+        """Measure every `every` steps, in process 0 only."""
         step = trainer.global_step
         if step % self.every or step == self._measured or not trainer.is_global_zero:
             return

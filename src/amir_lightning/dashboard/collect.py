@@ -3,12 +3,13 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from amir_lightning.config import leaves
 from amir_lightning.dashboard.offline import offline_history
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder
@@ -146,15 +147,6 @@ def _is_rare(value: str, among: Counter[str]) -> bool:
 def _peers(entry: RunEntry, key: str) -> tuple[str, ...]:
     network = str(entry.record["network"]) if key.startswith("network.") else ""
     return str(entry.record["scale"]), network, key
-
-
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested mapping by dotted key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
 
 
 def _curves(files: RunFolder) -> dict[str, Curve]:

@@ -41,8 +41,7 @@ class RestorationModule(pl.LightningModule):
         network_config: What the network was built from; kept in checkpoints to recognise it.
         tasks: Configuration of each task by name, in the order of `Batch.task`.
         loss: Weights of `restoration_terms`; a subclass adds its own.
-        optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2), and
-            ``adjustable_clip``; ``algorithm`` and ``weight_decay`` where it is AdamW.
+        optimizer: Options of `optimizers.chosen`, and ``adjustable_clip``.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
         on_nan: What to do where a gradient is not finite: "stop" the run, or "skip" that step.
@@ -142,7 +141,8 @@ class RestorationModule(pl.LightningModule):
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
         """Log each term without its weight as ``train/{term}``, and return their weighted sum.
 
-        The learning rate of the step is logged beside them, as ``train/learning_rate``.
+        The learning rate of the step is logged as ``train/learning_rate``. LearningRateMonitor
+        would write it into a row of metrics.csv other than that of the losses.
         """
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
