@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import official
-from amir_lightning.networks.layers.experts import Fusion
+from amir_lightning.networks.layers.expert_options import (
+    ExpertOptions,
+    Fusion,
+    GateMap,
+    GateOrder,
+)
 from amir_lightning.networks.layers.instruction import (
     DictionaryMode,
     InstructionActivation,
@@ -25,7 +30,6 @@ from amir_lightning.networks.layers.routing import (
     SpatialMode,
     SpatialRouting,
 )
-from amir_lightning.networks.layers.topk_gate import GateMap, GateOrder
 from amir_lightning.networks.restoration_network import Report
 from amir_lightning.networks.restormer import Restormer
 from amir_lightning.networks.validate import one_of
@@ -133,17 +137,10 @@ class AMIR(Restormer):
         def spatial(channels: int) -> nn.Module:
             if spatial_mode == "projection":
                 return nn.Linear(instruction_size, channels)
-            return SpatialRouting(
-                channels,
-                instruction_size,
-                num_experts,
-                top_k,
-                expert_ratio,
-                gate_map,
-                gate_order,
-                fusion,
-                spatial_residual,
+            options = ExpertOptions(
+                num_experts, top_k, expert_ratio, gate_map, gate_order, fusion, spatial_residual
             )
+            return SpatialRouting(channels, instruction_size, options)
 
         spatial_stages = [] if spatial_mode == "none" else ["encoder1", "encoder2", "encoder3"]
         self.spatial_routing = nn.ModuleDict(
