@@ -31,6 +31,8 @@ from amir_lightning.networks.layers.wkv import bidirectional_wkv
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.networks.validate import whole, whole_numbers
 
+_GROUP = 2**19  # hidden values of a channel mix that are computed at a time in inference on a CPU
+
 
 class RestoreRWKV(RestorationNetwork):
     """Encoder, bottleneck and decoder of RWKV blocks on four scales.
@@ -209,5 +211,16 @@ class ChannelMix(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Mix (B, C, H, W)."""
         tokens = self.shift(features).permute(0, 2, 3, 1)
+        if torch.is_grad_enabled() or features.is_cuda:
+            return self._mix(tokens).permute(0, 3, 1, 2)
+        # A few rows at a time: their hidden values stay in the CPU's cache. Those of a whole image
+        # are a buffer of 100 MB for 256x256 pixels, whose page faults cost as much as the products.
+        batch, _, width, _ = tokens.shape
+        rows = max(1, _GROUP // (batch * width * self.key.out_features))
+        mixed = torch.cat([self._mix(group) for group in tokens.split(rows, dim=1)], dim=1)
+        return mixed.permute(0, 3, 1, 2)
+
+    def _mix(self, tokens: Tensor) -> Tensor:
+        """Mix the channels of tokens, (B, H, W, C)."""
         hidden = self.key(tokens).relu().square()
-        return (self.receptance(tokens).sigmoid() * self.value(hidden)).permute(0, 3, 1, 2)
+        return self.receptance(tokens).sigmoid() * self.value(hidden)
