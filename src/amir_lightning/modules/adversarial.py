@@ -23,6 +23,14 @@ class AdversarialModule(RestorationModule):
     ``critic_width``.
     """
 
+    loss_options = (
+        *RestorationModule.loss_options,
+        "adversarial_weight",
+        "spectral_weight",
+        "critic_width",
+    )
+    loss_file = "adversarial"
+
     def add_partners(self, in_channels: int) -> None:
         """Build the critic.
 

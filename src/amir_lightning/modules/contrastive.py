@@ -21,6 +21,16 @@ class ContrastiveModule(RestorationModule):
     ``queue_size`` and ``warmup_fraction``.
     """
 
+    loss_options = (
+        *RestorationModule.loss_options,
+        "contrast_weight",
+        "temperature",
+        "momentum",
+        "queue_size",
+        "warmup_fraction",
+    )
+    loss_file = "contrastive"
+
     def add_partners(self, in_channels: int) -> None:
         """Build key encoder and queue.
 

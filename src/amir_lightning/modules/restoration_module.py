@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -48,6 +48,15 @@ class RestorationModule(pl.LightningModule):
         on_nan: What to do where a gradient is not finite: "stop" the run, or "skip" that step.
     """
 
+    loss_options: ClassVar[tuple[str, ...]] = (
+        "distance",
+        "image_weight",
+        "estimate_weight",
+        "balance_weight",
+        "edge_weight",
+    )
+    loss_file: ClassVar[str] = "l1_balance"
+
     def __init__(
         self,
         network: RestorationNetwork,
@@ -63,6 +72,14 @@ class RestorationModule(pl.LightningModule):
         self.save_hyperparameters(ignore=["network"], logger=False)
         self.network = network
         self.tasks = [Task.from_config(name, config) for name, config in tasks.items()]
+        gates = [one for one in network.modules() if isinstance(one, TopKGate)]
+        options = [*self.loss_options, *["global_balance"] * bool(gates)]
+        missing = ", ".join(name for name in options if name not in loss)
+        if missing:
+            raise InputError(
+                f"the loss has no {missing}; write 'defaults: [{self.loss_file}, _self_]' as first "
+                "line of its file, which gives every option a value"
+            )
         if loss["distance"] not in DISTANCES:
             raise InputError(
                 f"loss.distance is '{loss['distance']}'; choose from {', '.join(DISTANCES)}"
@@ -84,9 +101,8 @@ class RestorationModule(pl.LightningModule):
         self._batches: list[Batch] = []  # of the step in progress
         self.rows: list[dict[str, Any]] = []
         self.summary: Summary | None = None
-        for gate in network.modules():
-            if isinstance(gate, TopKGate):
-                gate.over_processes = loss["global_balance"]
+        for gate in gates:
+            gate.over_processes = loss["global_balance"]
         self.add_partners(int(network_config.get("in_channels", 1)))
 
     def add_partners(self, in_channels: int) -> None:
@@ -129,15 +145,8 @@ class RestorationModule(pl.LightningModule):
 
     def pair_terms(self, report: Report, hq: Tensor) -> dict[str, Term]:
         """The same terms, with nothing logged: for observers of the training."""
-        options = ("image_weight", "estimate_weight", "balance_weight", "edge_weight")
-        return restoration_terms(
-            report.image,
-            hq,
-            report.estimates,
-            report.balance,
-            distance=self.loss_config["distance"],
-            **{name: self.loss_config[name] for name in options},
-        )
+        options = {name: self.loss_config[name] for name in RestorationModule.loss_options}
+        return restoration_terms(report.image, hq, report.estimates, report.balance, **options)
 
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
         """Log each term without its weight as ``train/{term}``, and return their weighted sum.

@@ -21,11 +21,10 @@ from monai.networks.blocks.mlp import MLPBlock
 from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, drop_probability, multiple_of, whole
 
 
 class CTformer(RestorationNetwork):
@@ -68,16 +67,9 @@ class CTformer(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width, heads=heads, tiles_at_once=tiles_at_once)
         whole(0, depth=depth)
         whole(20, tile=tile)
-        at_least(0, dropout=dropout)
         at_least(1, mlp_ratio=mlp_ratio)
-        if tile % 4:
-            raise InputError(
-                f"tile is {tile}, expected a multiple of 4; type tile={tile + -tile % 4}"
-            )
-        if dropout >= 1:
-            raise InputError(
-                f"dropout is {dropout}, expected a number below 1; type for example dropout=0.1"
-            )
+        multiple_of(4, tile=tile)
+        drop_probability(dropout=dropout)
         divides("heads", heads, width, of="a token")
         self.tile = tile
         self.tiles_at_once = tiles_at_once

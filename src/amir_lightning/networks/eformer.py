@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from monai.networks.nets.swin_unetr import window_partition, window_reverse
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.swin import window_attention
 from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, multiple_of, whole
 
 
 class Eformer(RestorationNetwork):
@@ -138,11 +137,7 @@ class SobelEdges(nn.Module):
     def __init__(self, in_channels: int, edge_channels: int) -> None:
         super().__init__()
         whole(1, edge_channels=edge_channels)
-        if edge_channels % 4:
-            raise InputError(
-                f"edge_channels is {edge_channels}, expected a multiple of 4; "
-                f"type edge_channels={edge_channels + -edge_channels % 4}"
-            )
+        multiple_of(4, edge_channels=edge_channels)
         directions = torch.tensor(
             [
                 [[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]],

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.blocks import Downsample, Stage, TransformerBlock, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, divides, multiple_of, whole, whole_numbers
 
 
 class PromptIR(RestorationNetwork):
@@ -67,13 +66,8 @@ class PromptIR(RestorationNetwork):
         whole(0, refinement_depth=refinement_depth)
         whole(8, prompt_size=prompt_size)
         at_least(1, ffn_expansion_factor=ffn_expansion_factor)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
-        if prompt_size % 8:
-            raise InputError(
-                f"prompt_size is {prompt_size}, expected a multiple of 8; "
-                f"type prompt_size={prompt_size + -prompt_size % 8}"
-            )
+        multiple_of(2, width=width)
+        multiple_of(8, prompt_size=prompt_size)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         prompt_channels = whole_numbers("prompt_channels", prompt_channels, 3)

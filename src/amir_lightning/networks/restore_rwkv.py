@@ -22,14 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import RESTORE_RWKV
 from amir_lightning.networks.layers.blocks import Downsample, LayerNorm, Stage, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.layers.wkv import bidirectional_wkv
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import whole, whole_numbers
+from amir_lightning.networks.validate import multiple_of, whole, whole_numbers
 
 _GROUP = 2**19  # hidden values of a channel mix that are computed at a time in inference on a CPU
 
@@ -64,8 +63,7 @@ class RestoreRWKV(RestorationNetwork):
         super().__init__()
         whole(1, in_channels=in_channels, width=width, hidden_ratio=hidden_ratio)
         whole(0, refinement_depth=refinement_depth)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         depths = whole_numbers("depths", depths, 4)
 
         def stage(channels: int, level: int, depth: int) -> Stage:

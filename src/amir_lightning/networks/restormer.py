@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.blocks import (
     BiasFreeLayerNorm,
     Downsample,
@@ -24,7 +23,7 @@ from amir_lightning.networks.layers.blocks import (
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, multiple_of, one_of, whole, whole_numbers
 
 LayerNormMode = Literal["with_bias", "bias_free"]
 Route = Callable[[str, Tensor], Tensor]
@@ -69,8 +68,7 @@ class Restormer(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width)
         whole(0, refinement_depth=refinement_depth)
         at_least(1, ffn_expansion_factor=ffn_expansion_factor)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         self.stage_channels = stage_channels(width)

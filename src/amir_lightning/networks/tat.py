@@ -19,7 +19,6 @@ from typing import Self, get_args
 import torch
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import TAT as NAMES
 from amir_lightning.networks.layers.adaptive import (
@@ -35,7 +34,7 @@ from amir_lightning.networks.layers.blocks import (
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration_network import Report, RestorationNetwork
-from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, multiple_of, one_of, whole, whole_numbers
 
 LEVELS = ("level1", "level2", "level3", "bottleneck")
 
@@ -88,15 +87,10 @@ class TAT(RestorationNetwork):
         at_least(0, first_share=first_share)
         one_of("stop_gradient", stop_gradient, (True, False))
         one_of("kernel_activation", kernel_activation, get_args(KernelActivation))
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         if test_window is not None:
             whole(8, test_window=test_window)
-            if test_window % 8:
-                raise InputError(
-                    f"test_window is {test_window}, expected a multiple of 8; "
-                    f"type test_window={test_window + -test_window % 8}"
-                )
+            multiple_of(8, test_window=test_window)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         self.test_window = test_window

@@ -20,8 +20,7 @@ from monai.networks.nets.swin_unetr import (
 )
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, drop_probability, whole
 
 
 class SwinBlock(nn.Module):
@@ -168,11 +167,7 @@ def drop_path_rates(drop_path: float, blocks: int) -> list[float]:
     """Probabilities that grow linearly over the blocks, from 0 at the first to `drop_path`.
 
     Raises:
-        InputError: drop_path is not a number from 0 on and below 1.
+        InputError: drop_path is not a number from 0 to below 1.
     """
-    at_least(0, drop_path=drop_path)
-    if drop_path >= 1:
-        raise InputError(
-            f"drop_path is {drop_path}, expected a number below 1; type for example drop_path=0.1"
-        )
+    drop_probability(drop_path=drop_path)
     return [drop_path * index / max(blocks - 1, 1) for index in range(blocks)]
