@@ -31,7 +31,7 @@ class PromptIR(RestorationNetwork):
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.

@@ -1,7 +1,7 @@
 """Restormer, the baseline of the paper and the backbone of AMIR.
 
 S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration", CVPR
-2022. Channel layer normalisation has a bias: with one image channel this gives the 26.12 M
+2022. By default the layer normalisation has a bias: with one image channel this gives the 26.12 M
 parameters of the AMIR paper (Table 4).
 
 Source: the article, and the released code for numbers that the article does not print.
@@ -27,20 +27,20 @@ from amir_lightning.networks.validate import at_least, multiple_of, one_of, whol
 
 LayerNormMode = Literal["with_bias", "bias_free"]
 Route = Callable[[str, Tensor], Tensor]
-"""What happens to the features (B, C', H', W') before a stage: (name of the stage, features)."""
+"""Map of (name of a stage, its input features (B, C', H', W')) to features of the same shape."""
 
 
 class Restormer(RestorationNetwork):
     """Encoder, bottleneck and decoder of transposed-attention blocks on four scales.
 
     The stages are named encoder1 to encoder3, bottleneck, decoder3 to decoder1 and refinement.
-    Level l has `width * 2 ** (l - 1)` channels, save decoder1 and refinement, which keep the
-    `2 * width` channels of skip and upsampled features and have the heads of level 1.
+    Level l has `width * 2 ** (l - 1)` channels. Exceptions are decoder1 and refinement: they keep
+    the `2 * width` channels of skip and upsampled features, with the heads of level 1.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
@@ -108,16 +108,16 @@ class Restormer(RestorationNetwork):
         return self.traverse(lq, lambda _stage, features: features)
 
     def traverse(self, lq: Tensor, route: Route) -> Tensor:
-        """Run all stages, each on what `route` makes of its input features.
+        """Run all stages and pass the input features of each through `route` first.
 
         Args:
             lq: Low-quality images, (B, in_channels, H, W), H and W multiples of 8.
-            route: Called before each stage; the baseline hands the features on unchanged.
+            route: Called before each stage; the baseline returns the features unchanged.
 
         Returns:
             `lq` plus the predicted residual, (B, in_channels, H, W).
         """
-        # Channels-last makes layer normalisation and expert tokens views; a tenth faster on CPU.
+        # Channels-last: layer normalisation and expert tokens need no copy; 10 % faster on a CPU.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True), 1):

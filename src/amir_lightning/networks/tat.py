@@ -48,7 +48,7 @@ class TAT(RestorationNetwork):
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
@@ -184,12 +184,12 @@ class TAT(RestorationNetwork):
 
     @classmethod
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
-        """Build the network of a checkpoint of the authors' release.
+        """Build the network from a checkpoint of the authors' release.
 
         Args:
-            source: The checkpoint file, or its parameters by official name.
+            source: Checkpoint file, or its parameters by official name.
 
         Raises:
-            InputError: The file is unreadable, or a name or shape is not that of the release.
+            InputError: The file is unreadable, or a name or shape does not match the release.
         """
         return successors.load(cls, source, "patch_embed.proj.weight", NAMES)
