@@ -1,17 +1,17 @@
-"""Restore-RWKV, Restormer's U with linear attention over pixels in two scan orders.
+"""Restore-RWKV, the U-net of Restormer with linear attention over pixels in two scan orders.
 
 Z. Yang et al., "Restore-RWKV: Efficient and Effective Medical Image Restoration with RWKV", IEEE J.
 Biomed. Health Inform. 30(1), 2026.
 
-Deviation: WKV is computed by its formula. The kernel of the release cuts the pixels into 64 pieces,
-counts distances to other pieces by one more and adds 1e-6 to each sum of weights. On 256 pixels
-that changes values of size 1 by up to 7e-4, on 1024 pixels by 6e-6 and on 4096 by less than 1e-6.
+Deviation: WKV follows its formula exactly. The kernel of the release cuts the pixels into 64
+pieces, adds one to distances between pieces and adds 1e-6 to each sum of weights. That changes
+values of size 1 by up to 7e-4 for 256 pixels, 6e-6 for 1024 pixels and less than 1e-6 for 4096.
 
-Deviation: a shift is one 5x5 convolution in training, too, where the release adds three branches:
-the sum is the same. The second copy of the kernel, which the release keeps for deployment, is left
-out.
+Deviation: a shift is one 5x5 convolution in training as well, where the release adds three
+branches; the sum is the same. The second copy of the kernel, which the release keeps for
+deployment, is left out.
 
-Deviation: initial weights that are not described are those of PyTorch.
+Deviation: initial weights that the paper does not describe are those of PyTorch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,8 @@ _GROUP = 2**19  # hidden values of a channel mix that are computed at a time in 
 class RestoreRWKV(RestorationNetwork):
     """Encoder, bottleneck and decoder of RWKV blocks on four scales.
 
-    Level l has `width * 2 ** (l - 1)` channels, save the decoder's first level and the refinement,
-    which keep the `2 * width` channels of skip and upsampled features.
+    Level l has `width * 2 ** (l - 1)` channels. Exceptions are the first level of the decoder and
+    the refinement: they keep the `2 * width` channels of skip and upsampled features.
 
     Args:
         in_channels: Channels of the images.
@@ -89,12 +89,12 @@ class RestoreRWKV(RestorationNetwork):
 
     @property
     def follows_size(self) -> str | None:
-        """The chunks of pixels of WKV."""
+        """WKV, whose chunks depend on the number of pixels."""
         return "mixes pixels in chunks"
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
-        # Channels-last makes layer normalisation and the linear maps of a pixel views.
+        # Channels-last: layer normalisation and the linear maps of a pixel need no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -138,9 +138,9 @@ class RWKVBlock(nn.Module):
 
 
 class OmniShift(nn.Module):
-    """A depthwise 5x5 convolution whose kernel is a sum of four parts.
+    """Depthwise 5x5 convolution whose kernel is a weighted sum of four parts.
 
-    They are the pixel itself and learned kernels of sides 1, 3 and 5, each with a weight.
+    The parts are the identity and learned kernels of sides 1, 3 and 5.
     """
 
     def __init__(self, channels: int) -> None:
@@ -152,7 +152,7 @@ class OmniShift(nn.Module):
         )
 
     def kernel(self) -> Tensor:
-        """The sum of the parts, (C, 1, 5, 5)."""
+        """Sum the parts, (C, 1, 5, 5)."""
         one, three, five = self.kernels
         identity, *weights = self.weights
         kernel = F.pad(identity + weights[0] * one, [2] * 4)
@@ -182,12 +182,12 @@ class SpatialMix(nn.Module):
         height, width = features.shape[-2:]
         pixels = height * width
         tokens = self.shift(features).flatten(2)
-        # Products of this order leave the pixels of a channel side by side, as WKV wants them.
+        # Weight times tokens leaves the pixels of a channel contiguous, as WKV needs them.
         key, value, gate = (one.weight @ tokens for one in (self.key, self.value, self.receptance))
-        # The reach follows the size of the image.
+        # Divided by the number of pixels, so that the reach grows with the image.
         for decay, bonus in zip(self.decay / pixels, self.bonus / pixels, strict=True):
             value = bidirectional_wkv(decay, bonus, key, value)
-            # By columns after the first turn, by rows again after the second.
+            # Scan by columns after the first turn, by rows again after the second.
             key, value = (
                 one.unflatten(2, (height, width)).transpose(2, 3).flatten(2) for one in (key, value)
             )
