@@ -1,4 +1,4 @@
-"""Gradients of each task alone with respect to some layers, for Fig. 1 (b)."""
+"""Gradients of single tasks with respect to some layers, for Fig. 1 (b)."""
 
 import contextlib
 import difflib
@@ -20,7 +20,7 @@ from amir_lightning.networks.layers.topk_gate import TopKGate
 
 Layers = Mapping[str, Sequence[nn.Parameter]]
 
-_LARGEST = 8 * 2**30  # bytes of gradients that are kept at once
+_LARGEST = 8 * 2**30  # largest memory of all gradients [bytes]
 _LISTS = (nn.ModuleList, nn.Sequential)
 
 
@@ -74,21 +74,21 @@ def find_layers(network: nn.Module, names: Sequence[str]) -> dict[str, list[nn.P
 def task_gradients(
     module: RestorationModule, data: MultiTaskDataModule, layers: Layers, batches: int
 ) -> dict[str, Tensor]:
-    """Gradients of the loss of each task alone over training mini-batches of that task.
+    """Compute the gradients of the loss of each task over training mini-batches of that task.
 
-    Each task's mini-batches are drawn as in a training of the task alone with the run's patch and
-    batch size, and are the same in every call. The loss is that of the restored images and the
-    routing; a critic or a contrast takes no part. Weights, their gradients, running statistics
-    and the state of the random generators are left as they were.
+    The mini-batches of a task are those of a training on this task alone, with the run's patch and
+    batch size; every call draws the same ones. The loss has the terms of restored images and
+    routing, without critic or contrast. Weights, their ``.grad``, running statistics and random
+    generators are left unchanged.
 
     Args:
-        module: In training mode, so that routing noise takes part.
-        data: Its tasks.
-        layers: What `find_layers` returns.
+        module: Module in training mode, so that routing noise is included.
+        data: Data of T tasks.
+        layers: Result of `find_layers`.
         batches: Mini-batches S per task.
 
     Returns:
-        For each layer (T, S, P), P its number of weights; float32 on the CPU.
+        Gradients of each layer, (T, S, P) for P weights, float32 on the CPU.
 
     Raises:
         InputError: There are fewer than two tasks or mini-batches, or too many gradients.
@@ -117,7 +117,7 @@ def task_gradients(
 
 @contextlib.contextmanager
 def _alone(network: RestorationNetwork) -> Iterator[None]:
-    """Gates draw from the process's generator and wait for no other process, as written."""
+    """Return a context of uncompiled passes, global gate noise and per-process balance."""
     gates = [one for one in network.modules() if isinstance(one, TopKGate)]
     before = [(gate.noise, gate.over_processes) for gate in gates]
     for gate in gates:
@@ -137,7 +137,7 @@ def _gradients(
     number: int,
     weights: Sequence[nn.Parameter],
 ) -> list[Tensor]:
-    """Of one mini-batch, each flat."""
+    """Compute the flattened gradients of one mini-batch."""
     seed, size, count = data.options.seed, data.options.patch_size, data.options.batch_size
     sampler = MultiTaskSampler([len(part)], seed=seed)
     draws = [sampler.item(k) for k in range(number * count, (number + 1) * count)]
@@ -150,7 +150,7 @@ def _gradients(
 
 
 def check(tasks: int, layers: Layers, batches: int) -> None:
-    """Refuse what `task_gradients` cannot do.
+    """Check the arguments of `task_gradients`.
 
     Raises:
         InputError: There are fewer than two tasks or mini-batches, or too many gradients.

@@ -1,4 +1,4 @@
-"""The optimiser of every training, Sec. 3.2, which the benchmark times, too."""
+"""Optimisers of training, Sec. 3.2; the benchmark uses them as well."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,21 +12,35 @@ from amir_lightning.errors import InputError
 def adam(
     parameters: Iterable[nn.Parameter], rate: float, betas: Sequence[float], fused: bool = True
 ) -> Adam:
-    """Adam at its first learning rate; fused, one kernel updates all parameters."""
+    """Build Adam at its first learning rate; if fused, one kernel updates all parameters."""
     first, second = betas
     return Adam(parameters, lr=rate, betas=(first, second), fused=fused)
 
 
-def chosen(parameters: Iterable[nn.Parameter], options: Mapping[str, Any], fused: bool) -> Adam:
-    """The optimiser of the options, Adam or AdamW, at its first learning rate.
-
-    Args:
-        parameters: What it trains.
-        options: The optimizer node; runs of earlier versions name no algorithm.
-        fused: Whether one kernel updates all parameters.
+def check_clip(theta: object) -> None:
+    """Check the option of adjustable gradient clipping.
 
     Raises:
-        InputError: An option is none of Adam or AdamW.
+        InputError: It is neither a number above 0 nor None.
+    """
+    if theta is not None and not (isinstance(theta, int | float) and theta > 0):
+        raise InputError(
+            f"optimizer.adjustable_clip is {theta!r}, expected a number above 0, or null for "
+            "no clipping; type for instance optimizer.adjustable_clip=0.001"
+        )
+
+
+def chosen(parameters: Iterable[nn.Parameter], options: Mapping[str, Any], fused: bool) -> Adam:
+    """Build Adam or AdamW from its options, at its first learning rate.
+
+    Args:
+        parameters: Parameters to train.
+        options: Optimiser node of the configuration; runs of earlier versions lack ``algorithm``
+            and ``weight_decay``.
+        fused: Update all parameters in one kernel.
+
+    Raises:
+        InputError: An option is out of range.
     """
     rates, betas = (options["learning_rate"], options["final_learning_rate"]), options["betas"]
     if min(rates) < 0 or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
