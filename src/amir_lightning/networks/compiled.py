@@ -139,9 +139,7 @@ class _Recorded(Generic[R]):
         self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
         chosen = [i for i, one in enumerate(outputs) if one.requires_grad]
-        with torch.autocast(
-            "cuda", enabled=False
-        ):  # trainers do so, too
+        with torch.autocast("cuda", enabled=False):  # trainers do so, too
             return torch.autograd.grad(
                 [outputs[i] for i in chosen],
                 self.parameters,
