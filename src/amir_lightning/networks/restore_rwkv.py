@@ -185,15 +185,17 @@ class SpatialMix(nn.Module):
         # Weight times tokens leaves the pixels of a channel contiguous, as WKV needs them.
         key, value, gate = (one.weight @ tokens for one in (self.key, self.value, self.receptance))
         # Divided by the number of pixels, so that the reach grows with the image.
-        for decay, bonus in zip(self.decay / pixels, self.bonus / pixels, strict=True):
-            value = bidirectional_wkv(decay, bonus, key, value)
-            # Scan by columns after the first turn, by rows again after the second.
-            key, value = (
-                one.unflatten(2, (height, width)).transpose(2, 3).flatten(2) for one in (key, value)
-            )
-            height, width = width, height
+        rows, columns = zip(self.decay / pixels, self.bonus / pixels, strict=True)
+        value = bidirectional_wkv(*rows, key, value)
+        key, value = (_turned(one, height, width) for one in (key, value))
+        value = _turned(bidirectional_wkv(*columns, key, value), width, height)
         mixed = F.linear((gate.sigmoid() * value).mT, self.output.weight)
         return mixed.mT.unflatten(2, (height, width))
+
+
+def _turned(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Reorder pixels (B, C, H W) from row by row to column by column."""
+    return tokens.unflatten(2, (height, width)).transpose(2, 3).flatten(2)
 
 
 class ChannelMix(nn.Module):
