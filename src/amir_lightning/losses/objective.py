@@ -55,7 +55,7 @@ def restoration_terms(
 ) -> dict[str, Term]:
     """Compute the terms of training on image pairs; `total` adds them up.
 
-    With the defaults these are the two terms of Eq. (5), `L = L_1 + gamma * L_Balance`.
+    Without estimates and edges, these are the two terms of Eq. (5), `L = L_1 + gamma * L_Balance`.
 
     Args:
         restored: Restored images, (B, C, H, W), normalised.

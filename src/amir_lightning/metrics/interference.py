@@ -1,9 +1,9 @@
 """Interference between tasks, Fig. 1 (b), and conflict of their gradients.
 
 The interference metric is that of J. Zhu et al., "Uni-Perceiver-MoE: Learning Sparse Generalist
-Models with Conditional MoEs", NeurIPS 2022, to first order in the step size: the decrease of the
-loss of task i by a step along the normalised gradient of task j, divided by the decrease by a step
-along its own.
+Models with Conditional MoEs", NeurIPS 2022, to first order in the step size. A step along the
+normalised gradient of task j lowers the loss of task i by some amount; the metric is this amount
+relative to that of a step along the gradient of task i itself.
 """
 
 from typing import NamedTuple

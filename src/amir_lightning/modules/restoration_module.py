@@ -192,7 +192,7 @@ class RestorationModule(pl.LightningModule):
             return  # float16 overflows now and then; the gradient scaler skips those steps
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
         finite = bool(nn.utils.get_total_norm(gradients).isfinite()) if gradients else True
-        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has other gradients
+        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has a part of them
             finite = self.trainer.strategy.reduce_boolean_decision(finite)
         if finite:
             if any(part is self.network for part in network.modules()):

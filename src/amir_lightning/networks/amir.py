@@ -139,7 +139,13 @@ class AMIR(Restormer):
             if spatial_mode == "projection":
                 return nn.Linear(instruction_size, channels)
             options = ExpertOptions(
-                num_experts, top_k, expert_ratio, gate_map, gate_order, fusion, spatial_residual
+                num_experts=num_experts,
+                top_k=top_k,
+                expert_ratio=expert_ratio,
+                gate_map=gate_map,
+                gate_order=gate_order,
+                fusion=fusion,
+                residual=spatial_residual,
             )
             return SpatialRouting(channels, instruction_size, options)
 
