@@ -207,10 +207,10 @@ def _curves(cfg: DictConfig) -> "list[Variant]":
 
 def _recipe(cfg: DictConfig, device: str) -> "Recipe":
     from amir_lightning.bench.cost import Recipe
+    from amir_lightning.losses import OPTIONS
 
     train = compose("train", ["loss=l1_balance"])
-    options = ("distance", "image_weight", "estimate_weight", "balance_weight", "edge_weight")
-    loss = {name: train.loss[name] for name in options}
+    loss = {name: train.loss[name] for name in OPTIONS}
     first, second = train.optimizer.betas
     rate = train.optimizer.learning_rate
     return Recipe(loss, rate, (first, second), cfg.seconds, device, cfg.compile)

@@ -6,13 +6,14 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.errors import InputError
 from amir_lightning.modules import RestorationModule
 
 _TRAINED = "trained_network"  # key of a checkpoint
 
 
-class WeightAverage(pl.Callback):
+class WeightAverage(EachStep):
     """Average the network after each optimiser step; validation and checkpoints use the average.
 
     A checkpoint holds the average in place of the weights, so that every reader takes the average.
@@ -44,7 +45,6 @@ class WeightAverage(pl.Callback):
             )
         self.decay, self.warmup = decay, warmup
         self._average: dict[str, Tensor] = {}
-        self._step = 0  # the last step that was averaged
 
     def share(self, step: int) -> float:
         """Return the weight of the old average at a step."""
@@ -52,32 +52,20 @@ class WeightAverage(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from the current weights, unless a checkpoint was loaded."""
-        if not self._average:
-            self._step = trainer.global_step
         self._average = {
             name: self._average.get(name, value).detach().to(value, copy=True)
             for name, value in _own(pl_module).items()
         }
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Add the new weights to the average; copy integers, such as counts of batches."""
-        if trainer.global_step == self._step:
-            return  # gradients are still being accumulated
-        self._step = trainer.global_step
         own = _own(pl_module)
         real = [name for name, value in own.items() if value.is_floating_point()]
         with torch.no_grad():
             torch._foreach_lerp_(
                 [self._average[name] for name in real],
                 [own[name] for name in real],
-                1 - self.share(self._step),
+                1 - self.share(step),
             )
             for name in own.keys() - real:
                 self._average[name].copy_(own[name])
@@ -120,7 +108,6 @@ class WeightAverage(pl.Callback):
             }
             for name, value in own.items():
                 value.copy_(checkpoint[_TRAINED][name])
-        self._step = int(checkpoint["global_step"])
 
 
 def _own(module: pl.LightningModule) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.errors import InputError
 from amir_lightning.runs.checkpoint_io import LAST
 
@@ -58,7 +59,7 @@ class KeepBest(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-class KeepLast(Checkpoint):
+class KeepLast(EachStep, Checkpoint):
     """Write ``last.ckpt`` every so many steps, after each validation, and on a signal to stop.
 
     The signals are Ctrl-C, SIGTERM and SIGUSR1, by which clusters announce the end of a job. The
@@ -83,12 +84,12 @@ class KeepLast(Checkpoint):
         self.validate_every = validate_every
         self._asked: int | None = None
         self._training = False
-        self._step = 0  # the last step that was handled
         self._saved = -1  # the step of the last checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace Lightning's signal handlers, which would stop in the middle of a step."""
-        self._step, self._training = trainer.global_step, True
+        super().on_train_start(trainer, pl_module)
+        self._training = True
         self._take_signals()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -106,19 +107,8 @@ class KeepLast(Checkpoint):
         if self._saved == trainer.global_step and self._agreed(trainer):
             raise Stopped(self._asked or signal.SIGTERM)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Save if a checkpoint is due, and stop if asked to."""
-        step = trainer.global_step
-        if step == self._step:
-            return  # gradients are still being accumulated
-        self._step = step
         if step % self.validate_every == 0:
             return
         stop = self._agreed(trainer)

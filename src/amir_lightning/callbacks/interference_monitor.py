@@ -1,19 +1,17 @@
 """Interference between tasks during training: Fig. 1 (b) over time."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
-from torch import Tensor
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.data.datamodule import MultiTaskDataModule
-from amir_lightning.data.dataset import Batch
 from amir_lightning.metrics.interference import gradient_conflict, interference
 from amir_lightning.modules import RestorationModule
 from amir_lightning.modules.gradients import check, find_layers, task_gradients
 
 
-class Interference(pl.Callback):
+class Interference(EachStep):
     """Log interference and gradient conflict of every pair of tasks.
 
     ``interference/{layer}/{acting}_on_{affected}`` is the ratio of means of `metrics.interference`.
@@ -30,7 +28,6 @@ class Interference(pl.Callback):
         self.every = every
         self.batches = batches
         self.layers = list(layers)
-        self._measured = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the options before the first step.
@@ -40,21 +37,11 @@ class Interference(pl.Callback):
         """
         module, data = _parts(trainer, pl_module)
         check(len(data.modules), find_layers(module.network, self.layers), self.batches)
-        self._measured = trainer.global_step
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         """Measure every `every` steps, in process 0 only."""
-        step = trainer.global_step
-        if step % self.every or step == self._measured or not trainer.is_global_zero:
+        if step % self.every or not trainer.is_global_zero:
             return
-        self._measured = step
         module, data = _parts(trainer, pl_module)
         layers = find_layers(module.network, self.layers)
         names = [one.task.name for one in data.modules]

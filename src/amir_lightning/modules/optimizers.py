@@ -1,4 +1,4 @@
-"""The optimiser of every training, Sec. 3.2, which the benchmark times, too."""
+"""Optimisers of training, Sec. 3.2; the benchmark uses them as well."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,9 +13,22 @@ from amir_lightning.errors import InputError
 def adam(
     parameters: Iterable[nn.Parameter], rate: float, betas: Sequence[float], fused: bool = True
 ) -> Adam:
-    """Adam at its first learning rate; fused, one kernel updates all parameters."""
+    """Build Adam at its first learning rate; if fused, one kernel updates all parameters."""
     first, second = betas
     return Adam(parameters, lr=rate, betas=(first, second), fused=fused)
+
+
+def check_clip(theta: object) -> None:
+    """Check the option of adjustable gradient clipping.
+
+    Raises:
+        InputError: It is neither a number above 0 nor None.
+    """
+    if theta is not None and not (isinstance(theta, int | float) and theta > 0):
+        raise InputError(
+            f"optimizer.adjustable_clip is {theta!r}, expected a number above 0, or null for "
+            "no clipping; type for instance optimizer.adjustable_clip=0.001"
+        )
 
 
 def chosen(
