@@ -12,6 +12,7 @@ from typing import Any
 from amir_lightning.dashboard.offline import offline_history
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.task_data import TaskData
 
 Curve = list[tuple[int, float]]
 """Steps and values of one logged key."""
@@ -53,6 +54,14 @@ class RunEntry:
     def tasks(self) -> list[str]:
         """Names of its tasks."""
         return str(self.record["task"]).split("+")
+
+    @property
+    def data(self) -> Mapping[str, TaskData]:
+        """The data of each task; empty if the run does not record them."""
+        try:
+            return self.files.data
+        except InputError:
+            return {}
 
     @property
     def seconds(self) -> float | None:
@@ -137,6 +146,45 @@ def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
         }
         for entry in entries
     ]
+
+
+def comparable(entries: Sequence[RunEntry], task: str) -> dict[str, list[int]]:
+    """Group the runs of a task by what their validation scores were measured on.
+
+    Scores compare only on the same data, over the same number of slices and by one definition.
+
+    Args:
+        entries: All runs.
+        task: Name of the task.
+
+    Returns:
+        Positions in `entries` by a description of the group, the largest group first. Runs that do
+        not record their data share one group, "unknown data".
+    """
+    # An older run does not record the recipe of its phantoms; a newer one of equal content does.
+    recorded = [entry.data[task] for entry in entries if task in entry.data]
+    known = {data.fingerprint: data for data in recorded if data.source != "unknown"}
+    names = {"": "unknown data"}
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, entry in enumerate(entries):
+        if task not in entry.tasks:
+            continue
+        key = ""
+        if (own := entry.data.get(task)) is not None:
+            data = known.get(own.fingerprint, own)
+            key = data.key
+            source = "data" if data.source == "unknown" else data.source
+            names.setdefault(key, f"{source} {data.fingerprint[:12]}")
+        slices, metrics = (entry.config.get(one) for one in ("validation.slices", "metrics"))
+        groups[key, f"{slices or 'all'} slices", f"{metrics or 'paper'} definition"].append(index)
+    # What all groups have in common goes without saying, but for the data.
+    told = [len({group[i] for group in groups}) > 1 for i in (1, 2)]
+    return {
+        ", ".join(
+            [names[key], *(text for text, shown in zip(how, told, strict=True) if shown)]
+        ): runs
+        for (key, *how), runs in sorted(groups.items(), key=lambda group: -len(group[1]))
+    }
 
 
 def _is_rare(value: str, among: Counter[str]) -> bool:

@@ -1,5 +1,6 @@
 """One HTML file from what was collected: a table of runs, their curves, pictures and tables."""
 
+import re
 import secrets
 import shlex
 from collections import Counter
@@ -14,10 +15,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from amir_lightning.dashboard import charts
-from amir_lightning.dashboard.collect import RunEntry, settings
+from amir_lightning.dashboard.collect import RunEntry, comparable, settings
 from amir_lightning.dashboard.embed import Album, markdown, read_tables
-from amir_lightning.errors import InputError
-from amir_lightning.runs.task_data import TaskData
 
 _METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "rmse": "RMSE"}
 
@@ -51,14 +50,24 @@ def render(
         _row(entry, own, album, per_task, table_rows)
         for entry, own in zip(entries, settings(entries), strict=True)
     ]
+    comparisons = [
+        {"task": name, "data": description, "runs": indices}
+        for name in tasks
+        for description, indices in comparable(entries, name).items()
+    ]
+    colours = charts.colours(entries)
     data = {
         "comparisons": {
-            metric: {
-                name: charts.comparison(
-                    entries, f"val/{name}/{metric}", _axis(title, task["units"]), curve_points
+            metric: [
+                charts.comparison(
+                    {index: entries[index] for index in chart["runs"]},
+                    f"val/{chart['task']}/{metric}",
+                    _axis(title, tasks[chart["task"]]["units"]),
+                    colours,
+                    curve_points,
                 )
-                for name, task in tasks.items()
-            }
+                for chart in comparisons
+            ]
             for metric, title in _METRICS.items()
         },
         "details": {
@@ -73,7 +82,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {}  # figures keep their order
-    environment.filters.update(duration=_duration, score=_score)
+    environment.filters.update(duration=_duration, score=_score, words=_words)
     source = Path(__file__).parent
     return environment.get_template("page.html").render(
         rows=rows,
@@ -83,6 +92,7 @@ def render(
             scale: sum(row["scale"] == scale for row in rows) for scale in _values(rows, "scale")
         },
         choices={key: _values(rows, key) for key in ("network", "scale", "source", "status")},
+        comparisons=comparisons,
         experiments=experiments,
         broken=broken,
         album=album,
@@ -116,7 +126,7 @@ def _row(
         "steps": f"{record.get('step', '?')} of {record.get('max_steps', '?')}",
         "code": record.get("git_commit"),
         "software": _pairs(record.get("versions")),
-        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in _data(entry).items()}),
+        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in entry.data.items()}),
     }
     return {
         "anchor": "run-" + sha256(folder.name.encode(errors="replace")).hexdigest()[:10],
@@ -185,11 +195,14 @@ def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
     }
 
 
-def _data(entry: RunEntry) -> Mapping[str, TaskData]:
-    try:
-        return entry.files.data
-    except InputError:
-        return {}  # which the page says as an unknown source
+def _words(key: str, value: object) -> str:
+    """Say a setting in words, such as "validation every 1000 steps"."""
+    name = key.removesuffix("._target_").removesuffix("_n_steps")
+    # These groups hold most options, and their names add nothing.
+    name = re.sub(r"^(tasks|network|optimizer|trainer|data)\.", "", name)
+    words = name.replace(".", " ").replace("_", " ")
+    text = {"True": "on", "False": "off", "None": "none"}.get(str(value), value)
+    return f"{words} {text} steps" if words.endswith(" every") else f"{words} {text}"
 
 
 def _axis(title: str, units: str) -> str:
