@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from amir_lightning.system.markdown import table
+
 Value = str | int | float | None
 Row = dict[str, Value]
 
@@ -46,9 +48,8 @@ def markdown(rows: Sequence[Mapping[str, Value]]) -> str:
     """A table with the keys of the first row as titles; numbers to three digits."""
     keys = [key for key in rows[0] if key not in _HIDDEN]
     titles = [_TITLES.get(key, key.replace("_", " ")) for key in keys]
-    marks = ["---" if isinstance(rows[0][key], str) else "---:" for key in keys]
-    lines = [titles, marks, *([_cell(key, row[key]) for key in keys] for row in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    texts = [at for at, key in enumerate(keys) if isinstance(rows[0][key], str)]
+    return table(titles, ([_cell(key, row[key]) for key in keys] for row in rows), texts)
 
 
 def _cell(key: str, value: Value) -> str:

@@ -51,7 +51,7 @@ def render(
         for entry, own in zip(entries, settings(entries), strict=True)
     ]
     comparisons = [
-        {"task": name, "data": description, "runs": indices}
+        (name, description, indices)
         for name in tasks
         for description, indices in comparable(entries, name).items()
     ]
@@ -60,13 +60,13 @@ def render(
         "comparisons": {
             metric: [
                 charts.comparison(
-                    {index: entries[index] for index in chart["runs"]},
-                    f"val/{chart['task']}/{metric}",
-                    _axis(title, tasks[chart["task"]]["units"]),
+                    {index: entries[index] for index in indices},
+                    f"val/{name}/{metric}",
+                    _axis(title, tasks[name]["units"]),
                     colours,
                     curve_points,
                 )
-                for chart in comparisons
+                for name, _, indices in comparisons
             ]
             for metric, title in _METRICS.items()
         },

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from amir_lightning.system.markdown import table
+
 _ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\^{}", "~": r"\~{}"}
 _SYMBOLS = {
     "↑": r"$\uparrow$",
@@ -54,9 +56,8 @@ def markdown(grid: Grid) -> str:
     """A GitHub table; the two headers become one, as Markdown spans no columns."""
     above = [text for text, width in grid.spans for _ in range(width)]
     heads = [f"{one} {two}".strip() for one, two in zip(above, grid.heads, strict=True)]
-    marks = ["---" if at in grid.text_columns else "---:" for at in range(len(heads))]
     rows = [[_markdown_cell(cell) for cell in row] for row in grid.body]
-    return "".join(f"| {' | '.join(row)} |\n" for row in [heads, marks, *rows])
+    return table(heads, rows, grid.text_columns)
 
 
 def latex(grid: Grid, caption: str, label: str) -> str:
