@@ -74,7 +74,7 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
         case "interference":
             return interference_matrix.draw(run, list(cfg.layers), cfg.batches, cfg.bootstrap)
         case "comparison":
-            return comparison.draw(runs, choice, cfg.inset, cfg.titles)
+            return comparison.draw(runs, choice, cfg.inset, cfg.titles, cfg.errors)
         case "instructions":
             return instructions.draw(run)
         case "paths":
