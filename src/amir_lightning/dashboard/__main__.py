@@ -11,7 +11,7 @@ from amir_lightning.errors import InputError
 
 @command("dashboard")
 def main(cfg: DictConfig) -> None:
-    """Write the page that opens from a file, without a network or an account."""
+    """Write one HTML page of all runs, or publish a workspace."""
     if cfg.publish:
         _publish(cfg)
         return

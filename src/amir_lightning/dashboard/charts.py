@@ -74,7 +74,7 @@ def curves_of(entry: RunEntry, points: int) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Curve]] = {}
     for key, curve in entry.curves.items():
         group, name = key.rsplit("/", 1)
-        if group.startswith("val/"):  # scores have units of their own
+        if group.startswith("val/"):  # each score has its own unit
             group, name = key, key.removeprefix("val/")
         if not group.startswith("test/"):
             groups.setdefault(group, {})[name] = curve
@@ -109,7 +109,7 @@ def _layout(title: str) -> dict[str, Any]:
         "yaxis": {**_axis(title), "automargin": True},
         "margin": {"l": 52, "r": 12, "t": 12, "b": 44},
         "font": {"family": "system-ui, sans-serif", "size": 13},
-        "showlegend": False,  # the page has its own, which takes no room from the chart
+        "showlegend": False,  # the page draws one outside the chart
     }
 
 
@@ -122,7 +122,7 @@ def _axis(title: str) -> dict[str, Any]:
 
 
 def _thinned(curve: Curve, points: int) -> list[tuple[int, float]]:
-    """At most `points` of a curve, evenly spread, both ends included; five digits."""
+    """Keep at most `points` of a curve, evenly spread, with both ends; round to five digits."""
     chosen = list(range(len(curve)))
     if len(curve) > points:
         chosen = sorted({round(i * (len(curve) - 1) / (points - 1)) for i in range(points)})
@@ -130,7 +130,7 @@ def _thinned(curve: Curve, points: int) -> list[tuple[int, float]]:
 
 
 def _text(name: str) -> str:
-    """A name without what Plotly would take for markup or for a template."""
+    """Escape what Plotly would read as markup or as a template."""
     return name.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
 
 

@@ -1,4 +1,4 @@
-"""One HTML file from what was collected: a table of runs, their curves, pictures and tables."""
+"""Render one HTML file: a table of runs, their curves, pictures and tables."""
 
 import re
 import secrets
@@ -30,19 +30,19 @@ def render(
     curve_points: int,
     table_rows: int,
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         entries: The runs, newest first.
-        broken: Why other folders could not be read.
+        broken: Reasons by the names of folders that could not be read.
         experiments_dir: Folder whose folders hold tables and figures; it need not exist.
-        album: Takes the pictures.
-        per_task: Newest validations whose sample pictures are shown.
-        curve_points: A longer curve is thinned out to so many points.
-        table_rows: A longer CSV file is shown up to this row.
+        album: Shrinks and embeds pictures.
+        per_task: Number of validations, the newest first, whose sample pictures are shown.
+        curve_points: Longer curves are thinned out to this number of points.
+        table_rows: Longer CSV files are shown up to this row.
 
     Returns:
-        HTML that needs nothing else.
+        HTML that needs no other file.
     """
     tasks = _tasks(entries)
     experiments = _experiments(experiments_dir, album, table_rows)
@@ -77,11 +77,11 @@ def render(
     }
     environment = Environment(
         loader=PackageLoader("amir_lightning.dashboard", "."),
-        autoescape=True,  # names and configurations come from folders that anyone may have written
+        autoescape=True,  # anyone may have written the run folders
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {}  # figures keep their order
+    environment.policies["json.dumps_kwargs"] = {}  # keep the order of the figures
     environment.filters.update(duration=_duration, score=_score, words=_words)
     source = Path(__file__).parent
     return environment.get_template("page.html").render(
@@ -108,7 +108,7 @@ def render(
 def _row(
     entry: RunEntry, own: Mapping[str, Any], album: Album, per_task: int, table_rows: int
 ) -> dict[str, Any]:
-    """What the page shows of a run."""
+    """Collect what the page shows of a run."""
     folder, record = entry.files.path, entry.record
     status = str(record.get("status", "unknown"))
     name = shlex.quote(folder.name)
@@ -153,7 +153,7 @@ def _row(
 
 
 def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, Any]]:
-    """Tables and figures of each folder that has some."""
+    """Collect the tables and figures of each folder."""
     found = []
     for one in sorted(path for path in folder.glob("*") if path.is_dir()):
         texts = [
@@ -182,7 +182,7 @@ def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, 
 
 
 def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
-    """Title and units of each task that a run has; the name, too, where titles are alike."""
+    """Title and units of every task. Tasks with equal titles get their names added."""
     found = {
         name: {key: str(entry.config.get(f"tasks.{name}.{key}", "")) for key in ("title", "units")}
         for entry in sorted(entries, key=lambda entry: len(entry.tasks), reverse=True)

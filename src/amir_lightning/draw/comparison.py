@@ -1,4 +1,4 @@
-"""Fig. 3: one slice per task, LQ, restored by every method, and HQ, with insets and error maps."""
+"""Fig. 3: LQ, the result of every method, and HQ of one slice per task, with error maps."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -22,7 +22,7 @@ _COLUMN, _TITLE = 1.35, 0.3  # inches
 
 
 class Choice(NamedTuple):
-    """Which slice is shown; None leaves the choice to the scores.
+    """Slice that is shown; with None the scores decide.
 
     Attributes:
         patient: Hashed patient id, or its beginning.
@@ -42,13 +42,13 @@ def draw(
 ) -> Drawing:
     """Draw the images of each task in its display window, and their absolute errors.
 
-    The slice of a task is the one with the median PSNR of the first run that trained the task,
-    among those that `choice` allows; tasks without such a slice are left out. The inset shows the
-    square in which LQ is farthest from HQ, the same for all methods.
+    Each task shows the slice with the median PSNR of the first run that was trained on it, among
+    the slices that `choice` allows. Tasks without such a slice are left out. The inset shows the
+    square in which LQ differs most from HQ, the same for all methods.
 
     Args:
         runs: One column for each; runs of one network on different tasks share a column.
-        choice: Narrows the slices.
+        choice: Restricts the slices.
         inset: Side of the square, as a fraction of the slice's shorter side; 0 for none.
         titles: Names of networks that are printed differently from what is typed.
         errors: "below" draws the errors in a second row of each task, "beside" to the right of
@@ -98,7 +98,7 @@ def draw(
 
 
 def choose(runs: Sequence[FinishedRun], choice: Choice) -> dict[str, Restored]:
-    """The slice of each task that is shown, restored by the first run that trained the task.
+    """Choose the slice of each task, and restore it with the first run trained on that task.
 
     Raises:
         InputError: No slice is allowed.
@@ -127,7 +127,7 @@ def _wanted(choice: Choice) -> str:
 def _columns(
     runs: Sequence[FinishedRun], titles: Mapping[str, str]
 ) -> dict[str, dict[str, FinishedRun]]:
-    """Runs by title and task; a network that comes twice for a task has its run's name as title."""
+    """Group runs by title and task. The title is the network, or the run if networks repeat."""
     columns: dict[str, dict[str, FinishedRun]] = {}
     for run in runs:
         names = {task.name for task in run.tasks}
@@ -208,7 +208,7 @@ def _draw_task(
 
 
 def _inset(ax: Axes, pixels: pictures.Pixels, corner: tuple[int, int], side: int) -> None:
-    """The square, enlarged in the corner farthest from it."""
+    """Draw the square enlarged, in the corner farthest from it."""
     top, left = corner
     height, width = pixels.shape[:2]
     share = 0.42 * min(height, width)
@@ -229,7 +229,7 @@ def farthest(lq: torch.Tensor, hq: torch.Tensor, side: int) -> tuple[int, int]:
     Args:
         lq: One image, (H, W).
         hq: The other, (H, W).
-        side: Of the square [pixels]; 0 gives the first pixel.
+        side: Side of the square [pixels]; 0 gives the first pixel.
     """
     if not side:
         return 0, 0

@@ -6,11 +6,11 @@ from typing import Any
 from amir_lightning.system.markdown import table
 from amir_lightning.tasks import Task
 
-# What a folder says of its data, and what the card says then.
+# Source of the data in config.json, and its name in the card.
 _SOURCES = {
     "phantoms": "embedded phantoms, no patients",
     "scans": "prepared scans",
-    "prepared scans": "prepared scans",  # of folders that an earlier version wrote
+    "prepared scans": "prepared scans",  # written by earlier versions
 }
 _STAMPS = {
     "phantoms": " They were measured on embedded phantoms, not on patients.",
@@ -19,8 +19,9 @@ _STAMPS = {
 
 
 def model_card(config: Mapping[str, Any]) -> str:
-    """The model card, in the front matter and sections that model hubs read."""
-    module, _, name = config["network"]["class"].rpartition(".")  # a module: not of this package
+    """Write the model card, with the front matter and the sections that model hubs read."""
+    # Classes of this package are named without a module.
+    module, _, name = config["network"]["class"].rpartition(".")
     trusted = (f', trusted=["{module}"]', f" trusted=[{module}]") if module else ("", "")
     tasks = [Task.from_config(key, node) for key, node in config["tasks"].items()]
     ranges = table(

@@ -1,4 +1,4 @@
-"""A trained network as a folder that others can use: weights, configuration, card, programs."""
+"""Write the files of an exported network: weights, configuration, card, programs."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def write_weights_folder(
         network: The network.
         arguments: Arguments of its constructor, plain types.
         tasks: Configuration of the tasks it was trained on.
-        about: What else is known: scores, data, versions, scale, seed.
+        about: Further entries: scores, data, versions, scale, seed.
 
     Raises:
         InputError: A weight is NaN or infinite.
@@ -67,7 +67,7 @@ def write_weights_folder(
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.json`` and the card that says the same in words."""
+    """Write ``config.json`` and the model card."""
     (folder / CONFIG).write_text(json.dumps(config, indent=2, default=str) + "\n")
     (folder / "README.md").write_text(model_card(config))
 
@@ -109,7 +109,7 @@ def export_onnx(
             f'onnx=true needs {error.name}; type pip install "amir-lightning[onnx]"'
         ) from error
     path = folder / "model.onnx"
-    # It says that torchvision, which nothing here uses, is not installed.
+    # These warn that torchvision is not installed, which nothing here uses.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -133,7 +133,7 @@ def export_onnx(
 
 
 class _Fitting(nn.Module):
-    """The network on images whose sides fit: padding has no place in a program."""
+    """The network without its padding: programs take only images whose sides fit."""
 
     def __init__(self, network: RestorationNetwork) -> None:
         super().__init__()
