@@ -27,7 +27,7 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             return pool.submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
             raise InputError(
-                "the process of a measurement was killed, most likely for want of memory; "
+                "the process of a measurement was killed, most likely because memory ran out; "
                 "choose smaller images or batches"
             ) from error
 

@@ -132,7 +132,7 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
     if not files.finished:
         raise InputError(
             f"run {files.name} has not finished (it is {files.record.get('status')}); "
-            f"python -m amir_lightning.train run={files.name} goes on with it"
+            f"type python -m amir_lightning.train run={files.name} to continue it"
         )
     saved = files.config(cfg.trusted)
     saved.paths = cfg.paths
@@ -151,8 +151,8 @@ def alike(runs_: Sequence[FinishedRun]) -> None:
             one, other = str(first.cfg[option]), str(run.cfg[option])
             if one != other:
                 raise InputError(
-                    f"{first.name} and {run.name} differ in {what}, {one} and {other}, and do not "
-                    f"belong into one figure; give runs of one {option} (runs=[...])"
+                    f"{first.name} and {run.name} differ in {what}, {one} and {other}, and cannot "
+                    f"share a figure; give runs of one {option} (runs=[...])"
                 )
     seen: dict[str, tuple[TaskData, str]] = {}
     for run in runs_:

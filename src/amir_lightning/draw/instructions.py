@@ -47,7 +47,7 @@ def draw(run: FinishedRun) -> Drawing:
     """
     if len(run.tasks) < 2:
         raise InputError(
-            f"{run.name} trains one task, and clusters are of several; type "
+            f"{run.name} trains one task, and this figure compares several; type "
             "run=<a run of several tasks>"
         )
     seed = run.cfg.seed  # seed of t-SNE and of the folds

@@ -94,7 +94,10 @@ class Request:
         if self.metrics not in METRICS:
             raise InputError(f"metrics is '{self.metrics}'; choose from {', '.join(METRICS)}")
         if self.intensity_scale <= 0:
-            raise InputError(f"intensity_scale is {self.intensity_scale}, expected more than 0")
+            raise InputError(
+                f"intensity_scale is {self.intensity_scale}, expected more than 0; type "
+                "intensity_scale=1"
+            )
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
 

@@ -51,7 +51,9 @@ def choose_tiling(
         InputError: ``tile`` is not two numbers from 16 on, or the overlap is out of range.
     """
     if not 0 <= overlap < 1:
-        raise InputError(f"tile_overlap is {overlap}, expected a share from 0 to below 1")
+        raise InputError(
+            f"tile_overlap is {overlap}, expected from 0 to below 1; type tile_overlap=0.25"
+        )
     if tile is None:
         if height * width <= max_pixels:
             return None

@@ -153,7 +153,9 @@ def build_network(
             )
         return found(**arguments)
     except TypeError as error:
-        raise InputError(f"{where}: {short} does not take these arguments ({error})") from error
+        raise InputError(
+            f"{where}: {short} does not take these arguments ({error}); take an unchanged file"
+        ) from error
 
 
 def network_name(network: RestorationNetwork) -> str:
