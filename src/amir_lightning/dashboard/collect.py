@@ -146,7 +146,7 @@ def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
     ]
 
 
-def comparable(entries: Sequence[RunEntry], task: str) -> dict[str, list[int]]:
+def comparable(entries: Sequence[RunEntry], task: str) -> list[tuple[str, list[int]]]:
     """Group the runs of a task by what their validation scores were measured on.
 
     Scores compare only on the same data, over the same number of slices and by one definition.
@@ -156,8 +156,8 @@ def comparable(entries: Sequence[RunEntry], task: str) -> dict[str, list[int]]:
         task: Name of the task.
 
     Returns:
-        Positions in `entries` by a description of the group, the largest group first. Runs that do
-        not record their data share one group, "unknown data".
+        Description of each group and positions of its runs in `entries`, the largest group first.
+        Runs that do not record their data share one group, "unknown data".
     """
     # An older run does not record the recipe of its phantoms; a newer one of equal content does.
     recorded = [entry.data[task] for entry in entries if task in entry.data]
@@ -177,12 +177,13 @@ def comparable(entries: Sequence[RunEntry], task: str) -> dict[str, list[int]]:
         groups[key, f"{slices or 'all'} slices", f"{metrics or 'paper'} definition"].append(index)
     # The data are always named, the rest only where groups differ in it.
     told = [len({group[i] for group in groups}) > 1 for i in (1, 2)]
-    return {
-        ", ".join(
-            [names[key], *(text for text, shown in zip(how, told, strict=True) if shown)]
-        ): runs
+    return [
+        (
+            ", ".join([names[key], *(text for text, tell in zip(how, told, strict=True) if tell)]),
+            runs,
+        )
         for (key, *how), runs in sorted(groups.items(), key=lambda group: -len(group[1]))
-    }
+    ]
 
 
 def _is_rare(value: str, among: Counter[str]) -> bool:

@@ -53,7 +53,7 @@ def render(
     comparisons = [
         (name, description, indices)
         for name in tasks
-        for description, indices in comparable(entries, name).items()
+        for description, indices in comparable(entries, name)
     ]
     colours = charts.colours(entries)
     data = {
