@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
+from amir_lightning.system.markdown import table
 from amir_lightning.system.wording import counted
 
 _log = logging.getLogger("amir_lightning.compare")  # __name__ is "__main__", which is quiet
@@ -105,12 +106,13 @@ def _markdown(rows: list[dict[str, object]]) -> str:
         .replace("memory_mib_", "MiB, ")
         for key in rows[0]
     ]
-    lines = ["| " + " | ".join(titles) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(rows[0]) - 1))
-    for row in rows:
-        cells = [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return table(
+        titles,
+        (
+            [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
+            for row in rows
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from amir_lightning.weights.source import Weights
 
 log = logging.getLogger(__name__)
 
-_SAMPLE = 24  # slices that show the range of a scan
+_SAMPLE = 24  # slices from which the range of a scan is estimated
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Request:
 
     Attributes:
         task: Name of the task, or None.
-        degrade: Simulate LQ from the input and score.
+        degrade: Simulate LQ from the input, and score the result.
         format: Output format.
         dtype: Type of NIfTI voxels.
-        force_units: Take any range of values.
-        intensity_scale: Factor on what is read, undone on what is written.
-        batch_size: Slices at a time.
+        force_units: Accept any range of values.
+        intensity_scale: Factor on the values read, undone on those written.
+        batch_size: Slices per batch.
         tile: Rows and columns; None tiles only slices that are too large.
-        tile_overlap: Share of a tile.
+        tile_overlap: Overlap of neighbouring tiles, as a fraction of a tile.
         max_pixels: Largest slice that is restored whole.
-        pictures: Slices to show of each scan.
+        pictures: Number of slices of each scan that are drawn.
         metrics: Definition of the scores.
         seed: Seed of the simulated noise.
         trainer: Options of Lightning's trainer.
-        degradations: Physics of each task by name; others are simulated as the weights say.
+        degradations: Physics by task name; for other tasks the physics that the weights name.
         trusted: Modules whose physics the weights may name.
     """
 
@@ -95,7 +95,10 @@ class Request:
         if self.metrics not in METRICS:
             raise InputError(f"metrics is '{self.metrics}'; choose from {', '.join(METRICS)}")
         if self.intensity_scale <= 0:
-            raise InputError(f"intensity_scale is {self.intensity_scale}, expected more than 0")
+            raise InputError(
+                f"intensity_scale is {self.intensity_scale}, expected more than 0; type "
+                "intensity_scale=1"
+            )
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
 
@@ -103,19 +106,19 @@ class Request:
 def restore_all(
     scans: Sequence[Scan], root: Path, weights: Weights, output: Path, request: Request
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Restore scans one after the other into a folder that appears when all is written.
+    """Restore scans one by one into a folder that appears only when all are written.
 
     A scan that fails does not stop the others.
 
     Args:
         scans: The scans.
-        root: Folder that their places in the output are relative to.
+        root: Folder of the input; the output keeps the paths below it.
         weights: The network and its tasks.
         output: New or empty folder.
-        request: What to do.
+        request: Options of the command.
 
     Returns:
-        Rows of scores, for ``degrade``, and a sentence for each scan that failed.
+        Rows of scores (only with ``degrade``), and one sentence for each scan that failed.
 
     Raises:
         InputError: The output folder holds something, or every scan failed.
@@ -157,10 +160,10 @@ def _naming(scan: Scan, sentence: str) -> str:
 
 
 def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
-    """The task of a scan: as typed, by its DICOM modality, or the only one of the weights.
+    """Choose the task of a scan: the typed one, the one of its DICOM modality, or the only one.
 
     Raises:
-        InputError: It cannot be told, or the weights do not know it.
+        InputError: The task is unclear, or unknown to the weights.
     """
     if name is not None:
         task = choose_task(tasks, name)
@@ -208,7 +211,7 @@ def _restore(
         if request.degrade:
             lq = ScratchVolume(Path(folder) / "lq", scan.shape)
             node = request.degradations.get(task.name)
-            if node is None:  # a task that only the weights know
+            if node is None:  # a task that is not in conf/
                 refuse_foreign_classes(task.degradation, weights.origin, request.trusted)
             physics = instantiate(dict(node or task.degradation))
             degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
@@ -258,7 +261,7 @@ def _restore(
 def _predict(restorer: SliceRestorer, request: Request) -> None:
     options = dict(request.trainer)
     if options["devices"] != 1 and options["strategy"] == "auto":
-        options["strategy"] = "ddp_spawn"  # the command itself runs once
+        options["strategy"] = "ddp_spawn"  # ddp would start the whole command once per process
     trainer = pl.Trainer(
         logger=False,
         callbacks=[Progress()],
