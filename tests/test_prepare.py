@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -279,3 +281,47 @@ def test_a_mistake_is_one_sentence(
     (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert text in sentence
     assert not Path("out").exists()
+
+
+_opens: Counter[str] | None = None
+
+
+def _count_opens(event: str, arguments: tuple[object, ...]) -> None:
+    if _opens is not None and event == "open" and isinstance(arguments[0], str | os.PathLike):
+        _opens[os.fspath(arguments[0])] += 1
+
+
+@pytest.fixture
+def opens() -> Iterator[Counter[str]]:
+    """How often each file was opened, by whichever function."""
+    global _opens
+    if _opens is None:
+        sys.addaudithook(_count_opens)  # for the rest of the process
+    _opens = Counter()
+    yield _opens
+    _opens.clear()
+
+
+@pytest.mark.parametrize("layout", ["folder", "pairs"])
+def test_each_dicom_file_is_opened_four_times(
+    command: Command, tmp_path: Path, opens: Counter[str], layout: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        for dose in ("full",) if layout == "folder" else ("full", "low"):
+            for height in range(3):
+                write_slice(
+                    tmp_path / "raw" / f"P{number}" / dose / f"{height}.dcm",
+                    rng.integers(900, 1200, (16, 16)).astype(np.uint16),
+                    (0.0, 0.0, 3.0 * height),
+                    PatientID=f"P{number}",
+                    SeriesInstanceUID=f"1.{number}.{len(dose)}",
+                    PixelSpacing=[1.0, 1.0],
+                )
+    opens.clear()
+    options = ("task=ct", "raw_dir=raw", f"dataset={layout}", "jobs=1", "force_units=true")
+    assert command("prepare", *options).status == 0
+    counts = {path: count for path, count in opens.items() if path.endswith(".dcm")}
+    assert len(counts) == (9 if layout == "folder" else 18)
+    # To group files by their headers, to hash them, to inspect all pixels, and to simulate.
+    assert set(counts.values()) == {4}

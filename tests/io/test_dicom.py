@@ -263,7 +263,7 @@ def test_a_mixed_folder_is_sorted_into_series(tmp_path: Path) -> None:
     }
 
 
-def test_a_pet_series_becomes_suv(tmp_path: Path) -> None:
+def test_a_pet_series_becomes_suv(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tracer = pydicom.Dataset()
     tracer.RadionuclideTotalDose = 70e6
     tracer.RadionuclideHalfLife = 6588
@@ -286,6 +286,15 @@ def test_a_pet_series_becomes_suv(tmp_path: Path) -> None:
     volume = read_dicom_series(files)
     np.testing.assert_allclose(volume.array[:, 0, 0], [1.0, 5.0], rtol=1e-6)
     assert volume.units == "SUV"
+    for path in files:  # a scan corrected to its start, with an injection years before
+        header = pydicom.dcmread(path)
+        header.SeriesDate, header.SeriesTime, header.DecayCorrection = "20240131", "130000", "START"
+        (
+            header.RadiopharmaceuticalInformationSequence[0]
+        ).RadiopharmaceuticalStartDateTime = "19990101120000"
+        header.save_as(path)
+    read_dicom_series(files)
+    assert f"{files[0]}: the date in RadiopharmaceuticalStartDateTime" in caplog.text
     for path in files:
         header = pydicom.dcmread(path)
         del header.PatientWeight

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amir_lightning.data.pairs import cut, informative_rows
+from amir_lightning.data.pairs import cut_slices, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.system.locks import locked
@@ -109,7 +109,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
         volume = phantom.sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
-        pairs = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
+        pairs = cut_slices(lq.numpy(), hq.numpy(), volume.affine, task.plane)
         rows = informative_rows(pairs.hq, task)
         wanted = task.phantom_slices
         if wanted is not None and wanted < len(rows):

@@ -1,4 +1,4 @@
-"""Windows of uncompressed slices, read at their place in the file.
+"""SliceMap of uncompressed slices, read at their place in the file.
 
 Where every slice is a chunk of its own and nothing is compressed, a window is a run of bytes. HDF5
 reads the whole chunk and copies the window out of it; one system call reads its rows alone.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Windows:
+class SliceMap:
     """Reads windows of one dataset (S, H, W) past the HDF5 library.
 
     Args:

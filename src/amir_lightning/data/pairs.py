@@ -56,7 +56,7 @@ class SlicePairs(NamedTuple):
         return self._replace(lq=self.lq[rows], hq=self.hq[rows], slice_index=self.slice_index[rows])
 
 
-def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> SlicePairs:
+def cut_slices(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> SlicePairs:
     """Cut a pair of volumes into all slices of a plane.
 
     Args:
@@ -79,7 +79,9 @@ def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> Slic
     )
 
 
-def fit(scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float) -> RawScan:
+def fit_to_grid(
+    scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float
+) -> RawScan:
     """Scale the values of a scan and bring it to a grid, before LQ is simulated.
 
     Transaxial slices are cropped or padded with air around their centre, never resampled, so that
@@ -140,7 +142,7 @@ def make_pairs(
     hq, affine = np.maximum(scan.hq.array, floor), scan.hq.affine
     if scan.lq is not None:
         _assert_match(scan.lq, scan.hq)
-        pairs = cut(np.maximum(scan.lq.array, floor), hq, affine, task.plane)
+        pairs = cut_slices(np.maximum(scan.lq.array, floor), hq, affine, task.plane)
         return pairs.take(_central(len(pairs.hq), central_slices))
     # Axial slices are scanned one by one, so those that are not wanted need no simulation.
     rows = _central(len(hq), central_slices if task.plane == "axial" else None)
@@ -151,7 +153,7 @@ def make_pairs(
             f"the degradation of task {task.name} made {lq.shape} from {hq[rows].shape}; expected "
             "LQ on the grid of HQ: correct the node 'degradation' of the task"
         )
-    pairs = cut(lq, hq[rows], affine, task.plane)
+    pairs = cut_slices(lq, hq[rows], affine, task.plane)
     if task.plane == "axial":
         return pairs._replace(slice_index=rows)
     return pairs.take(_central(len(pairs.hq), central_slices))

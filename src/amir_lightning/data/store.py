@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.memmap import Windows
+from amir_lightning.data.memmap import SliceMap
 from amir_lightning.data.splits import SPLITS, Split
 from amir_lightning.data.store_writer import (
     FORMAT,
@@ -31,7 +31,7 @@ from amir_lightning.data.store_writer import (
     write_store,
 )
 from amir_lightning.errors import InputError
-from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.limits import max_unpacked_bytes
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "patient_id", "write_store"]
 
@@ -93,7 +93,7 @@ class Store:
         self._expected = task or self.path.stem
         self._file: h5py.File | None = None
         self._pid = -1
-        self._windows: dict[tuple[str, str], Windows | None] = {}
+        self._windows: dict[tuple[str, str], SliceMap | None] = {}
         self._patients: dict[str, _Patient] | None = None
         attributes = self._open().attrs
         if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
@@ -163,7 +163,7 @@ class Store:
         file, key = self._open(), (ref.patient, array)
         try:
             if key not in self._windows:
-                self._windows[key] = Windows.of(file[ref.patient][array])
+                self._windows[key] = SliceMap.of(file[ref.patient][array])
             windows = self._windows[key]
             if windows is not None:
                 return windows.read(ref.row, rows, columns)
@@ -200,7 +200,7 @@ class Store:
             self._check_own(name, file)
         lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
         for array in (lq, hq, split, slice_index):
-            if array.size * array.dtype.itemsize > most_bytes(array.id.get_storage_size()):
+            if array.size * array.dtype.itemsize > max_unpacked_bytes(array.id.get_storage_size()):
                 raise self._unusable(f"declares more than it holds for patient {key}")
         if 0 in hq.shape:
             raise self._unusable(f"has no slices or no pixels for patient {key}")

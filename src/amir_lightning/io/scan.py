@@ -14,7 +14,8 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.dicom.series import Damaged, Skipped, find_dicom_series, summarise
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import NiftiScan, is_half_of_pair, is_nifti
+from amir_lightning.io.nifti.file import is_half_of_pair, is_nifti
+from amir_lightning.io.nifti.scan import NiftiScan
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.volume import Volume
 

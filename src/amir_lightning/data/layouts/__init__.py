@@ -5,16 +5,16 @@ from pathlib import Path
 from amir_lightning.data.layouts.archive import archive, modality_folder
 from amir_lightning.data.layouts.folder import one_per_patient
 from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
-from amir_lightning.data.layouts.layout import Found, Layout, RawPatient, check_folder
+from amir_lightning.data.layouts.layout import Layout, RawDataset, RawPatient, check_folder
 from amir_lightning.data.layouts.mayo import looks_like_mayo, mayo
 from amir_lightning.data.layouts.paired import paired
 from amir_lightning.data.layouts.roles import roles_of
 from amir_lightning.data.layouts.table import table
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
 
-__all__ = ["LAYOUTS", "Found", "Layout", "RawPatient", "detect"]
+__all__ = ["LAYOUTS", "Layout", "RawDataset", "RawPatient", "detect"]
 
 LAYOUTS: dict[str, Layout] = {
     "ixi": ixi,

@@ -10,14 +10,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
+from amir_lightning.data.layouts.layout import RawDataset, RawPatient, check_folder, raw_dataset
 from amir_lightning.data.layouts.pickles import read_array
 from amir_lightning.data.pairs import AXES, RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files, subfolders
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_header
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem, read_header
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.tasks import Plane, Task
 
@@ -29,7 +29,7 @@ _MODALITIES = {"MR": "mri", "CT": "ct", "PT": "pet"}
 _NAME = re.compile(r"(?P<patient>.+)_(?P<index>\d+)")
 
 
-def archive(raw_dir: Path, task: Task) -> Found:
+def archive(raw_dir: Path, task: Task) -> RawDataset:
     """Patients of the archive: a patient is the file name up to its last ``_<slice>``.
 
     The files carry no geometry, so a pixel counts as 1 mm.
@@ -69,7 +69,9 @@ def archive(raw_dir: Path, task: Task) -> Found:
             read = partial(_read, pairs, task.plane, task.units)
             patients.append(RawPatient(patient, read, files, patient, split))
     log.info("the archive has no geometry: pixels count as 1 mm")
-    return finished(raw_dir, task, patients, skipped, "<train|validation|test>/<LQ|HQ>/*.bin|*.nii")
+    return raw_dataset(
+        raw_dir, task, patients, skipped, "<train|validation|test>/<LQ|HQ>/*.bin|*.nii"
+    )
 
 
 def modality_folder(raw_dir: Path, task: Task) -> Path | None:

@@ -6,17 +6,18 @@ from functools import partial
 from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import DicomSeries, Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_nifti
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
@@ -24,7 +25,7 @@ from amir_lightning.tasks import Task
 log = logging.getLogger(__name__)
 
 
-def one_per_patient(raw_dir: Path, task: Task) -> Found:
+def one_per_patient(raw_dir: Path, task: Task) -> RawDataset:
     """Patients of a folder with one sub-folder or one NIfTI file for each.
 
     A sub-folder holds one NIfTI file or DICOM files at any depth; of several DICOM series of the
@@ -61,7 +62,7 @@ def one_per_patient(raw_dir: Path, task: Task) -> Found:
         own = [one for one in series if one.patient_id == patient_id]
         found.append(_dicom_patient(patient_id or raw_dir.name, raw_dir, own, skipped))
     expected = f"one folder or file per patient, NIfTI or DICOM of modality {task.dicom_modality}"
-    return finished(raw_dir, task, found, skipped, expected)
+    return raw_dataset(raw_dir, task, found, skipped, expected)
 
 
 def nifti_patient(key: str, path: Path, task: Task, identity: str = "") -> RawPatient:

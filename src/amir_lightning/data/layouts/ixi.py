@@ -4,16 +4,16 @@ import re
 from pathlib import Path
 
 from amir_lightning.data.layouts.folder import nifti_patient
-from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
+from amir_lightning.data.layouts.layout import RawDataset, RawPatient, check_folder, raw_dataset
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
 
 _NAME = re.compile(r"(?P<subject>IXI\d{3})-(?P<site>[^-]+)-\d+-(?P<sequence>[^-.]+)", re.IGNORECASE)
 
 
-def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> Found:
+def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> RawDataset:
     """Subjects of the IXI data set.
 
     Args:
@@ -35,7 +35,7 @@ def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> Found:
             skipped.append(Skipped(path, f"sequence {match['sequence']}"))
         else:
             patients.append(nifti_patient(nifti_stem(path), path, task, match["subject"].upper()))
-    return finished(raw_dir, task, patients, skipped, f"files named IXI*-{sequence}.nii.gz")
+    return raw_dataset(raw_dir, task, patients, skipped, f"files named IXI*-{sequence}.nii.gz")
 
 
 def looks_like_ixi(path: Path) -> bool:

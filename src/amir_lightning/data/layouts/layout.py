@@ -39,14 +39,14 @@ class RawPatient(NamedTuple):
     split: Split | None = None
 
 
-class Found(NamedTuple):
+class RawDataset(NamedTuple):
     """Patients sorted by key, and what was left out."""
 
     patients: list[RawPatient]
     skipped: list[Skipped]
 
 
-Layout = Callable[..., Found]
+Layout = Callable[..., RawDataset]
 """``layout(raw_dir, task, **options)``."""
 
 
@@ -69,9 +69,9 @@ def series_of_task(
     return [one for one in found if one.modality == task.dicom_modality]
 
 
-def finished(
+def raw_dataset(
     raw_dir: Path, task: Task, patients: list[RawPatient], skipped: list[Skipped], expected: str
-) -> Found:
+) -> RawDataset:
     """What a layout returns, after a look whether there is anything and names are unique.
 
     Raises:
@@ -92,7 +92,7 @@ def finished(
             f"{raw_dir} holds two scans named {twice[0]}; expected one per patient: "
             "leave one of them out or rename it"
         )
-    return Found(sorted(patients, key=lambda patient: patient.key), skipped)
+    return RawDataset(sorted(patients, key=lambda patient: patient.key), skipped)
 
 
 def check_folder(raw_dir: Path) -> None:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
-from amir_lightning.io.nifti.scan import is_nifti, read_nifti
+from amir_lightning.io.dicom.series import read_dicom_series
+from amir_lightning.io.nifti.file import is_nifti
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.volume import Volume
 from amir_lightning.system.wording import counted
 
@@ -35,14 +37,14 @@ def read_pair(hq: Sequence[Path], lq: Sequence[Path], units: str) -> RawScan:
     if is_nifti(hq[0]) and is_nifti(lq[0]):
         return _overlap(read_nifti(hq[0], units), read_nifti(lq[0], units), str(hq[0]))
     if is_nifti(hq[0]) or is_nifti(lq[0]):
-        full = read_nifti(hq[0], units) if is_nifti(hq[0]) else DicomScan(hq).read()
-        reduced = read_nifti(lq[0], units) if is_nifti(lq[0]) else DicomScan(lq).read()
+        full = read_nifti(hq[0], units) if is_nifti(hq[0]) else read_dicom_series(hq)
+        reduced = read_nifti(lq[0], units) if is_nifti(lq[0]) else read_dicom_series(lq)
         return _overlap(full, reduced, str(hq[0]))
-    return _matched(DicomScan(hq), DicomScan(lq))
+    return _matched(DicomScan(hq, with_pixels=True), DicomScan(lq, with_pixels=True))
 
 
 def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
-    first, other = hq.dataset(0), lq.dataset(0)
+    first, other = hq.reference, lq.reference
     if first.get("PatientID") != other.get("PatientID"):
         raise InputError(
             f"{hq.path} and {lq.path} carry different Patient IDs; expected two series of one "
@@ -60,14 +62,8 @@ def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
     partner = gap.argmin(1)
     kept = np.flatnonzero(gap[np.arange(len(partner)), partner] <= tolerance)
     if same_plane and len(kept):
-        at, beside = hq.dataset(int(kept[0])), lq.dataset(int(partner[kept[0]]))
-        same_plane = bool(
-            np.allclose(
-                np.array(at.ImagePositionPatient, float),
-                np.array(beside.ImagePositionPatient, float),
-                atol=tolerance,
-            )
-        )
+        place, other_place = hq.positions[kept[0]], lq.positions[partner[kept[0]]]
+        same_plane = np.allclose(place, other_place, atol=tolerance)
     _check_match(hq.path, lq.path, same_plane, len(kept), min(len(hq.files), len(lq.files)))
     dropped = len(hq.files) + len(lq.files) - 2 * len(kept)
     if dropped:

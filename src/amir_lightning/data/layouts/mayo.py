@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -31,7 +31,7 @@ _TCIA_FOLDER = re.compile(r"(full|low)[ _-]?dose[ _-]?(images|projections)", re.
 
 def mayo(
     raw_dir: Path, task: Task, thickness_mm: float | None = None, kernel: str | None = None
-) -> Found:
+) -> RawDataset:
     """Patients with a full-dose and a reduced-dose series.
 
     Which is which is read from folders, file names and series descriptions; the patient is the name
@@ -76,7 +76,7 @@ def mayo(
     expected = (
         "folders such as L506/full_3mm and L506/quarter_3mm, or TCIA's LDCT-and-Projection-data"
     )
-    return finished(raw_dir, task, patients, skipped, expected)
+    return raw_dataset(raw_dir, task, patients, skipped, expected)
 
 
 def looks_like_mayo(path: Path) -> bool:

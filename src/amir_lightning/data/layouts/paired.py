@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -24,7 +24,7 @@ from amir_lightning.data.layouts.roles import (
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
@@ -38,7 +38,7 @@ class _Candidate(NamedTuple):
     description: str
 
 
-def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> Found:
+def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> RawDataset:
     """Patients whose folder holds a full and a reduced scan, or ``HQ/`` and ``LQ/`` folders.
 
     Which is which is told by words in folder, file and series names (full, FD, HQ, NDCT; quarter,
@@ -81,7 +81,7 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
     expected = (
         "<patient>/<full scan> and <patient>/<reduced scan>, or HQ/<patient> and LQ/<patient>"
     )
-    return finished(raw_dir, task, patients, skipped, expected)
+    return raw_dataset(raw_dir, task, patients, skipped, expected)
 
 
 def _candidate(

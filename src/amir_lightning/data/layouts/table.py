@@ -6,9 +6,9 @@ from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
     DICOM_OR_NIFTI,
-    Found,
+    RawDataset,
     RawPatient,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -17,7 +17,8 @@ from amir_lightning.data.splits import Split, split_named
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, read_nifti
+from amir_lightning.io.nifti.file import is_nifti
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
@@ -25,7 +26,7 @@ from amir_lightning.tasks import Task
 _COLUMNS = ("patient", "hq", "lq", "split")
 
 
-def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> Found:
+def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> RawDataset:
     """Patients as a CSV names them; paths are relative to ``raw_dir`` or to the CSV.
 
     Args:
@@ -64,7 +65,7 @@ def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> Found:
         split: Split | None = split_named(name, f"{where}, patient {key}") if name else None
         read = partial(_read, hq, lq, task.units)
         patients.append(RawPatient(key, read, (*hq, *lq), key, split))
-    return finished(raw_dir, task, patients, skipped, f"rows in {path}")
+    return raw_dataset(raw_dir, task, patients, skipped, f"rows in {path}")
 
 
 def _files(

@@ -52,7 +52,7 @@ class _Decoder:
 _decoder: _Decoder | None = None
 
 
-def decoded(path: Path, frame: int | None, syntax: str) -> NDArray[np.integer]:
+def decode_pixels(path: Path, frame: int | None, syntax: str) -> NDArray[np.integer]:
     """Stored values of an image or of a frame of it.
 
     Args:

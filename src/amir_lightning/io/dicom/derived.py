@@ -41,7 +41,7 @@ _STALE = (
 )
 
 
-class Marks(NamedTuple):
+class DerivedSeries(NamedTuple):
     """What all images of a derived series have in common.
 
     Attributes:
@@ -59,7 +59,7 @@ class Marks(NamedTuple):
     now: datetime
 
 
-def derive_header(source: Dataset, index: int, frame: int | None, marks: Marks) -> Dataset:
+def derive_header(source: Dataset, index: int, frame: int | None, marks: DerivedSeries) -> Dataset:
     """Turn the header of a slice into that of its restored image, which refers to it.
 
     Args:
@@ -91,7 +91,7 @@ def _native(dataset: Dataset) -> Dataset:
     return turned
 
 
-def _mark_derived(dataset: Dataset, frame: int | None, marks: Marks) -> None:
+def _mark_derived(dataset: Dataset, frame: int | None, marks: DerivedSeries) -> None:
     """Say that the image was computed, from what, when and by what."""
     source = Dataset()
     source.ReferencedSOPClassUID = dataset.SOPClassUID

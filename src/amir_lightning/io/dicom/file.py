@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag, Tag
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.private import private_tags
 from amir_lightning.io.dicom.values import WrongRescaleError, keep_valid
-from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.limits import max_unpacked_bytes
 
 Tags = list[BaseTag]
 
@@ -173,7 +173,7 @@ class BoundedFile(io.BufferedReader):
             return super().read(min(size, max(self._size - self.tell(), 0)))
         data = super().read()
         if data:
-            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), most_bytes(len(data))
+            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), max_unpacked_bytes(len(data))
             count, rest = 0, data
             while rest and count <= most:
                 count += len(inflater.decompress(rest, 1 << 20))
@@ -203,8 +203,12 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
             keep_valid(
                 dataset, [tag for tag in list(dataset.keys()) if not copied or tag in _KNOWN]
             )
+            size = path.stat().st_size
+            expected = _pixel_bytes(dataset)
+            if expected > max_unpacked_bytes(size):
+                raise _DamagedError("declares more pixels than so small a file can hold")
             if not pixels:
-                _check_complete(dataset, file, path.stat().st_size)
+                _check_complete(dataset, file, size - expected)
             return dataset
     except (NotDicomError, MemoryError):
         raise
@@ -252,8 +256,23 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
     return dataset
 
 
-def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
-    """Whether the pixels follow where the header ends."""
+def _pixel_bytes(header: pydicom.Dataset) -> int:
+    """Size of the decoded pixels as the header declares it, 0 without an image."""
+    if "Rows" not in header:
+        return 0
+    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
+    bits = int(header.get("BitsAllocated") or 1)
+    return int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
+
+
+def _check_complete(header: pydicom.Dataset, file: BinaryIO, last_start: int) -> None:
+    """Check that the pixels follow the header, and are all there if they are not compressed.
+
+    Args:
+        header: The header.
+        file: The file, at the end of its header.
+        last_start: Last byte at which uncompressed pixels can start and end within the file.
+    """
     if "Rows" not in header:
         if "EncryptedAttributesSequence" in header:
             raise _DamagedError("is encrypted")
@@ -262,17 +281,12 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
             raise _DamagedError("ends before its image")
         return
     syntax = header.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
-    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
-    bits = int(header.get("BitsAllocated") or 1)
-    expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
-    if expected > most_bytes(size):
-        raise _DamagedError("declares more pixels than so small a file can hold")
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        return  # the parser reads another stream
+        return  # the parser has read another stream, the inflated one
     start = file.read(4)
     form = ">HH" if syntax == pydicom.uid.ExplicitVRBigEndian else "<HH"
     group, element = struct.unpack(form, start) if len(start) == 4 else (0, 0)
     if group != 0x7FE0 or element not in _PIXEL_ELEMENTS:
         raise _DamagedError("ends before its pixels")
-    if syntax in pydicom.uid.UncompressedTransferSyntaxes and size - file.tell() < expected:
+    if syntax in pydicom.uid.UncompressedTransferSyntaxes and file.tell() > last_start:
         raise _DamagedError("ends in its pixels")

@@ -21,7 +21,7 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from amir_lightning.io.dicom.codecs import decoded
+from amir_lightning.io.dicom.codecs import decode_pixels
 from amir_lightning.io.dicom.file import (
     read_dataset,
     read_header,
@@ -29,7 +29,7 @@ from amir_lightning.io.dicom.file import (
     read_whole_header,
     unreadable,
 )
-from amir_lightning.io.dicom.kind import unusable
+from amir_lightning.io.dicom.kind import reason_to_skip
 
 _CLASSIC = {
     EnhancedCTImageStorage: CTImageStorage,
@@ -113,16 +113,23 @@ class Image(NamedTuple):
         return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame + 1},"
 
 
-def find_images(path: Path) -> list[Image]:
-    """Images of a file without their pixels.
+def find_images(path: Path, *, with_pixels: bool = False) -> list[Image]:
+    """List the images of a file.
+
+    Args:
+        path: The file.
+        with_pixels: Also read the encoded pixels of a file that holds one image, so that it is
+            opened once. Frames of an enhanced file are always decoded one by one, later.
 
     Raises:
         NotDicomError: The file is not DICOM.
         InputError: It is DICOM, but cannot be read.
     """
-    header = read_header(path)
+    header = read_image(path) if with_pixels else read_header(path)
     if header.get("SOPClassUID") not in _CLASSIC or not all(name in header for name in _GROUPS):
         return [Image(path, None, header)]
+    if "PixelData" in header:
+        del header.PixelData  # or every frame would hold the pixels of all
     try:
         count = len(header.PerFrameFunctionalGroupsSequence)
         if count != int(header.get("NumberOfFrames") or 1):
@@ -145,11 +152,13 @@ def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset
     """
     if frame is None:
         dataset = read_dataset(path) if whole else read_image(path)
-        if unusable(dataset):
+        if reason_to_skip(dataset):
             raise unreadable(path, "has another header with its pixels than without")
         return dataset
     image = _frame(path, frame)
-    stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    stored = decode_pixels(
+        path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    )
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return image

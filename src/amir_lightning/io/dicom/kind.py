@@ -57,7 +57,7 @@ _CSA_TILES = re.compile(
 Header = pydicom.Dataset
 
 
-def unusable(header: Header) -> str | None:
+def reason_to_skip(header: Header) -> str | None:
     """Why an image file cannot be a slice of a volume, or None; details follow a colon."""
     if not header.get("Rows") or not header.get("Columns"):
         return "DICOM without an image"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut, get_decoder
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom.codecs import IN_PYTHON, decoded
+from amir_lightning.io.dicom.codecs import IN_PYTHON, decode_pixels
 from amir_lightning.io.dicom.file import unreadable
 
 QUANTITY = {"CT": "HU", "PT": "SUV"}  # modalities whose rescaled voxels are a physical quantity
@@ -38,7 +38,7 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            stored = dataset.pixel_array if plain else decoded(path, None, syntax)
+            stored = dataset.pixel_array if plain else decode_pixels(path, None, syntax)
     except (MemoryError, InputError):
         raise
     except Exception as error:  # codecs raise anything

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.file import NotDicomError
 from amir_lightning.io.dicom.frames import Image, find_images, load_image, load_whole_header
-from amir_lightning.io.dicom.kind import unusable
+from amir_lightning.io.dicom.kind import reason_to_skip
 from amir_lightning.io.dicom.pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.dicom.suv import acquisition_time, count_factors, suvbw_factor
 from amir_lightning.io.orientation import Number, Placement, Where
@@ -47,12 +47,16 @@ class DicomScan:
 
     Args:
         files: Image files of one series, in any order.
+        with_pixels: Read the encoded pixels together with the headers, so that each file is opened
+            once. They stay in memory until `slices` has passed them.
 
     Attributes:
         path: Folder of the series.
         files: The file of each stored slice, in their order.
         frames: Number of its frame in an enhanced file, else None.
-        heights: Position of each file along the normal of the image plane [mm].
+        reference: Header of the lowest slice.
+        positions: Image Position (Patient) of each slice, (K, 3) [mm].
+        heights: Position of each slice along the normal of the image plane, (K,) [mm].
         scale: Factor from rescaled values to `units`: that of SUVbw for PET, else 1.
         placement: Where the stored slices lie in canonical LPS order.
 
@@ -61,8 +65,8 @@ class DicomScan:
             one stack: other size, orientation or patient, or two at the same position.
     """
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        images = [image for path in sorted(files) for image in _usable(path)]
+    def __init__(self, files: Iterable[Path], *, with_pixels: bool = False) -> None:
+        images = [image for path in sorted(files) for image in _usable(path, with_pixels)]
         if not images:
             raise InputError("a DICOM series without files was given; expected at least one image")
         reference = images[0].header
@@ -74,8 +78,12 @@ class DicomScan:
         self.path = images[0].path.parent
         self.files: tuple[Path, ...] = tuple(image.path for image in images)
         self.frames = tuple(image.frame for image in images)
-        positions = np.array([_position(image) for image in images])
-        self.heights = positions @ normal
+        self._loaded = {
+            index: image.header for index, image in enumerate(images) if "PixelData" in image.header
+        }
+        self.reference = images[0].header
+        self.positions = np.array([_position(image) for image in images])
+        self.heights = self.positions @ normal
         self.modality: str | None = str(reference.Modality)
         self.units = QUANTITY.get(self.modality, "a.u.")
         self.scale = _suv_scale(images, self.path) if self.modality == "PT" else 1.0
@@ -84,8 +92,8 @@ class DicomScan:
         affine[:3, 0] = row * column_spacing
         affine[:3, 1] = column * row_spacing
         affine[:3, 2] = step = _slice_step(images, self.heights, normal)
-        grid = positions[0] + np.arange(len(images))[:, None] * step
-        self._off_grid_mm = np.linalg.norm(positions - grid, axis=1)
+        grid = self.positions[0] + np.arange(len(images))[:, None] * step
+        self._off_grid_mm = np.linalg.norm(self.positions - grid, axis=1)
         affine[:3, 3] = _position(images[0])
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS world to NIfTI's RAS+
         stored = (int(reference.Columns), int(reference.Rows), len(images))
@@ -93,14 +101,18 @@ class DicomScan:
         self.shape, self.affine = self.placement.shape, self.placement.affine
         self.spacing_mm = self.placement.spacing_mm
 
+    @property
+    def kind(self) -> str:
+        """Modality and number of files, for a volume's `source`."""
+        return f"dicom {self.modality} {len(set(self.files))} files"
+
     @cached_property
     def source(self) -> str:
-        """Hash of all files, for the prepared store."""
+        """`kind` and the hash of all files, which are read for it."""
         digest = hashlib.sha256()
-        files = tuple(dict.fromkeys(self.files))
-        for path in files:
+        for path in dict.fromkeys(self.files):
             digest.update(path.read_bytes())
-        return f"dicom {self.modality} {len(files)} files sha256:{digest.hexdigest()}"
+        return f"{self.kind} sha256:{digest.hexdigest()}"
 
     def dataset(self, index: int) -> pydicom.Dataset:
         """All of the file of a stored slice; of an enhanced file, its frame as a classic image."""
@@ -141,7 +153,9 @@ class DicomScan:
             InputError: Pixels are damaged, compressed without a codec, or not finite.
         """
         for index, path in enumerate(self.files):
-            dataset = load_image(path, self.frames[index], whole=False)
+            dataset = self._loaded.pop(index, None)
+            if dataset is None:
+                dataset = load_image(path, self.frames[index], whole=False)
             pixels = rescaled_pixels(dataset, path) * self.scale
             image = np.ascontiguousarray(self.orient(pixels), np.float32)
             if not np.isfinite(image).all():  # or beyond what float32 holds
@@ -155,13 +169,13 @@ class DicomScan:
         array = np.empty(self.shape, np.float32)
         for where, image in self.slices():
             array[where] = image
-        return Volume(array, self.affine, self.units, self.source)
+        return Volume(array, self.affine, self.units, self.kind)
 
 
-def _usable(path: Path) -> list[Image]:
+def _usable(path: Path, with_pixels: bool) -> list[Image]:
     try:
-        images = find_images(path)
-        reason = next(filter(None, (unusable(image.header) for image in images)), None)
+        images = find_images(path, with_pixels=with_pixels)
+        reason = next(filter(None, (reason_to_skip(image.header) for image in images)), None)
     except NotDicomError:
         reason = "not DICOM"
     if reason:
@@ -171,16 +185,16 @@ def _usable(path: Path) -> list[Image]:
 
 def _suv_scale(images: list[Image], folder: Path) -> float:
     """Factor to SUVbw, from the header of the slice that was acquired first."""
-    headers = [image.header for image in images]
-    timed = [header for header in headers if header.get("AcquisitionTime")]
+    timed = [image for image in images if image.header.get("AcquisitionTime")]
     try:
-        counts = headers[0].get("Units") == "CNTS"
-        if counts and len({count_factors(header) for header in headers}) > 1:
+        counts = images[0].header.get("Units") == "CNTS"
+        if counts and len({count_factors(image.header) for image in images}) > 1:
             raise InputError(
                 "Philips' factors (7053,1000) or (7053,1009) differ between slices; export the "
                 "series in BQML"
             )
-        return suvbw_factor(min(timed, key=acquisition_time) if timed else headers[0])
+        first = min(timed, key=lambda image: acquisition_time(image.header), default=images[0])
+        return suvbw_factor(first.header, first.name.removesuffix(","))
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
 

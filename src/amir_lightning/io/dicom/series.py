@@ -13,7 +13,7 @@ import pydicom
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.file import NotDicomError
 from amir_lightning.io.dicom.frames import Image, find_images
-from amir_lightning.io.dicom.kind import is_derived, unusable
+from amir_lightning.io.dicom.kind import is_derived, reason_to_skip
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.volume import Volume
 
@@ -140,7 +140,7 @@ def find_dicom_series(
                 raise
             skipped.append(Damaged(path, str(error)))
             continue
-        reason = next(filter(None, (unusable(image.header) for image in images)), None)
+        reason = next(filter(None, (reason_to_skip(image.header) for image in images)), None)
         if reason:
             skipped.append(Skipped(path, reason))
             continue
@@ -184,7 +184,7 @@ def read_dicom_series(files: Iterable[Path]) -> Volume:
     Raises:
         InputError: As `DicomScan`.
     """
-    return DicomScan(files).read()
+    return DicomScan(files, with_pixels=True).read()
 
 
 def _slice(image: Image) -> _Slice:

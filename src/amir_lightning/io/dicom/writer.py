@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom.derived import Marks, derive_header
+from amir_lightning.io.dicom.derived import DerivedSeries, derive_header
 from amir_lightning.io.dicom.pixels import (
     AIR_HU,
     mirrored,
@@ -46,7 +46,7 @@ def check_dicom_series(scan: DicomScan) -> None:
     Raises:
         InputError: A slice maps its values by a table, or its header cannot be written again.
     """
-    marks = Marks("", "", generate_uid(), 0, datetime.now())
+    marks = DerivedSeries("", "", generate_uid(), 0, datetime.now())
     for index, path in enumerate(scan.files):
         header = scan.header(index)
         if header.Modality != "PT" and header.get("ModalityLUTSequence"):
@@ -87,7 +87,7 @@ def write_dicom_series(
     check_dicom_series(scan)
     folder.mkdir(parents=True, exist_ok=True)
     number = int(scan.header(0).get("SeriesNumber") or 0) + 1000
-    marks = Marks(description, derivation, generate_uid(), number, datetime.now())
+    marks = DerivedSeries(description, derivation, generate_uid(), number, datetime.now())
     written, clipped = [], 0
     for index, source in enumerate(scan.files):
         dataset = scan.dataset(index)
@@ -105,7 +105,7 @@ def write_dicom_series(
 
 
 def _encoded(
-    source: Dataset, index: int, scan: DicomScan, marks: Marks, stored: NDArray[np.integer]
+    source: Dataset, index: int, scan: DicomScan, marks: DerivedSeries, stored: NDArray[np.integer]
 ) -> bytes:
     """A derived image as a file; what is copied is as damaged as it was in the source.
 
