@@ -208,9 +208,7 @@ def _slice(image: Image) -> _Slice:
         derived=is_derived(header),
         orientation=tuple(orientation.tolist()),
         grid=(header.Rows, header.Columns, *map(float, header.PixelSpacing)),
-        height=round(
-            float(np.array(header.ImagePositionPatient, float) @ normal), _HEIGHT_DECIMALS
-        ),
+        height=round(height, _HEIGHT_DECIMALS),
         apart=(*(_text(header, keyword) for keyword in _APART), str(image.path.parent)),
     )
 
