@@ -15,9 +15,8 @@ from amir_lightning.io.dicom.file import unreadable
 QUANTITY = {"CT": "HU", "PT": "SUV"}  # units of modalities whose voxels are a physical quantity
 PADDING_HU = -2000.0  # value outside the field of view, below air
 AIR_HU = -1000.0
-_HIGHEST_HU = (
-    32767.0  # beyond the extended scale of all scanners: a negative value read as unsigned
-)
+# Above the extended scale of all scanners, so it is a negative value that was read as unsigned.
+_HIGHEST_HU = 32767.0
 
 
 def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
