@@ -152,9 +152,8 @@ def _stored(
     slope = float(dataset.get("RescaleSlope") or 1)
     intercept = float(dataset.get("RescaleIntercept") or 0)
     rounded = np.rint((values - intercept) / slope)
-    dark = (
-        dataset.PhotometricInterpretation == "MONOCHROME1"
-    )  # mirrored about its highest value, so that must not change
+    # MONOCHROME1 values are mirrored about the highest value, which more bits would change.
+    dark = dataset.PhotometricInterpretation == "MONOCHROME1"
     if _beyond(rounded, low, high, keep) and not dark:
         dataset.BitsStored = 8 * dtype.itemsize
         low, high = _limits(dataset.BitsStored, signed)
