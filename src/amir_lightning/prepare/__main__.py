@@ -1,4 +1,4 @@
-"""Command ``python -m amir_lightning.prepare task=mri raw_dir=IXI-T2``."""
+"""``python -m amir_lightning.prepare task=mri raw_dir=IXI-T2``: raw scans to one prepared file."""
 
 from __future__ import annotations
 
