@@ -1,4 +1,4 @@
-"""The plain layout: each patient is a folder or a file of its own, LQ is simulated."""
+"""Layout ``folder``: one sub-folder or file per patient; LQ is simulated."""
 
 import logging
 from collections import defaultdict
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 
 
 def one_per_patient(raw_dir: Path, task: Task) -> RawDataset:
-    """Patients of a folder with one sub-folder or one NIfTI file for each.
+    """Find the patients of a folder with one sub-folder or one NIfTI file for each.
 
-    A sub-folder holds one NIfTI file or DICOM files at any depth; of several DICOM series of the
-    task's modality the one with most slices is taken. DICOM files that lie loose in ``raw_dir`` are
-    told apart by their Patient ID.
+    A sub-folder holds one NIfTI file, or DICOM files at any depth. Of several DICOM series of the
+    task's modality the one with most slices is used. DICOM files directly in ``raw_dir`` are
+    grouped by Patient ID.
 
     Args:
         raw_dir: The folder.
         task: The task; its units and DICOM modality are used.
 
     Raises:
-        InputError: The folder cannot be read, holds no scan of the task, or does not tell which
-            scan is the patient's.
+        InputError: The folder cannot be read or holds no scan of the task, or a sub-folder holds
+            several scans.
     """
     check_folder(raw_dir)
     files, skipped = find_files(raw_dir)
@@ -66,7 +66,7 @@ def one_per_patient(raw_dir: Path, task: Task) -> RawDataset:
 
 
 def nifti_patient(key: str, path: Path, task: Task, identity: str = "") -> RawPatient:
-    """A patient whose scan is one NIfTI file in the task's units."""
+    """Make a patient whose scan is one NIfTI file in the task's units."""
     return RawPatient(key, partial(_read_nifti, path, task.units), (path,), identity)
 
 
