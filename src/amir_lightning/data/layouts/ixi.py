@@ -1,4 +1,4 @@
-"""IXI as downloaded: one NIfTI file a subject and sequence, ``IXI002-Guys-0828-T2.nii.gz``."""
+"""Layout ``ixi``: one file per subject and sequence, such as ``IXI002-Guys-0828-T2.nii.gz``."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ _NAME = re.compile(r"(?P<subject>IXI\d{3})-(?P<site>[^-]+)-\d+-(?P<sequence>[^-.
 
 
 def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> RawDataset:
-    """Subjects of the IXI data set.
+    """Find the subjects of the IXI data set.
 
     Args:
         raw_dir: The folder, with files at any depth.
         task: The task.
-        sequence: T2, as in the paper, or T1, PD.
+        sequence: T2 (as in the paper), T1 or PD.
 
     Raises:
         InputError: There is no file of that sequence.
@@ -39,5 +39,5 @@ def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> RawDataset:
 
 
 def looks_like_ixi(path: Path) -> bool:
-    """Whether a file has the name of an IXI scan."""
+    """Whether a file is named like an IXI scan."""
     return is_nifti(path) and _NAME.match(path.name) is not None
