@@ -1,4 +1,4 @@
-"""A full and a reduced scan of one patient, matched by position and never by file order."""
+"""Match the full and the reduced scan of a patient by the position of their slices."""
 
 import logging
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
-_SAME_PLACE = 0.1  # of a voxel
-_ENOUGH = 0.5  # share of the slices of the shorter scan that need a partner
+_SAME_PLACE = 0.1  # tolerance for equal positions, as a fraction of the voxel size
+_ENOUGH = 0.5  # fraction of the shorter scan's slices that need a partner
 
 
 def read_pair(hq: Sequence[Path], lq: Sequence[Path], units: str) -> RawScan:
-    """Read both scans and keep the slices that lie at the same place.
+    """Read both scans and keep the slices at the same positions.
 
     Args:
-        hq: The NIfTI file or the DICOM series of the full scan.
-        lq: That of the reduced scan.
+        hq: NIfTI file or DICOM series of the full scan.
+        lq: NIfTI file or DICOM series of the reduced scan.
         units: Units of NIfTI voxels.
 
     Raises:
-        InputError: The scans are of two patients, have another geometry in the plane, or fewer than
-            half of their slices match.
+        InputError: The scans are of different patients, differ in the geometry of their slices, or
+            fewer than half of the slices match.
     """
     if is_nifti(hq[0]) and is_nifti(lq[0]):
         return _overlap(read_nifti(hq[0], units), read_nifti(lq[0], units), str(hq[0]))
@@ -77,7 +77,7 @@ def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
 
 
 def _select(scan: DicomScan, stored: NDArray[np.integer]) -> Volume:
-    """The given stored slices of a series, in the canonical order."""
+    """Read a series and keep the given slices, in canonical order."""
     volume = scan.read()
     if len(stored) == len(scan.files):
         return volume
@@ -89,7 +89,7 @@ def _select(scan: DicomScan, stored: NDArray[np.integer]) -> Volume:
 
 
 def _overlap(hq: Volume, lq: Volume, name: str) -> RawScan:
-    """Cut two volumes on the same lattice to the box that both have."""
+    """Crop two volumes to the box in which they overlap, if their voxels lie on one lattice."""
     to_hq = np.linalg.inv(hq.affine) @ lq.affine
     offset = np.rint(to_hq[:3, 3])
     same = np.allclose(to_hq[:3, :3], np.eye(3), atol=1e-3) and np.allclose(
