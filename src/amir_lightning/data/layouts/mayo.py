@@ -1,4 +1,4 @@
-"""AAPM-Mayo low-dose CT, as the 2016 challenge or TCIA's LDCT-and-Projection-data has it."""
+"""Layout ``mayo``: AAPM-Mayo CT of the 2016 challenge or of TCIA's LDCT-and-Projection-data."""
 
 import logging
 import re
@@ -32,17 +32,17 @@ _TCIA_FOLDER = re.compile(r"(full|low)[ _-]?dose[ _-]?(images|projections)", re.
 def mayo(
     raw_dir: Path, task: Task, thickness_mm: float | None = None, kernel: str | None = None
 ) -> RawDataset:
-    """Patients with a full-dose and a reduced-dose series.
+    """Find the patients with a full-dose and a reduced-dose series.
 
-    Which is which is read from folders, file names and series descriptions; the patient is the name
-    L506 in the path. Several reconstructions of one patient: the thinnest slices and, of these, the
-    kernel that comes first in the alphabet (B before D: soft before sharp), unless chosen.
+    The dose is read from folders, file names and series descriptions; the patient is a name such as
+    L506 in the path. Of several reconstructions the one with the thinnest slices is used and, of
+    these, the kernel that is first in the alphabet (B before D: soft before sharp).
 
     Args:
         raw_dir: The folder of the data set.
         task: The task.
-        thickness_mm: Slice thickness to take [mm].
-        kernel: Start of the name of the reconstruction kernel to take, such as "B30".
+        thickness_mm: Use reconstructions of this slice thickness only [mm].
+        kernel: Use kernels whose name starts with this only, such as "B30".
 
     Raises:
         InputError: There is no patient with both doses, or names contradict each other.
@@ -126,7 +126,7 @@ def _choose(
     kept = {role: [one for one in found if wanted(one)] for role, found in doses.items()}
     both = sorted({settings(o) for o in kept["hq"]} & {settings(o) for o in kept["lq"]})
     if not both and len(kept["hq"]) == len(kept["lq"]) == 1:
-        both = [settings(kept["hq"][0])]  # headers that disagree in the kernel's name
+        both = [settings(kept["hq"][0])]  # the only pair, though thickness or kernel differ
         pair = (kept["hq"][0], kept["lq"][0])
     elif both:
         hq, lq = ([one for one in kept[role] if settings(one) == both[0]] for role in ("hq", "lq"))
