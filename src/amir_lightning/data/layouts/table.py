@@ -1,4 +1,4 @@
-"""A CSV that names each patient's files: ``patient,hq[,lq][,split]``."""
+"""Layout ``table``: a CSV names each patient's files, ``patient,hq[,lq][,split]``."""
 
 import csv
 from functools import partial
@@ -27,15 +27,15 @@ _COLUMNS = ("patient", "hq", "lq", "split")
 
 
 def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> RawDataset:
-    """Patients as a CSV names them; paths are relative to ``raw_dir`` or to the CSV.
+    """Read the patients from a CSV; its paths are relative to ``raw_dir`` or to the CSV.
 
     Args:
         raw_dir: Folder of the scans.
         task: The task.
-        table: The CSV with the columns ``patient``, ``hq`` and, if wanted, ``lq`` and ``split``.
+        table: CSV with the columns ``patient`` and ``hq``, and optionally ``lq`` and ``split``.
 
     Raises:
-        InputError: The table or a file that it names is missing or not usable; the row is named.
+        InputError: The table, or a file that one of its rows names, is missing or not usable.
     """
     if table is None:
         raise InputError("dataset=table needs a CSV; type layout_options.table=<csv>")
