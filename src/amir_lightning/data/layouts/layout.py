@@ -118,5 +118,5 @@ def check_folder(raw_dir: Path) -> None:
     except OSError as error:
         raise InputError(
             f"raw_dir={raw_dir} cannot be read ({error.strerror}); "
-            "give yourself the right to read it or type another folder"
+            "change its permissions or type another folder"
         ) from error
