@@ -77,8 +77,8 @@ def _files(
         found = next((place for place in places if name and place.exists()), None)
     except OSError as error:
         raise InputError(
-            f"{where} names '{name}', which cannot be read ({error.strerror}); give yourself the "
-            "right to read it or leave the row out"
+            f"{where} names '{name}', which cannot be read ({error.strerror}); change its "
+            "permissions or leave the row out"
         ) from error
     if found is None:
         raise InputError(
