@@ -14,7 +14,7 @@ __all__ = ["Degradation", "KSpaceCrop", "LowCount", "LowDose"]
 class Degradation(Protocol):
     """Degradation of one modality; scans are axial stacks (Z, Y, X) in physical units, float32.
 
-    Both methods use a generator of their own, so equal seeds give equal bits.
+    Both methods make a generator from the seed, so equal seeds give equal bits.
     """
 
     def degrade(self, hq: Tensor, spacing_mm: tuple[float, float, float], seed: int) -> Tensor:
