@@ -2,8 +2,9 @@
 
 A square pixel casts a trapezoidal shadow on a detector whose bins are as wide as the pixel. Its
 weight in a bin is the fraction of the shadow that falls into the bin. The weights of a pixel sum to
-one in every view, so no mass is lost. They avoid the moiré patterns of point sampling (area-weighted
-strips, cf. Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988, Sec. 7.1).
+one in every view, so no mass is lost. They avoid the moiré patterns of point sampling
+(area-weighted strips, cf. Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988,
+Sec. 7.1).
 
 Products with a sparse matrix are fast along its rows. Therefore both the matrix and its transpose
 are built, from the same weights.
