@@ -214,7 +214,7 @@ def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
         raise
     except WrongRescaleError as error:
         raise InputError(
-            f"{path} has a {error} that is no number, so that its voxels have no value; correct "
+            f"{path} has a {error} that is not a number, so its voxels cannot be rescaled; correct "
             "the tag or leave the file out"
         ) from error
     except _DamagedError as error:
