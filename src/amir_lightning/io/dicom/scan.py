@@ -135,7 +135,7 @@ class DicomScan:
                 f"{self.files[worst]} would lie {self._off_grid_mm[worst]:.2f} mm off its place in "
                 f"a NIfTI file, because the gaps between slices are {gaps.min():.2f} to "
                 f"{gaps.max():.2f} mm; type format=same for DICOM, or give each pass of the scan "
-                "in a folder of its own"
+                "in a separate folder"
             )
 
     def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
@@ -247,7 +247,7 @@ def _assert_same(first: Image, other: Image) -> None:
             raise InputError(
                 f"{other.name} differs from {first.path.name} in {keyword}; expected one scan of "
                 "one patient: leave the image out if it is a reference image, or put each series "
-                "in a folder of its own"
+                "in a separate folder"
             )
 
 
