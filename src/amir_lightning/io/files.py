@@ -94,6 +94,5 @@ def _unusable(path: Path, entry: os.DirEntry[str]) -> Skipped | None:
 def _unreadable(path: Path, error: OSError) -> Skipped:
     return Damaged(
         path,
-        f"{path} cannot be read ({error.strerror}); give yourself the right to read it, or leave "
-        "it out",
+        f"{path} cannot be read ({error.strerror}); change its permissions or leave it out",
     )
