@@ -128,5 +128,5 @@ def unreadable(path: Path, error: BaseException) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     advice = "it may be truncated: copy it again"
     if isinstance(error, HeaderDataError):
-        advice = "correct its header, save it anew"
+        advice = "correct its header, save it again"
     return InputError(f"{path} is not a readable NIfTI file ({reason}); {advice} or leave it out")
