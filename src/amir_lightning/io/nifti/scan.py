@@ -80,7 +80,7 @@ class NiftiScan:
         except READ_ERRORS as error:
             raise InputError(
                 f"{path} has scl_slope={self.header['scl_slope']:g} and "
-                f"scl_inter={self.header['scl_inter']:g}, so its values cannot be told; expected "
+                f"scl_inter={self.header['scl_inter']:g}, so its values are unknown; expected "
                 "two numbers: correct its header"
             ) from error
         if self.header["qform_code"] == 0 and self.header["sform_code"] == 0:
@@ -161,16 +161,16 @@ def _shape_advice(stored: tuple[int, ...]) -> str:
     """Advice for a file whose shape is not that of one 3-D scan."""
     longer = [length for length in stored[3:] if length > 1]
     if min(stored, default=0) < 1:
-        return "it holds no voxels, so save it anew"
+        return "it holds no voxels, so save it again"
     if not longer:
         return "stack the slices of a scan in one file"
     if stored[2] == 1 and len(longer) == 1:
         volume = f"{stored[0]}x{stored[1]}x{longer[0]}"
         return (
             f"if the axis of {longer[0]} counts slices, save it as {volume}; if it counts time "
-            "frames or echoes, save each in a file of its own"
+            "frames or echoes, save each in a separate file"
         )
-    return "save each volume in a file of its own"
+    return "save each volume in a separate file"
 
 
 def read_nifti(path: Path, units: str) -> Volume:
