@@ -52,7 +52,7 @@ class Placement:
         if not np.isfinite(axes).all():
             raise InputError(
                 f"{name} has a singular or non-finite affine; "
-                "expected one with voxel sizes in mm: write it anew"
+                "expected one with voxel sizes in mm: correct it and save the file again"
             )
         turn = nib.orientations.ornt_transform(axes, _LPS)
         i, j, k = (int(axis) for axis in turn[:, 0])
