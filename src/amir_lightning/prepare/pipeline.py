@@ -66,7 +66,7 @@ def prepare(
     lock = output.absolute().with_name(f".{output.name}.lock")
     with locked(lock, f"preparing {output}", wait=True, advice="type output=<file>") as waited:
         if waited and output.exists():
-            print(f"written:  {output}, by the process that was waited for; again makes it anew")
+            print(f"written:  {output}, by another process; run again to write it anew")
             return output
         return _prepare(task, degradation, dataset, output, options, check=False)
 
