@@ -1,4 +1,4 @@
-"""``prepare`` through the command: looking, units, duplicates, parallel work, and going on."""
+"""The ``prepare`` command: checks, units, duplicates, parallel work, and continuing."""
 
 import json
 import os
@@ -153,7 +153,7 @@ def test_a_grid_crops_and_pads_around_the_centre(command: Command, raw: Path) ->
     np.testing.assert_array_equal(hq[:, 2:22], source[2:18])
     assert not hq[:, :2].any()
     assert not hq[:, 22:].any()
-    # The first pixel lies where it is: two columns outside, two rows inside the source.
+    # The first pixel lies two columns outside and two rows inside the source.
     np.testing.assert_allclose(store.affine(ref.patient) @ [2, 0, 0, 1], [0, -2, 0, 1])
     assert store.degradation["factor"] == 2
     assert not np.array_equal(lq, hq)
@@ -205,7 +205,7 @@ def test_dask_spreads_the_same_work(command: Command, raw: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_preparation_goes_on(command: Command, tmp_path: Path) -> None:
-    """Killed without warning when the first patients are done; the others alone are worked on."""
+    """After a kill only the patients that were not finished are processed again."""
     for number in range(3):
         rng = np.random.default_rng(number)
         voxels = rng.uniform(-100, 100, (96, 96, 24)).astype(np.float32)
@@ -293,10 +293,10 @@ def _count_opens(event: str, arguments: tuple[object, ...]) -> None:
 
 @pytest.fixture
 def opens() -> Iterator[Counter[str]]:
-    """How often each file was opened, by whichever function."""
+    """Number of times each file was opened by any function of this process."""
     global _opens
     if _opens is None:
-        sys.addaudithook(_count_opens)  # for the rest of the process
+        sys.addaudithook(_count_opens)  # it cannot be removed
     _opens = Counter()
     yield _opens
     _opens.clear()

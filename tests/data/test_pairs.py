@@ -20,7 +20,7 @@ SPACING = (3.0, 0.5, 0.75)
 
 
 class Noise:
-    """Adds seeded noise; remembers what it was given."""
+    """Degradation that adds seeded noise and records its arguments."""
 
     seen: tuple[tuple[int, ...], tuple[float, float, float], float]
 

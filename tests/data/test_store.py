@@ -93,7 +93,7 @@ def test_a_crop_is_the_same_window_of_both(tmp_path: Path, compression: str | No
 
 
 def test_only_plain_slices_are_read_past_hdf5(tmp_path: Path) -> None:
-    """By the bytes alone, so that what HDF5 would have to unpack has to go through HDF5."""
+    """Compressed, converted or missing chunks have to be read by HDF5."""
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(3, 20, 30)).astype(np.float32)
     with h5py.File(tmp_path / "some.h5", "w") as file:

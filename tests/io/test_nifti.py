@@ -18,7 +18,7 @@ def save(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
 
 
 def world_values(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> dict[tuple, float]:
-    """Value at each world position: what a change of voxel order must keep."""
+    """Value at each world position, which a change of the voxel order must keep."""
     index = np.stack(np.meshgrid(*map(np.arange, voxels.shape), indexing="ij"), -1).reshape(-1, 3)
     world = index @ affine[:3, :3].T + affine[:3, 3]
     return dict(zip(map(tuple, world.round(3)), voxels.reshape(-1).tolist(), strict=True))
