@@ -1,4 +1,4 @@
-"""The embedded patients as a prepared file: phantoms, scanned by the task's degradation, cached."""
+"""Prepared files of embedded patients: phantoms scanned by the task's degradation, cached."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amir_lightning.data.pairs import cut, informative_rows
+from amir_lightning.data.pairs import cut_slices, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.system.locks import locked
@@ -20,18 +20,18 @@ from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
-_VERSION = 2  # raise it when a phantom or a degradation changes what it draws
+_VERSION = 2  # raise it when a phantom or a degradation gives other images for the same options
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """How many embedded patients there are.
+    """Numbers of embedded patients.
 
     Attributes:
-        train: Patients to train on.
-        val: Patients to validate on.
-        test: Patients to test on.
-        seed: Seed of the whole cohort; patient i of a task is the same at every size.
+        train: Number of training patients.
+        val: Number of validation patients.
+        test: Number of test patients.
+        seed: Seed of the cohort; patient i of a task is the same for all numbers of patients.
     """
 
     train: int
@@ -41,24 +41,24 @@ class Cohort:
 
 
 def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
-    """Path of the cached prepared file of a task's embedded patients, made on first use.
+    """Path of the prepared file of a task's embedded patients, which is written on first use.
 
     Args:
-        task: The task; its phantom and degradation nodes say what is drawn and how it is scanned.
-        cohort: Number of the patients.
+        task: The task; its phantom node is drawn and its degradation node scans it.
+        cohort: Numbers of patients.
         folder: Cache folder.
     """
     drawn = recipe(task, cohort)
     path = folder / cache_name(task.name, drawn)
     if not path.exists():
         with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
-            if not path.exists():  # nobody did it while we waited
+            if not path.exists():  # no other process wrote it during the wait
                 _draw(path, task, cohort, drawn)
     return path
 
 
 def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
-    """What draws the embedded patients of a task: version, parameters, seed and a user's code."""
+    """Everything that decides the embedded patients of a task, including the user's own code."""
     own = own_code([task.phantom, task.degradation])
     return {
         "version": _VERSION,
@@ -73,7 +73,7 @@ def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
 
 
 def cache_name(task: str, drawn: Mapping[str, object]) -> str:
-    """Name of the file that holds the phantoms of a recipe."""
+    """File name for the embedded patients of a recipe."""
     digest = hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:12]
     return f"{task}-{digest}.h5"
 
@@ -109,7 +109,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
         volume = phantom.sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
-        pairs = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
+        pairs = cut_slices(lq.numpy(), hq.numpy(), volume.affine, task.plane)
         rows = informative_rows(pairs.hq, task)
         wanted = task.phantom_slices
         if wanted is not None and wanted < len(rows):
@@ -128,7 +128,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
 
 
 def _drawn(task: Task) -> Mapping[str, Any]:
-    """The phantom node without axial slices that would be dropped."""
+    """Phantom node with no more axial slices than the task keeps."""
     node = dict(task.phantom)
     if task.plane == "axial" and task.phantom_slices is not None:
         node["num_slices"] = min(task.phantom_slices, node["num_slices"])

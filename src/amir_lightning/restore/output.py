@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.dicom.writer import check_dicom_series, write_dicom_series
-from amir_lightning.io.nifti.scan import NiftiScan, nifti_stem, write_nifti
+from amir_lightning.io.nifti.file import nifti_stem
+from amir_lightning.io.nifti.scan import NiftiScan, write_nifti
 from amir_lightning.io.nifti.writer import DType, write_nifti_like
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.scan import Scan
