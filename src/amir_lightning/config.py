@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
@@ -19,8 +20,10 @@ PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
 """Folder with the paper's numbers, ``<experiment>/paper.csv``."""
 
 
-def plain(node: DictConfig) -> dict[str, Any]:
+def plain(node: "DictConfig") -> dict[str, Any]:
     """Resolve a configuration node into plain dictionaries and lists."""
+    from omegaconf import OmegaConf  # deferred: loading weights needs no omegaconf
+
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
 
 
