@@ -1,8 +1,37 @@
-"""What tests of networks count and compute without the package."""
+"""Settings of experts, and what tests of networks count and compute without the package."""
+
+from typing import Any
 
 import numpy as np
 from scipy import signal
 from torch import nn
+
+from amir_lightning.networks.layers.expert_options import ExpertOptions
+
+
+def released(**changes: Any) -> ExpertOptions:
+    """Settings of the released experts, or some of them changed."""
+    values = {
+        "num_experts": 4,
+        "top_k": 2,
+        "expert_ratio": 2.66,
+        "gate_map": "noisy",
+        "gate_order": "topk_softmax",
+        "fusion": "logsumexp",
+        "residual": True,
+    }
+    return ExpertOptions(**{**values, **changes})
+
+
+def literal(**changes: Any) -> ExpertOptions:
+    """Settings of Eqs. (2) and (3) as printed, or some of them changed."""
+    printed = {
+        "gate_map": "plain",
+        "gate_order": "softmax_topk",
+        "fusion": "sum",
+        "residual": False,
+    }
+    return released(**{**printed, **changes})
 
 
 def parameters(network: nn.Module) -> int:

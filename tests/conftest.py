@@ -1,6 +1,7 @@
 """What the tests of the public commands share: tiny patients, a tiny network, commands."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -116,3 +117,19 @@ def composing() -> Iterator[None]:
     register_tasks()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield
+
+
+def in_two_processes(folder: Path, data_dir: Path, *options: str) -> None:
+    """Train in two processes on the CPU, in a folder."""
+    usual = [option for option in TINY_DATA if not option.startswith("trainer.accelerator")]
+    command = [sys.executable, "-m", "amir_lightning.train", *usual, "trainer=ddp_sim", *options]
+    done = subprocess.run(
+        [*command, f"paths.data_dir={data_dir}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Small DICOM files as scanners write them, for the tests."""
+"""Write small DICOM files like those of scanners."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write_slice(
     position: tuple[float, float, float],
     **changes: object,
 ) -> Path:
-    """A small CT slice; keywords replace tags, None removes one."""
+    """Write a small CT slice; keyword arguments replace tags, None removes a tag."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset = pydicom.Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -62,7 +62,7 @@ def write_slice(
 
 
 def write_stack(folder: Path, heights: list[float], **changes: object) -> list[Path]:
-    """Slices whose stored value is their height above the lowest, in the given order of files."""
+    """Write slices in the given order of files; their stored value grows by 10 per mm of height."""
     return [
         write_slice(
             folder / f"{index:03d}.dcm",
@@ -75,7 +75,7 @@ def write_stack(folder: Path, heights: list[float], **changes: object) -> list[P
 
 
 def enhanced(path: Path, heights: list[float]) -> np.ndarray:
-    """One enhanced CT file with a frame per height, each with its own place."""
+    """Write one enhanced CT file with a frame at each height."""
     stored = np.random.default_rng(0).integers(0, 2000, (len(heights), 4, 6)).astype(np.uint16)
     write_slice(path, stored[0], (0, 0, 0))
     whole = pydicom.dcmread(path)
@@ -108,7 +108,7 @@ def enhanced(path: Path, heights: list[float]) -> np.ndarray:
 
 
 def as_frames(path: Path, files: list[Path], sop_class: str) -> Path:
-    """Slices as one multi-frame file; what is private lies where a converter puts it."""
+    """Write slices as one multi-frame file, with private tags where converters put them."""
     images = [pydicom.dcmread(file) for file in files]
     whole = pydicom.dcmread(files[0])
     moved = {

@@ -286,5 +286,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path: Path) -
         loaded.feed(page.read_text())
         assert loaded.addresses
         assert not [one for one in loaded.addresses if "//" in one], page
+    tutorial = (tmp_path / "site" / "tutorial.html").read_text()
+    assert tutorial.count('src="tutorial-') == 4, "pictures of the notebook"
     for sheet in (tmp_path / "site").rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text()), sheet

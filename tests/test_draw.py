@@ -175,6 +175,14 @@ def test_comparison_shows_the_median_slice_of_the_first_method(
             assert (row["patient"], row["slice"]) == (median["patient"], median["slice"])
         assert by_task[task][0]["psnr"] == median["psnr"]
 
+    below = Image.open("out/comparison.png").size
+    assert drawn(command, "comparison", amir, runs, "errors=beside") == found
+    beside = Image.open("out/comparison.png").size
+    assert beside[0] > 1.5 * below[0]
+    assert beside[1] < 0.7 * below[1]
+    refused = command("draw", "draw=comparison", f"run={amir}", "errors=above")
+    assert "errors is 'above'; choose from below, beside" in refused.err
+
     other = amir.with_name("other-data")
     shutil.copytree(amir, other, dirs_exist_ok=True)
     record = json.loads((other / "run.json").read_text())

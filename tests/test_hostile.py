@@ -91,7 +91,7 @@ def test_weights_that_are_a_program_are_not_run(tmp_path: Path, touched: Path) -
         with pytest.raises(InputError, match=text):
             load_pretrained(folder)
     for name, text in (
-        ("subprocess.run", "is no class"),
+        ("subprocess.run", "is not a class"),
         ("subprocess.Popen", "is no RestorationNetwork"),
         ("subprocess.os.PathLike", "which os defines"),
         ("subprocess.nothing", "cannot be imported"),

@@ -54,6 +54,37 @@ def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: s
     assert not list(Path("runs").glob("*/run.json"))
 
 
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--info", "defaults"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["train", "task=foo"],
+        ["train", "task=mri+foo", "network=restormer"],
+        ["contact_sheet", "task=foo"],
+        ["prepare", "task=foo", "raw_dir=x"],
+        ["plan", "experiment=table3", "task=mri,foo"],
+        ["tabulate", "task=foo"],
+    ],
+)
+def test_a_configuration_of_an_unknown_task_is_not_printed(
+    command: Command, options: list[str], flags: list[str]
+) -> None:
+    done = command(*options, *flags)
+    assert done.status == 2
+    assert done.out == ""
+    assert done.err.startswith("error: unknown task 'foo'; choose from mri, ct, pet and join")
+
+
+def test_a_configuration_is_printed_where_the_task_is_known_or_left_to_the_weights(
+    command: Command,
+) -> None:
+    weights = ["weights=x", "input=x", "output=x"]
+    for options in (["train", "task=pet+mri"], ["prepare"], ["restore", "task=us", *weights]):
+        done = command(*options, "--cfg", "job")
+        assert done.status == 0, done.err
+        assert "task: " in done.out
+
+
 def test_a_patch_larger_than_the_slices_says_which_size_fits(train: Command) -> None:
     done = train("task=mri", "data.patch_size=128")
     assert done.status == 2

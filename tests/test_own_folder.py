@@ -176,7 +176,7 @@ def test_a_wrong_folder_or_class_is_one_sentence(
         ("value_range: 5", "task us: value_range is 5, expected two numbers"),
         ("score_range: [low, high]", "task us: score_range has low, expected a number"),
         ("error_window: wide", "task us: error_window has wide, expected a number"),
-        ("units: [", "is no YAML: "),
+        ("units: [", "is not valid YAML: "),
     ],
 )
 def test_a_mistake_in_an_own_task_is_one_sentence(

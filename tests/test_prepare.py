@@ -1,4 +1,4 @@
-"""``prepare`` through the command: looking, units, duplicates, parallel work, and going on."""
+"""The ``prepare`` command: checks, units, duplicates, parallel work, and continuing."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -151,7 +153,7 @@ def test_a_grid_crops_and_pads_around_the_centre(command: Command, raw: Path) ->
     np.testing.assert_array_equal(hq[:, 2:22], source[2:18])
     assert not hq[:, :2].any()
     assert not hq[:, 22:].any()
-    # The first pixel lies where it is: two columns outside, two rows inside the source.
+    # The first pixel lies two columns outside and two rows inside the source.
     np.testing.assert_allclose(store.affine(ref.patient) @ [2, 0, 0, 1], [0, -2, 0, 1])
     assert store.degradation["factor"] == 2
     assert not np.array_equal(lq, hq)
@@ -203,7 +205,7 @@ def test_dask_spreads_the_same_work(command: Command, raw: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_preparation_goes_on(command: Command, tmp_path: Path) -> None:
-    """Killed without warning when the first patients are done; the others alone are worked on."""
+    """After a kill only the patients that were not finished are processed again."""
     for number in range(3):
         rng = np.random.default_rng(number)
         voxels = rng.uniform(-100, 100, (96, 96, 24)).astype(np.float32)
@@ -279,3 +281,47 @@ def test_a_mistake_is_one_sentence(
     (sentence,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert text in sentence
     assert not Path("out").exists()
+
+
+_opens: Counter[str] | None = None
+
+
+def _count_opens(event: str, arguments: tuple[object, ...]) -> None:
+    if _opens is not None and event == "open" and isinstance(arguments[0], str | os.PathLike):
+        _opens[os.fspath(arguments[0])] += 1
+
+
+@pytest.fixture
+def opens() -> Iterator[Counter[str]]:
+    """Number of times each file was opened by any function of this process."""
+    global _opens
+    if _opens is None:
+        sys.addaudithook(_count_opens)  # it cannot be removed
+    _opens = Counter()
+    yield _opens
+    _opens.clear()
+
+
+@pytest.mark.parametrize("layout", ["folder", "pairs"])
+def test_each_dicom_file_is_opened_four_times(
+    command: Command, tmp_path: Path, opens: Counter[str], layout: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        for dose in ("full",) if layout == "folder" else ("full", "low"):
+            for height in range(3):
+                write_slice(
+                    tmp_path / "raw" / f"P{number}" / dose / f"{height}.dcm",
+                    rng.integers(900, 1200, (16, 16)).astype(np.uint16),
+                    (0.0, 0.0, 3.0 * height),
+                    PatientID=f"P{number}",
+                    SeriesInstanceUID=f"1.{number}.{len(dose)}",
+                    PixelSpacing=[1.0, 1.0],
+                )
+    opens.clear()
+    options = ("task=ct", "raw_dir=raw", f"dataset={layout}", "jobs=1", "force_units=true")
+    assert command("prepare", *options).status == 0
+    counts = {path: count for path, count in opens.items() if path.endswith(".dcm")}
+    assert len(counts) == (9 if layout == "folder" else 18)
+    # To group files by their headers, to hash them, to inspect all pixels, and to simulate.
+    assert set(counts.values()) == {4}

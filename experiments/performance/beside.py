@@ -21,6 +21,8 @@ import h5py
 import nibabel as nib
 import numpy as np
 
+from amir_lightning.system.markdown import table
+
 PAIRS = [("restore", "train"), ("train", "train"), ("restore", "restore"), ("train", "restore")]
 ENDLESS = 1_000_000  # steps of a training that is killed when it is no longer needed
 
@@ -161,14 +163,13 @@ def main() -> None:
                 "measured": len(times),
             }
         )
-    table = ["| " + " | ".join(rows[0]) + " |", "| --- | --- | --- |" + " ---: |" * 6]
-    table += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    cells = ([str(value) for value in row.values()] for row in rows)
     about = (
         f"{len(os.sched_getaffinity(0))} cores, {arguments.steps} steps, {arguments.slices} "
         f"slices; load average before and after the rounds: "
         f"{', '.join(f'{load:.1f}' for load in loads)} (about 2 is these commands' own)"
     )
-    page = "\n".join([*table, "", about, ""])
+    page = f"{table(list(rows[0]), cells, (0, 1, 2))}\n{about}\n"
     print(page, end="")
     if arguments.output is None:
         return

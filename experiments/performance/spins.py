@@ -11,6 +11,8 @@ import statistics
 import subprocess
 import sys
 
+from amir_lightning.system.markdown import table
+
 PASSES = """
 import sys, time, torch
 from amir_lightning.networks import AMIR
@@ -73,12 +75,12 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for spins, processes in kinds:
             found[spins, processes] += passes(spins, arguments.threads, processes)
-    print("| GOMP_SPINCOUNT | processes | 25 passes [s] | 12 steps [s] |")
-    print("| ---: | ---: | ---: | ---: |")
+    rows = []
     for (spins, processes), taken in found.items():
-        infer, train = (statistics.median(part) for part in zip(*taken, strict=True))
-        print(f"| {spins} | {processes} | {infer:.2f} | {train:.2f} |")
-    print(f"\nload average {os.getloadavg()[0]:.1f}")
+        medians = (statistics.median(part) for part in zip(*taken, strict=True))
+        rows.append([spins, str(processes), *(f"{seconds:.2f}" for seconds in medians)])
+    heads = ["GOMP_SPINCOUNT", "processes", "25 passes [s]", "12 steps [s]"]
+    print(f"{table(heads, rows, ())}\nload average {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ __all__ = ["load_pretrained"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `load_pretrained` when it is asked for: the commands start without torch."""
+    """Import `load_pretrained` on first use, so that commands start without loading torch."""
     if name != "load_pretrained":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from amir_lightning.weights.folder import load_pretrained

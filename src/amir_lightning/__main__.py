@@ -27,21 +27,22 @@ def main() -> None:
         print(f"error: unknown command '{name}'; {known} (amir lists them)", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
-    # A module of one's own in the current folder is found, as `python -m` finds it.
+    # Find the user's modules in the current folder, as `python -m` does.
     if not sys.flags.safe_path and sys.path[0] != str(Path.cwd()):
         sys.path.insert(0, str(Path.cwd()))
-    # As `python -m` would: programs that start this one again read its name in `__main__`.
+    # Set `__main__` as `python -m` does: Lightning reads the module's name there to start further
+    # processes.
     runpy.run_module(f"amir_lightning.{name}", run_name="__main__", alter_sys=True)
 
 
 def _commands() -> list[str]:
-    """Rooms and modules of this package that have a root file of their own in ``conf/``."""
+    """Names of the packages and modules here that have a root file in ``conf/``."""
     found = (one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
     return [name for name in found if (CONF_DIR / f"{name}.yaml").exists()]
 
 
 def _summary(name: str) -> str:
-    """What the docstring of a command says behind its example."""
+    """First line of the command's docstring, without the example before the colon."""
     room = Path(__file__).parent / name
     file = room / "__main__.py" if room.is_dir() else room.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

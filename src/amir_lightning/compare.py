@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.compare``: what each network costs, side by side on one machine."""
+"""``python -m amir_lightning.compare``: parameters, time and memory of all networks."""
 
 import logging
 from pathlib import Path
@@ -8,14 +8,15 @@ from omegaconf import DictConfig
 
 from amir_lightning.cli import command, compose
 from amir_lightning.errors import InputError
+from amir_lightning.system.markdown import table
 from amir_lightning.system.wording import counted
 
-_log = logging.getLogger("amir_lightning.compare")  # not __main__, which is quiet
+_log = logging.getLogger("amir_lightning.compare")  # __name__ is "__main__", which is quiet
 
 
 @command("compare")
 def main(cfg: DictConfig) -> None:
-    """Count parameters and multiply-adds; time slices in turn, each in a process of its own."""
+    """Count parameters and multiply-adds, and time the restoring of slices in fresh processes."""
     import csv
     import io
     import platform
@@ -105,12 +106,13 @@ def _markdown(rows: list[dict[str, object]]) -> str:
         .replace("memory_mib_", "MiB, ")
         for key in rows[0]
     ]
-    lines = ["| " + " | ".join(titles) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(rows[0]) - 1))
-    for row in rows:
-        cells = [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return table(
+        titles,
+        (
+            [f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
+            for row in rows
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.contact_sheet``: LQ and HQ of each task's patients as one picture."""
+"""``python -m amir_lightning.contact_sheet``: LQ and HQ slices of each task in one picture."""
 
 from pathlib import Path
 

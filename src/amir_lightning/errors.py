@@ -1,11 +1,11 @@
-"""The one exception that is meant for a person."""
+"""The exception for mistakes of the user."""
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: a file, an option, a folder.
+    """A mistake in the user's input: a file, an option or a folder.
 
-    The message is one sentence that says what was found, what was expected and what to type; entry
-    points print it without a traceback and exit with `status`.
+    The message is one sentence: what was found, what was expected, and what to type. Commands print
+    it without a traceback and exit with `status`.
 
     Attributes:
         status: Exit status of the command.

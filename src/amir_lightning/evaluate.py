@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.evaluate run=last split=test``: scores of a run, slice by slice."""
+"""``python -m amir_lightning.evaluate run=last split=test``: scores of a run for each slice."""
 
 import logging
 from pathlib import Path
@@ -9,12 +9,12 @@ from amir_lightning.cli import command
 from amir_lightning.errors import InputError
 from amir_lightning.system.wording import counted
 
-_log = logging.getLogger("amir_lightning.evaluate")  # not __main__, which is quiet
+_log = logging.getLogger("amir_lightning.evaluate")  # __name__ is "__main__", which is quiet
 
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Score one split with one checkpoint and write slices.csv, patients.csv and tasks.csv."""
+    """Score a checkpoint on a split, and write slices.csv, patients.csv and tasks.csv."""
     import lightning.pytorch as pl
 
     from amir_lightning.callbacks import Progress

@@ -1,4 +1,4 @@
-"""Pictures of slices in each task's display window, as arrays and PNG files."""
+"""Pictures of slices as RGB arrays and PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ Pixels = NDArray[np.uint8]
 
 _GAP = 4
 _CAPTION = 18
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
 _EXPERTS = np.array(
     [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0)],
     dtype=np.uint8,
@@ -21,14 +21,14 @@ _EXPERTS = np.array(
 
 
 def grey(image: NDArray[np.floating], window: tuple[float, float]) -> Pixels:
-    """Physical values as RGB grey, black at the window's first value and white at its second.
+    """Draw physical values in grey: the window's first value is black, its second one white.
 
     Args:
         image: Slice in physical units, (H, W).
-        window: Display window, in either order.
+        window: Display window; [5, 0] is inverse grey.
 
     Returns:
-        (H, W, 3) pixels.
+        Pixels, (H, W, 3).
     """
     black, white = window
     level = ((image - black) / (white - black)).clip(0, 1)
@@ -36,7 +36,7 @@ def grey(image: NDArray[np.floating], window: tuple[float, float]) -> Pixels:
 
 
 def heat(error: NDArray[np.floating], largest: float) -> Pixels:
-    """Absolute error as black-red-yellow-white pixels, (H, W, 3); white at `largest`."""
+    """Draw absolute errors from black over red and yellow to white at `largest`, (H, W, 3)."""
     level = 3 * (np.abs(error) / largest).clip(0, 1)[..., None]
     return (255 * (level - np.arange(3)).clip(0, 1)).round().astype(np.uint8)
 
@@ -56,20 +56,20 @@ def outline(picture: Pixels, labels: NDArray[np.integer], colour: tuple[int, int
 
 
 def expert_map(gates: NDArray[np.floating], height: int, width: int, factor: int = 1) -> Pixels:
-    """The expert of the largest weight at each pixel, one colour an expert, (H, W, 3).
+    """Colour each pixel by the expert with the largest gate, (H, W, 3).
 
     Args:
-        gates: Weight of each expert, (H', W', M).
+        gates: Gates of the experts, (H', W', M).
         height: Rows of the picture.
         width: Columns of the picture.
-        factor: Pixels of the picture along a side of one of `gates`.
+        factor: Pixels of the picture along each side of a token.
     """
     colours = _EXPERTS[gates.argmax(axis=-1) % len(_EXPERTS)]
     return colours.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
 
 
 def expert_legend(count: int) -> Pixels:
-    """The colours of `expert_map` below each other, each with its expert's number."""
+    """Draw the legend of `expert_map`: a colour and a number for each expert."""
     canvas = Image.new("RGB", (44, 18 * count))
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=11)
@@ -87,17 +87,17 @@ def comparison(
     task: Task,
     captions: tuple[str, str] = ("", ""),
 ) -> Pixels:
-    """LQ | restored | HQ | absolute error of one slice, in the task's display window.
+    """Draw LQ | restored | HQ | absolute error of one slice, in the task's windows.
 
     Args:
         lq: Low-quality slice, (H, W), physical units.
         restored: Restored slice, (H, W).
         hq: High-quality slice, (H, W).
-        task: Gives the windows.
-        captions: Added to the titles of LQ and restored, for instance their PSNR.
+        task: Task of the slice.
+        captions: Text behind the titles of LQ and restored, for instance their PSNR.
     """
     window = task.display_window
-    error = restored.clip(*task.score_range) - hq.clip(*task.score_range)  # what is scored
+    error = restored.clip(*task.score_range) - hq.clip(*task.score_range)  # as in the scores
     return row(
         [
             *(grey(image, window) for image in (lq, restored, hq)),
@@ -113,7 +113,7 @@ def comparison(
 
 
 def row(panels: Sequence[Pixels], titles: Sequence[str]) -> Pixels:
-    """Panels side by side, bottom-aligned on black, each under its title."""
+    """Place panels side by side, bottom-aligned on black, each below its title."""
     height = _CAPTION + max(len(panel) for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + _GAP * (len(panels) - 1)
     canvas = Image.new("RGB", (width, height))
@@ -128,7 +128,7 @@ def row(panels: Sequence[Pixels], titles: Sequence[str]) -> Pixels:
 
 
 def column(rows: Sequence[Pixels]) -> Pixels:
-    """Rows below each other on black, left-aligned."""
+    """Place pictures below each other, left-aligned on black."""
     width = max(picture.shape[1] for picture in rows)
     padded = [
         np.pad(picture, ((0, _GAP), (0, width - picture.shape[1]), (0, 0))) for picture in rows
@@ -137,7 +137,7 @@ def column(rows: Sequence[Pixels]) -> Pixels:
 
 
 def save(picture: Pixels, path: Path) -> Path:
-    """Write a PNG file, its folder included."""
+    """Write a PNG file, and make its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
     return path

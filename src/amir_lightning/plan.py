@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.plan experiment=table3``: what a sweep would do; starts nothing."""
+"""``python -m amir_lightning.plan experiment=table3``: cost of a sweep; starts nothing."""
 
 import math
 import shutil
@@ -17,11 +17,11 @@ from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder, run_folders
 from amir_lightning.runs.sweep import Job, experiment_of, jobs, locate, start_of
 
-_PIPE_WIDTH = 200  # letters; more than any row has
+_PIPE_WIDTH = 200  # columns; wider than any row
 
 
 class Cost(NamedTuple):
-    """What one training step of a network and a finished run of it take on this machine."""
+    """Time of one training step and disk space of a finished run, measured on this machine."""
 
     seconds: float
     num_bytes: float
@@ -29,7 +29,7 @@ class Cost(NamedTuple):
 
 @command("plan", options_of="train")
 def main(cfg: DictConfig) -> None:
-    """Print the jobs, which are done, and the hours and disk that the others need."""
+    """Print the jobs of a sweep, their state, and the time and disk space they still need."""
     from rich.console import Console
     from rich.table import Table
 
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     costs = _costs(runs_dir)
     table = Table(title=f"experiment={experiment}", title_justify="left")
     for name in ("task", "network"):
-        table.add_column(name, overflow="fold")  # no name is cut
+        table.add_column(name, overflow="fold")  # long names wrap and are never cut
     for name in ("scale", "seed", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("steps left", "time", "disk"):
@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
             cells = ["unknown", "unknown"]
         row = (job.cfg.task, job.network, job.cfg.scale, str(job.seed), state, f"{left:,}")
         table.add_row(*row, *cells)
-    # A file or pipe has no width; a terminal folds long names.
+    # A file or a pipe has no width to fit into.
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     print(f"{'jobs':>10}  {len(planned)}: {counts}")
@@ -79,18 +79,18 @@ def main(cfg: DictConfig) -> None:
 
 
 def _state(job: Job, run: RunFolder | None) -> tuple[str, int]:
-    """Whether a job is finished, started or new, and how many steps are left."""
+    """Return whether a job is finished, started or new, and how many steps are left."""
     steps = int(job.cfg.trainer.max_steps)
     if run is None:
         return "new", steps
     if run.finished:
         return "finished", 0
-    # A run that was killed has no step on record; it goes on from its last validation all the same.
+    # The record of a killed run has no step. It resumes from its last checkpoint nevertheless.
     return "started", max(0, steps - int(run.record.get("step", 0)))
 
 
 def _costs(runs_dir: Path) -> dict[tuple[str, str], Cost]:
-    """Medians over the finished runs of each network and scale; validation and test included."""
+    """Median cost of the finished runs of each network and scale, with validation and test."""
     found: dict[tuple[str, str], list[Cost]] = {}
     for run in run_folders(runs_dir):
         try:
@@ -101,7 +101,7 @@ def _costs(runs_dir: Path) -> dict[tuple[str, str], Cost]:
             key = (record["network"], record["scale"])
             cost = Cost(_seconds(record) / steps, _bytes(run.path))
         except (InputError, KeyError, IndexError, TypeError, ValueError):
-            continue  # a damaged run folder tells nothing
+            continue  # the run folder is damaged
         found.setdefault(key, []).append(cost)
     return {key: _medians(costs) for key, costs in found.items()}
 

@@ -1,6 +1,7 @@
-"""A restoration task as data: what it restores, in which units, and how it is scored and shown.
+"""Restoration tasks: units, ranges for scores and pictures, physics and phantoms of each.
 
-A task is one YAML file in ``conf/tasks/``; nothing in Python knows the names mri, ct and pet.
+A task is one YAML file in ``conf/tasks/``. Python code knows the names mri, ct and pet only to sort
+them.
 """
 
 import re
@@ -29,17 +30,17 @@ class Task:
         name: Key of the task, as typed in ``task=mri+ct+pet``.
         title: The paper's name, for tables and figures.
         units: Physical units of the images.
-        value_range: Values are clipped to this range and mapped linearly to [0, 1] for the network.
-        score_range: Values are clipped to this range before scoring.
-        display_window: Values shown as black and white; [5, 0] is inverse grey, as PET is read.
+        value_range: Range that is clipped and mapped linearly to [0, 1] for the network.
+        score_range: Range to which values are clipped before scoring.
+        display_window: Values shown as black and white; [5, 0] is inverse grey, usual in PET.
         error_window: Absolute error that is shown as white.
         plane: Orientation in which volumes are cut into slices.
-        dicom_modality: Modality of a DICOM series of this task: MR, CT or PT.
-        degradation: Hydra node of the physics that makes LQ from HQ.
-        phantom: Hydra node of the embedded patients.
-        phantom_slices: Slices kept of an embedded patient, evenly spread; None for all.
-        plausible: Where the 1st and the 99.9th percentile of a scan in `units` lie, as ``low`` and
-            ``high`` ranges; None takes any scan.
+        dicom_modality: Modality of DICOM series of this task: MR, CT or PT.
+        degradation: Hydra node of the physics that simulates LQ from HQ.
+        phantom: Hydra node of the generator of embedded patients.
+        phantom_slices: Number of slices kept of an embedded patient, evenly spread; None for all.
+        plausible: Ranges ``low`` and ``high`` in which the 1st and the 99.9th percentile of a scan
+            in `units` lie; None accepts any scan.
     """
 
     name: str
@@ -61,18 +62,18 @@ class Task:
         """Build a task from the mapping of its YAML file.
 
         Raises:
-            InputError: The name is not plain, a key is missing or unknown, or a range is not two
-                increasing numbers.
+            InputError: The name has other characters than a file name should have, a key is missing
+                or unknown, or a value is not possible.
         """
         if not re.fullmatch(r"\w[\w.-]*", name):
-            # Names files, and may have come with weights.
+            # The name becomes part of file names, and may come with weights from elsewhere.
             raise InputError(
                 f"a task is named '{name}', expected letters, digits, '_', '-' and '.'; rename it"
             )
         expected = [field for field in cls.__dataclass_fields__ if field != "name"]
         example = CONF_DIR / "tasks" / "mri.yaml"
         for key in [*expected, *config]:
-            if key == "plausible":  # younger than some run folders
+            if key == "plausible":  # run folders of earlier versions have no such key
                 continue
             if key not in config or key not in expected:
                 state = "has no" if key in expected else "has an unknown"
@@ -110,12 +111,12 @@ class Task:
         )
 
     def normalise(self, image: Image) -> Image:
-        """Clip physical values to `value_range` and map them to [0, 1]; any shape."""
+        """Clip physical values of any shape to `value_range` and map them to [0, 1]."""
         low, high = self.value_range
         return (image.clip(low, high) - low) / (high - low)
 
     def denormalise(self, image: Image) -> Image:
-        """Map [0, 1] back to physical values; the inverse of `normalise` inside the range."""
+        """Map [0, 1] back to physical values; inverts `normalise` inside `value_range`."""
         low, high = self.value_range
         return image * (high - low) + low
 
@@ -149,12 +150,12 @@ def _numbers(task: str, key: str, values: Iterable[float]) -> Range:
 def _number(task: str, key: str, value: float | str) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError) as error:  # of whatever a file can hold
+    except (TypeError, ValueError) as error:  # a YAML file may hold anything
         raise InputError(f"task {task}: {key} has {value}, expected a number; write 1.0") from error
 
 
 def load_task(name: str) -> Task:
-    """Read a task that comes with the package, without overrides.
+    """Read the YAML file of a task of this package.
 
     Raises:
         InputError: There is no such file.
@@ -170,13 +171,13 @@ def load_task(name: str) -> Task:
 
 
 def known_tasks() -> list[str]:
-    """Names of the tasks that come with the package, in canonical order."""
+    """List the tasks of this package in canonical order."""
     names = sorted(path.stem for path in (CONF_DIR / "tasks").glob("*.yaml"))
     return sorted(names, key=canonical)
 
 
 def active_tasks(cfg: "DictConfig") -> list[Task]:
-    """The tasks that ``task=...`` names, in canonical order.
+    """Build the tasks that ``task=...`` names, in canonical order.
 
     Raises:
         InputError: ``task`` is empty, repeats a task or names one that is not known.
@@ -206,7 +207,7 @@ def parse_tasks(text: str, known: Iterable[str]) -> list[str]:
 
 
 def canonical(name: str) -> tuple[int, str]:
-    """Sort key of a task's name: mri, ct, pet, then the others."""
+    """Sort key of task names: mri, ct, pet, then the others."""
     paper = ["mri", "ct", "pet"]
     return (paper.index(name) if name in paper else len(paper), name)
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY_DATA, Command
+from conftest import TINY_DATA, Command, in_two_processes
 from power_cut import power_cut
 from safetensors.torch import load_file
-from test_processes import in_two_processes
 
 from amir_lightning.callbacks import WeightAverage
 

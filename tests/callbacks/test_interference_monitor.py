@@ -8,6 +8,10 @@ import torch
 from conftest import Command
 from torch import Tensor
 
+from amir_lightning.errors import InputError
+from amir_lightning.modules.gradients import find_layers
+from amir_lightning.networks import RestoreRWKV
+
 MEASURING = [
     "callbacks=interference",
     "callbacks.interference.every=2",
@@ -50,5 +54,25 @@ def test_mistakes_are_found_before_the_first_step(train: Command) -> None:
     assert "decoders.0" in unknown.err
     without = train("task=mri+ct", "network=dcnn", *MEASURING)
     assert without.status == 2
-    assert "no layer 'second'" in without.err
+    assert "DCNN has no layer 'second'; it has fewer than two Restormer blocks" in without.err
+    assert "choose for instance from network, layers.0 to" in without.err
     assert not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("last", "RestoreRWKV has no layer 'last'; it has fewer than two Restormer blocks; choose"),
+        ("merges.2", "layer 'merges.2' has no weights that are trained; choose"),
+    ],
+)
+def test_layers_that_a_network_lacks_are_refused_with_those_it_has(name: str, text: str) -> None:
+    with torch.device("meta"):
+        network = RestoreRWKV(width=8, depths=[1, 1, 1, 1], refinement_depth=2)
+    with pytest.raises(InputError) as error:
+        find_layers(network, [name])
+    assert str(error.value).startswith(text)
+    assert "network, stem, encoders.0 to encoders.2" in str(error.value)
+    assert "merges.0 to merges.1, decoders.0 to decoders.2, refinement.0 to refinement.1, head" in (
+        str(error.value)
+    )

@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli.searchpath import register_tasks
-from amir_lightning.cli.typed import LISTS, PATHS, TEXTS, as_typed, leaves, quoted
-from amir_lightning.config import CONF_DIR
+from amir_lightning.cli.typed import LISTS, PATHS, TEXTS, as_typed, quoted
+from amir_lightning.config import CONF_DIR, leaves
 
 COMMANDS = sorted(path.stem for path in CONF_DIR.glob("*.yaml") if path.stem != "quiet")
 NAMES = [
@@ -45,7 +45,7 @@ CHOICES = (
     *("network.*", "optimizer.*", "sampling.*", "callbacks.*", "data.*", "logger.name"),
     *("logger.offline", "layout_options.thickness_mm", "datasets.*.grid", "tasks.*.phantom*"),
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
-    "tasks.*.degradation.*",
+    *("tasks.*.degradation.*", "profiler"),
 )
 
 

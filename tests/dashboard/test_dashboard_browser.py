@@ -29,10 +29,11 @@ def browser() -> Iterator["playwright.Browser"]:
 @pytest.fixture
 def page_file(command: Command) -> Path:
     runs = Path("runs")
-    write_run(runs, "all-amir", {"mri": 30.0, "ct": 34.0}, started="2026-01-03")
-    write_run(runs, "ct-srcnn", {"ct": 36.0}, network="srcnn", started="2026-01-02")
+    usual, rare = ({"validation": {"every": steps}} for steps in (3, 7))
+    write_run(runs, "all-amir", {"mri": 30.0, "ct": 34.0}, config=usual, started="2026-01-03")
+    write_run(runs, "ct-srcnn", {"ct": 36.0}, "srcnn", config=rare, started="2026-01-02")
     write_run(runs, "mri-paper", {"mri": 9.5}, scale="paper", started="2026-01-01")
-    evil = write_run(runs, '"><img src=x onerror=document.title=1>', {"mri": 20.0})
+    evil = write_run(runs, '"><img src=x onerror=document.title=1>', {"mri": 20.0}, config=usual)
     write_picture(evil / "samples" / "mri-step000010.png")
     assert command("dashboard").status == 0
     return Path("runs/dashboard.html").resolve()
@@ -89,6 +90,9 @@ def test_filter_by_task_network_and_text(browser: "playwright.Browser", page_fil
     lines = page.locator(".comparison:visible .scatterlayer .trace")
     assert lines.count() == 2
     assert page.locator("#legend span").all_inner_texts() == ["amir (demo)", "srcnn (demo)"]
+    assert page.locator("#curves figcaption:visible").all_inner_texts() == [
+        "CT Denoising on unknown data"
+    ]
     page.select_option("select[name=network]", "srcnn")
     assert opened.names() == ["ct"]
     assert lines.count() == 1
@@ -96,6 +100,10 @@ def test_filter_by_task_network_and_text(browser: "playwright.Browser", page_fil
     page.select_option("select[name=task]", "")
     page.fill("input[name=text]", "paper")
     assert opened.names() == ["mri"]
+    page.fill("input[name=text]", "validation.every=7")
+    assert opened.names() == ["ct"], "a setting as it is typed"
+    page.fill("input[name=text]", "every 7 steps")
+    assert opened.names() == ["ct"], "and as it is shown"
     opened.check()
 
 
@@ -127,4 +135,45 @@ def test_open_a_run_with_a_hostile_name(
     assert article.locator(".scatterlayer .trace").count() == 1
     article.get_by_role("link", name="close").click()
     assert page.locator("article:visible").count() == 0
+    opened.check()
+
+
+_OUTSIDE = """chart => {
+  const box = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll(".main-svg text")].filter((text) => {
+    const at = text.getBoundingClientRect();
+    return at.width && (at.left < box.left - 1 || at.right > box.right + 1
+      || at.top < box.top - 1 || at.bottom > box.bottom + 1);
+  }).map((text) => text.textContent);
+}"""
+"""Texts of a chart that reach out of it."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_chart_is_cut_off(browser: "playwright.Browser", command: Command, width: int) -> None:
+    folder = write_run(Path("runs"), "wide", {"mri": 30.0}, network="a_network_of_a_long_name")
+    for at in range(12):
+        write_run(Path("runs"), f"other{at}", {"mri": 20.0}, network=f"another_long_name_{at}")
+    group = "router/shallow_routing_module_of_the_first_level/ultrasound"
+    keys = [f"{group}/expert{at}" for at in range(16)]
+    lines = [f"step,val/mri/rmse,{','.join(keys)}"]
+    lines += [f"{step},{12345.678 + step}{',0.25' * 16}" for step in (1, 200_000)]
+    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+    assert command("dashboard").status == 0
+    opened = Opened(browser, Path("runs/dashboard.html").resolve(), width)
+    page = opened.page
+    page.get_by_role("link", name="wide").click()
+    article = page.locator("article:visible")
+    charts = [page.locator(".chart.comparison")]
+    for name in (group, "val/mri/rmse"):
+        article.locator("select").select_option(name)
+        charts.append(article.locator(".chart"))
+        for chart in charts:
+            assert chart.evaluate(_OUTSIDE) == []
+            plot = chart.locator(".nsewdrag").bounding_box()
+            around = chart.bounding_box()
+            assert plot["width"] > 0.6 * around["width"]
+            assert plot["height"] > 0.6 * around["height"]
+    article.locator("select").select_option(group)
+    assert len(article.locator(".legend span").all_inner_texts()) == 16
     opened.check()

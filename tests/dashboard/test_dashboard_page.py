@@ -21,6 +21,13 @@ def data_of(html: str) -> dict:
     return json.loads(text)
 
 
+def curves_of(html: str, task: str, metric: str = "psnr") -> list[list[dict]]:
+    """Traces of each chart of a task."""
+    tasks = re.findall(r'<figure data-task="([^"]*)">', html)
+    charts = data_of(html)["comparisons"][metric]
+    return [chart["data"] for name, chart in zip(tasks, charts, strict=True) if name == task]
+
+
 def body_of(html: str) -> str:
     """What is shown, without the scripts."""
     return html[html.index("<body") : html.index('<script type="application/json"')]
@@ -36,11 +43,11 @@ def test_shows_runs_scores_curves_and_settings_that_differ(command: Command) -> 
     assert "3 runs" in done.out
     html = PAGE.read_text()
     body = body_of(html)
-    for text in ("34.25", "35.50", "342,745", "2 h 05 min", "learning_rate=0.001", "running"):
+    for text in ("34.25", "35.50", "342,745", "2 h 05 min", ">learning rate 0.001<", "running"):
         assert text in body
     assert "runs_dir=" not in body, "where a run lies is no setting"
-    assert "width=8" not in body, "nor is what all have"
-    traces = data_of(html)["comparisons"]["psnr"]["ct"]["data"]
+    assert "width 8" not in body, "nor is what all have"
+    (traces,) = curves_of(html, "ct")
     assert {trace["name"] for trace in traces} == {"amir (demo)", "srcnn (demo)"}
     assert {tuple(trace["x"]) for trace in traces} == {(9, 19, 29)}
     assert sorted(trace["y"][-1] for trace in traces) == [33.0, 34.25, 35.5]
@@ -59,10 +66,10 @@ def test_networks_differ_in_their_options_by_nature(command: Command) -> None:
     write_run(Path("runs"), "a", {"ct": 30.0}, network="amir", config={"network": {"width": 8}})
     write_run(Path("runs"), "b", {"ct": 30.0}, network="srcnn", config={"network": {"width": 64}})
     assert command("dashboard").status == 0
-    assert "width=64" not in body_of(PAGE.read_text())
+    assert ">width 64<" not in body_of(PAGE.read_text())
     write_run(Path("runs"), "c", {"ct": 30.0}, network="srcnn", config={"network": {"width": 32}})
     assert command("dashboard").status == 0
-    assert "width=64" in body_of(PAGE.read_text())
+    assert ">width 64<" in body_of(PAGE.read_text())
 
 
 def test_the_page_needs_nothing_else(command: Command) -> None:
@@ -113,7 +120,8 @@ def test_names_and_values_are_text_whatever_they_hold(command: Command) -> None:
     assert "javascript:alert(5)" not in re.findall(r'href="([^"]*)"', body)
     assert "{{ 7 * 7 }}" in body
     assert html.count("</script>") == 3
-    for trace in data_of(html)["comparisons"]["psnr"]["ct"]["data"]:
+    (traces,) = curves_of(html, "ct")
+    for trace in traces:
         assert "<img" not in trace["hovertemplate"], "Plotly knows some markup"
 
 
@@ -155,7 +163,7 @@ def test_torn_metrics_and_odd_records_are_read_as_far_as_they_go(command: Comman
     (folder / "samples" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     done = command("dashboard")
     assert done.status == 0, done.err
-    (trace,) = data_of(PAGE.read_text())["comparisons"]["psnr"]["ct"]["data"]
+    ((trace,),) = curves_of(PAGE.read_text(), "ct")
     assert trace["x"] == [9, 19, 29, 39]
     assert "torn.png" in PAGE.read_text()
 
@@ -196,7 +204,7 @@ def test_long_curves_keep_both_ends(command: Command) -> None:
     rows = "".join(f"{step},{step}\n" for step in range(5000))
     (folder / "metrics.csv").write_text("step,val/ct/psnr\n" + rows)
     assert command("dashboard", "curve_points=100").status == 0
-    (trace,) = data_of(PAGE.read_text())["comparisons"]["psnr"]["ct"]["data"]
+    ((trace,),) = curves_of(PAGE.read_text(), "ct")
     assert len(trace["x"]) == 100
     assert (trace["x"][0], trace["x"][-1]) == (0, 4999)
 
@@ -254,3 +262,75 @@ def test_runs_say_whose_data_they_show(tmp_path: Path, command: Command) -> None
         (row,) = re.findall(rf'<td class="name"><a[^>]*>{name}</a>.*', page)
         assert f">{text}</span>" in row
     assert "drawn patients, not on people" in page
+
+
+def recorded(fingerprint: str, seed: int | None = None) -> dict[str, object]:
+    """Data of a task as run.json has them; an old run does not know what drew its phantoms."""
+    facts: dict[str, object] = {"file": "data/ct.h5", "fingerprint": fingerprint * 64}
+    return facts if seed is None else facts | {"source": "phantoms", "drawn": {"seed": seed}}
+
+
+def test_a_chart_holds_runs_that_were_validated_on_the_same_data(command: Command) -> None:
+    runs = Path("runs")
+    for name, facts in {
+        "here": recorded("a", 0),
+        "other-cpu": recorded("b", 0),
+        "old": recorded("a"),
+        "other-seed": recorded("c", 1),
+    }.items():
+        write_run(runs, name, {"ct": 30.0}, data={"ct": facts})
+    write_run(runs, "lost", {"ct": 30.0})
+    assert command("dashboard").status == 0
+    html = PAGE.read_text()
+    assert sorted(map(len, curves_of(html, "ct"))) == [1, 1, 3]
+    headings = re.findall(r"<figcaption>CT Denoising <small>on ([^<]*)</small>", html)
+    assert re.fullmatch("phantoms [ab]{12}", headings[0]), "the largest group first"
+    assert set(headings[1:]) == {"phantoms cccccccccccc", "unknown data"}
+    for traces in curves_of(html, "ct"):
+        assert {trace["line"]["color"] for trace in traces} == {"#0072b2"}, "one network"
+
+
+def test_other_slices_and_other_definitions_are_other_charts(command: Command) -> None:
+    for name, config in {
+        "a": {},
+        "b": {"validation": {"slices": 6}},
+        "c": {"validation": {"slices": 6}, "metrics": "standard"},
+    }.items():
+        write_run(Path("runs"), name, {"ct": 30.0}, config=config, data={"ct": recorded("a", 0)})
+    assert command("dashboard").status == 0
+    html = PAGE.read_text()
+    assert list(map(len, curves_of(html, "ct"))) == [1, 1, 1]
+    data = "on phantoms aaaaaaaaaaaa, "
+    for told in ("all slices, paper", "6 slices, paper", "6 slices, standard"):
+        assert f"{data}{told} definition<" in html
+
+
+def test_settings_are_said_in_words(command: Command) -> None:
+    changed = {
+        "validation": {"every": 1000},
+        "checkpoint": {"every": 2000},
+        "trainer": {"max_steps": 1, "log_every_n_steps": 5},
+        "network": {"_target_": "mine.Small", "bias": False},
+        "compile": True,
+    }
+    usual = {
+        "validation": {"every": 1},
+        "checkpoint": {"every": 1},
+        "trainer": {"max_steps": 2, "log_every_n_steps": 10},
+        "network": {"_target_": "theirs.Large", "bias": True},
+        "compile": False,
+    }
+    write_run(Path("runs"), "plain", {"ct": 30.0}, config=usual)
+    write_run(Path("runs"), "changed", {"ct": 30.0}, config=changed)
+    assert command("dashboard").status == 0
+    (row,) = re.findall(r'>changed</a>.*?class="settings">(.*?)</td>', PAGE.read_text(), re.S)
+    assert set(re.findall(r">([^<]+)</span>", row)) == {
+        "validation every 1000 steps",
+        "checkpoint every 2000 steps",
+        "max steps 1",
+        "log every 5 steps",
+        "network mine.Small",
+        "bias off",
+        "compile on",
+    }
+    assert 'title="checkpoint.every=2000"' in row, "as it is typed"

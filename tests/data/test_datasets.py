@@ -1,4 +1,4 @@
-"""The data sets of the paper, written as they lie on a disk."""
+"""Layouts of the paper's data sets, written with their real file names."""
 
 import pickle
 import zlib
@@ -39,7 +39,7 @@ def nifti(path: Path, shape: tuple[int, ...] = (8, 10, 6), origin: float = 0.0) 
 def series(
     folder: Path, heights: list[float], level: int, names: str = "{:03d}.dcm", **tags: object
 ) -> None:
-    """A CT series whose stored value says level and height; files in shuffled order."""
+    """Write a CT series whose stored value is level plus height, in shuffled order of files."""
     uid = generate_uid()
     for number, height in enumerate(heights):
         stored = np.full((6, 8), level + round(height), np.uint16)
@@ -63,7 +63,7 @@ def test_ixi_takes_one_sequence_and_knows_the_subject(tmp_path: Path) -> None:
 
 
 def challenge(root: Path, patient: str = "L506", **tags: object) -> None:
-    """The 2016 challenge: file numbers of the doses differ, and so does their order."""
+    """Write the 2016 challenge: file numbers and order differ between the doses."""
     own = {"PatientID": patient, **tags}
     name = patient + "_{0}_3_1.CT.00{1}.{{:04d}}.2015.12.22.20.19.39.34094.358586575.IMA"
     series(root / patient / "full_3mm", [0, 3, 6, 9], 1000, name.format("FD", "01"), **own)
@@ -149,7 +149,7 @@ def test_tcia_as_its_downloader_unpacks_it(tmp_path: Path, inside: str, classic:
     for number, patient in enumerate(("C004", "L012", "N003")):
         study = raw_dir / inside / patient / "08-30-2018-NA-NA-62464"
         for level, words in ((1000, "Full Dose Images"), (2000, "Low Dose Images")):
-            # By the downloader's classic names the folders are UIDs, and only the header tells.
+            # The downloader's classic names are UIDs, so only the header names the dose.
             name = generate_uid() if classic else f"1.000000-{words}-{level + number}"
             own = {"PatientID": patient, "SeriesDescription": words}
             series(study / name, [0, 1, 2], level, "1-{:03d}.dcm", **own)
@@ -299,7 +299,7 @@ def test_nifti_pairs_are_cut_to_what_both_show(tmp_path: Path) -> None:
 
 
 def write_archive(root: Path) -> np.ndarray:
-    """Slices 2 and 10 of a patient as numpy and torch pickles, and one as NIfTI for testing."""
+    """Write slices 2 and 10 of a patient as NumPy and torch pickles, and a test slice as NIfTI."""
     images = np.random.default_rng(0).uniform(0, 20, (2, 1, 6, 9)).astype(np.float32)
     for split, suffix in (("train", "bin"), ("test", "nii")):
         for role, factor in (("LQ", 0.5), ("HQ", 1.0)):
@@ -326,7 +326,7 @@ def test_the_archive_is_read_as_it_is(tmp_path: Path, name: str) -> None:
     for patient in found.patients:
         scan = patient.read()
         assert scan.lq is not None
-        # Cut along the plane of the task the files come back, in numeric order.
+        # Cutting along the plane of the task gives the slices of the files, in numeric order.
         np.testing.assert_array_equal(scan.hq.array.transpose(AXES[PET.plane]), images)
         np.testing.assert_array_equal(scan.lq.array * 2, scan.hq.array)
     assert detect(tmp_path / name, PET) == detect((tmp_path / name).parent, PET) == "archive"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from amir_lightning.data.pairs import (
     RawScan,
-    cut,
+    cut_slices,
     informative_rows,
     make_pairs,
     patient_seed,
@@ -20,7 +20,7 @@ SPACING = (3.0, 0.5, 0.75)
 
 
 class Noise:
-    """Adds seeded noise; remembers what it was given."""
+    """Degradation that adds seeded noise and records its arguments."""
 
     seen: tuple[tuple[int, ...], tuple[float, float, float], float]
 
@@ -52,7 +52,7 @@ def task_on(plane: Plane) -> Task:
 def test_cut_keeps_every_voxel_at_its_place(
     volume: Volume, plane: Plane, shape: tuple[int, ...], spacing: tuple[float, ...]
 ) -> None:
-    pairs = cut(-volume.array, volume.array, volume.affine, plane)
+    pairs = cut_slices(-volume.array, volume.array, volume.affine, plane)
     assert pairs.hq.shape == shape
     assert pairs.spacing_mm == pytest.approx(spacing)
     np.testing.assert_array_equal(pairs.lq, -pairs.hq)
@@ -65,7 +65,7 @@ def test_cut_keeps_every_voxel_at_its_place(
 
 
 def test_coronal_slices_are_left_right_by_feet_head(volume: Volume) -> None:
-    pairs = cut(volume.array, volume.array, volume.affine, "coronal")
+    pairs = cut_slices(volume.array, volume.array, volume.affine, "coronal")
     np.testing.assert_array_equal(pairs.hq[2], volume.array[:, 2, :].T)
 
 

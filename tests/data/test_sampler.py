@@ -1,4 +1,4 @@
-"""The training order: pure, exactly shared, the same for any number of processes."""
+"""Order of the training slices: stateless, with exact shares, equal for all world sizes."""
 
 import math
 from collections import Counter

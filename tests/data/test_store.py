@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from amir_lightning.data.memmap import Windows
+from amir_lightning.data.memmap import SliceMap
 from amir_lightning.data.splits import SPLITS
 from amir_lightning.data.store import PreparedPatient, SliceRef, Store, patient_id, write_store
 from amir_lightning.errors import InputError
@@ -93,12 +93,12 @@ def test_a_crop_is_the_same_window_of_both(tmp_path: Path, compression: str | No
 
 
 def test_only_plain_slices_are_read_past_hdf5(tmp_path: Path) -> None:
-    """By the bytes alone, so that what HDF5 would have to unpack has to go through HDF5."""
+    """Compressed, converted or missing chunks have to be read by HDF5."""
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(3, 20, 30)).astype(np.float32)
     with h5py.File(tmp_path / "some.h5", "w") as file:
         plain = file.create_dataset("plain", data=pixels, chunks=(1, 20, 30))
-        windows = Windows.of(plain)
+        windows = SliceMap.of(plain)
         assert windows is not None
         found = windows.read(2, slice(4, 9), slice(5, 30))
         np.testing.assert_array_equal(found, pixels[2, 4:9, 5:30])
@@ -110,7 +110,7 @@ def test_only_plain_slices_are_read_past_hdf5(tmp_path: Path) -> None:
             file.create_dataset("whole", data=pixels),
             file.create_dataset("empty", shape=(3, 20, 30), dtype="<f4", chunks=(1, 20, 30)),
         ]
-        assert [Windows.of(dataset) for dataset in others] == [None] * len(others)
+        assert [SliceMap.of(dataset) for dataset in others] == [None] * len(others)
 
 
 def test_a_store_that_is_cut_while_it_is_open_is_named(store_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_unusable_patients_are_named_and_leave_nothing(tmp_path: Path) -> None:
         ([with_inf], "LQ slice 11"),
         ([two_splits], "patient A is in two splits, train and test"),
         ([patient("A"), patient("B"), patient("A", "test")], "patient A occurs twice"),
-        ([patient("A", split=["train"])], "3 slices, 3 positions and 1 splits"),
+        ([patient("A", split=["train"])], "3 slices, 3 positions and 1 split;"),
         ([], "no patient"),
     ]
     for patients, reason in cases:

@@ -19,7 +19,7 @@ def test_sorted_by_position_and_placed_in_the_world(tmp_path: Path) -> None:
     assert volume.array[:, 0, 0].tolist() == [-24, 6, 36, 66]
     assert volume.array.shape == (4, 4, 6)
     assert volume.spacing_mm == pytest.approx((3.0, 2.0, 0.5))
-    # DICOM's x and y run to the left and to posterior, those of the affine the other way.
+    # DICOM's x and y axes point left and posterior, those of the affine right and anterior.
     np.testing.assert_allclose(volume.affine @ [0, 0, 0, 1], [10, 20, 0, 1])
     np.testing.assert_allclose(volume.affine @ [1, 0, 1, 1], [9.5, 20, 3, 1])
     assert volume.units == "HU"
@@ -27,7 +27,7 @@ def test_sorted_by_position_and_placed_in_the_world(tmp_path: Path) -> None:
 
 
 def test_flipped_axes_come_to_lps(tmp_path: Path) -> None:
-    # Columns run to the right and rows to anterior: the first voxel is left, posterior.
+    # Rows and columns run to the right and to anterior: the first voxel is left and posterior.
     stored = np.arange(24, dtype=np.int16).reshape(4, 6)
     files = [
         write_slice(
@@ -41,7 +41,7 @@ def test_flipped_axes_come_to_lps(tmp_path: Path) -> None:
     ]
     volume = read_dicom_series(files)
     np.testing.assert_array_equal(volume.array[1], stored[::-1, ::-1] + 100)
-    # Left-most, posterior-most pixel keeps its place in the world.
+    # The left-most, posterior-most pixel keeps its world position.
     np.testing.assert_allclose(volume.affine @ [5, 3, 0, 1], [-10, -20, 0, 1])
 
 
@@ -168,8 +168,8 @@ def test_passes_that_share_a_position_are_told_apart_by_acquisition(tmp_path: Pa
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"RescaleIntercept": "nan"}, "RescaleIntercept that is no number"),
-        ({"RescaleSlope": "inf"}, "RescaleSlope that is no number"),
+        ({"RescaleIntercept": "nan"}, "RescaleIntercept that is not a number"),
+        ({"RescaleSlope": "inf"}, "RescaleSlope that is not a number"),
         ({"RescaleSlope": "0"}, r"RescaleSlope \(0028,1053\) 0"),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_mixed_folder_is_sorted_into_series(tmp_path: Path) -> None:
     }
 
 
-def test_a_pet_series_becomes_suv(tmp_path: Path) -> None:
+def test_a_pet_series_becomes_suv(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tracer = pydicom.Dataset()
     tracer.RadionuclideTotalDose = 70e6
     tracer.RadionuclideHalfLife = 6588
@@ -286,6 +286,15 @@ def test_a_pet_series_becomes_suv(tmp_path: Path) -> None:
     volume = read_dicom_series(files)
     np.testing.assert_allclose(volume.array[:, 0, 0], [1.0, 5.0], rtol=1e-6)
     assert volume.units == "SUV"
+    for path in files:  # corrected to the start of the scan, with a date of injection years before
+        header = pydicom.dcmread(path)
+        header.SeriesDate, header.SeriesTime, header.DecayCorrection = "20240131", "130000", "START"
+        (
+            header.RadiopharmaceuticalInformationSequence[0]
+        ).RadiopharmaceuticalStartDateTime = "19990101120000"
+        header.save_as(path)
+    read_dicom_series(files)
+    assert f"{files[0]}: the date in RadiopharmaceuticalStartDateTime" in caplog.text
     for path in files:
         header = pydicom.dcmread(path)
         del header.PatientWeight

@@ -1,4 +1,4 @@
-"""What real folders of DICOM hold beside one clean series."""
+"""Real DICOM folders, which hold more than one clean series."""
 
 from pathlib import Path
 

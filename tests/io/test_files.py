@@ -1,4 +1,4 @@
-"""One walk finds the files of a folder: links, circles, dead links, hidden and closed folders."""
+"""Finding files: links, circular and dead links, hidden and unreadable folders."""
 
 import os
 from collections import Counter
@@ -52,7 +52,7 @@ def test_links_to_folders_and_files_are_followed(tmp_path: Path) -> None:
 
 def test_each_real_folder_is_found_once_and_circles_end(tmp_path: Path) -> None:
     touch("data/b/t2.nii", "store/c/deep/t2.nii", "sibling/not_ours.nii")
-    Path("data/a").symlink_to("b")  # earlier in the alphabet, yet not what it is called
+    Path("data/a").symlink_to("b")  # first in the alphabet, but the real name comes first
     Path("data/again.nii").symlink_to("b/t2.nii")
     Path("data/b/up").symlink_to("..")
     Path("data/b/out").symlink_to(tmp_path)  # holds the folder, and others
@@ -90,7 +90,7 @@ def test_what_is_left_out_is_listed() -> None:
 
 @pytest.fixture
 def closed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Folders that may not be read, even by root."""
+    """Make folders unreadable, even for root."""
     names: set[str] = set()
     scandir = os.scandir
 

@@ -1,4 +1,4 @@
-"""Scans that were made to do harm: mutated ones, and small files that declare large ones."""
+"""Malicious scans: mutated files, and small files that declare large images."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ SLOW = 2.0  # seconds of processor time
 
 
 def refused(read: Callable[[], object], reason: str) -> None:
-    """Refused in one sentence, soon and in little memory."""
+    """Assert that reading fails with an error message, quickly and with little memory."""
     tracemalloc.start()
     started = time.process_time()
     try:
@@ -104,7 +104,7 @@ def test_a_nifti_cannot_declare_more_than_it_has(tmp_path: Path) -> None:
         for read in (partial(read_nifti, units="a.u."), archive_image):
             reason = r"declares \d+ bytes, more than so small a file can hold"
             refused(partial(read, tmp_path / name), reason)
-    # A bomb: a small volume, and after it zeros without end.
+    # A gzip bomb: a small volume, followed by many zeros.
     bomb = gzip.compress(header.binaryblock + bytes(300 << 20), 1)
     (tmp_path / "bomb.nii.gz").write_bytes(bomb)
     refused(lambda: read_nifti(tmp_path / "bomb.nii.gz", "a.u."), "goes on long after its last")
@@ -160,7 +160,7 @@ def test_an_image_that_ends_its_decoder_is_refused(
     path.write_bytes(corpus[name]["a.dcm"])
     before = read_dicom_series([path]).array
     whole = pydicom.dcmread(path)
-    whole.Rows = 50000  # ends the process in one of the three, and is refused by the others
+    whole.Rows = 50000  # one of the three codecs crashes, the others refuse it
     whole.save_as(tmp_path / "b.dcm")
     with pytest.raises(InputError, match="decoder|decoded"):
         read_dicom_series([tmp_path / "b.dcm"])

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.nifti.scan import nifti_stem, read_nifti, write_nifti
+from amir_lightning.io.nifti.file import nifti_stem
+from amir_lightning.io.nifti.scan import NiftiScan, read_nifti, write_nifti
 from amir_lightning.io.volume import Volume, lps_affine
 
 
@@ -17,7 +18,7 @@ def save(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -
 
 
 def world_values(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> dict[tuple, float]:
-    """Value at each world position: what a change of voxel order must keep."""
+    """Value at each world position, which a change of the voxel order must keep."""
     index = np.stack(np.meshgrid(*map(np.arange, voxels.shape), indexing="ij"), -1).reshape(-1, 3)
     world = index @ affine[:3, :3].T + affine[:3, 3]
     return dict(zip(map(tuple, world.round(3)), voxels.reshape(-1).tolist(), strict=True))
@@ -123,7 +124,7 @@ def test_unusable_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_source_names_the_content_not_the_file(tmp_path: Path) -> None:
     path = save(tmp_path / "JohnDoe.nii", np.ones((2, 2, 2), np.int16), np.eye(4))
-    source = read_nifti(path, "a.u.").source
+    source = NiftiScan(path).source
     assert "sha256" in source
     assert "John" not in source
 

@@ -1,4 +1,4 @@
-"""NIfTI headers of every kind: what was written is read back in place, by nibabel, too."""
+"""NIfTI headers of every kind: written files read back correctly, also by nibabel."""
 
 import gzip
 from itertools import permutations
@@ -20,7 +20,7 @@ ORDERS = list(permutations(range(3)))
 
 
 def affine_of(rng: np.random.Generator, tilt: bool) -> NDArray[np.float64]:
-    """A matrix of any axis order and handedness, turned if asked."""
+    """Affine of random axis order and handedness, and oblique with `tilt`."""
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, ORDERS[rng.integers(6)]] * rng.choice([-1, 1], 3)
     affine[:3, :3] *= rng.uniform(0.5, 4, 3)
@@ -32,7 +32,7 @@ def affine_of(rng: np.random.Generator, tilt: bool) -> NDArray[np.float64]:
 
 
 def odd_file(path: Path, rng: np.random.Generator, version: type[nib.Nifti1Image]) -> None:
-    """A file whose header fields are drawn from all that scanners and tools write."""
+    """Write a file with random header fields, from all that scanners and tools use."""
     dtype = np.dtype(str(rng.choice(TYPES))).newbyteorder(str(rng.choice(["<", ">"])))
     shape = tuple(int(length) for length in rng.integers(1, 7, 3))
     shape += (1,) * int(rng.integers(3))
@@ -119,8 +119,10 @@ def edited(path: Path, **fields: object) -> Path:
         ({"sform_code": 2, "srow_x": 0}, "singular or non-finite affine"),
         ({"sform_code": 1, "srow_x": [1, 0, 0, np.nan]}, "singular or non-finite affine"),
         ({"dim": [2, 4, 5, 1, 1, 1, 1, 1]}, "is 4x5; expected one 3-D scan: stack the slices"),
-        ({"dim": [4, 4, 5, 2, 3, 1, 1, 1]}, "4x5x2x3.*save each volume in a file of its own"),
-        ({"dim": [3, 4, 5, 0, 1, 1, 1, 1]}, "is 4x5x0; .*it holds no voxels, so save it anew"),
+        ({"dim": [4, 4, 5, 2, 3, 1, 1, 1]}, "4x5x2x3.*save each volume in a separate file"),
+        ({"dim": [4, 6, 7, 1, 9, 1, 1, 1]}, "6x7x1x9; .*axis of 9 counts slices, .* as 6x7x9;"),
+        ({"dim": [5, 6, 7, 1, 2, 3, 1, 1]}, "6x7x1x2x3; .*save each volume in a separate file"),
+        ({"dim": [3, 4, 5, 0, 1, 1, 1, 1]}, "is 4x5x0; .*it holds no voxels, so save it again"),
         ({"datatype": 128, "bitpix": 24}, "colour .*save shades of grey"),
         ({"datatype": 32, "bitpix": 64}, "complex .*save the magnitude"),
     ],
@@ -135,7 +137,7 @@ def test_a_header_that_cannot_be_followed_is_refused_at_once(
     with pytest.raises(InputError, match=reason) as caught:
         NiftiScan(path)
     assert "odd.nii" in str(caught.value)
-    # Only where more is declared than is there may a copy help.
+    # Copying again is advised only if the file is shorter than it declares.
     assert ("truncated" in str(caught.value)) == (fields == {"vox_offset": 1e9})
 
 
@@ -175,3 +177,22 @@ def test_a_qform_that_cannot_say_the_shear_of_a_tilted_stack_has_code_0(
     assert image.header["qform_code"] == (0 if shear else 1)
     if not shear:
         np.testing.assert_allclose(image.get_qform(), affine, atol=1e-5)
+
+
+def test_an_sform_of_zeros_gives_way_to_a_qform(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    affine = np.diag([-0.9, -0.9, 3.0, 1.0])
+    write_nifti(tmp_path / "a.nii", Volume(np.ones((5, 6, 7), np.float32), affine, "HU", "x"))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[280:328] = bytes(48)  # srow_x, srow_y and srow_z
+    (tmp_path / "a.nii").write_bytes(content)
+    scan = NiftiScan(tmp_path / "a.nii")
+    assert "a.nii has sform_code 1 but an all-zero sform: using its qform" in caplog.text
+    np.testing.assert_allclose(scan.affine, affine, atol=1e-5)
+    write_nifti_like(scan, np.ones(scan.shape, np.float32), tmp_path / "b.nii")
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii").affine, affine, atol=1e-5)
+    content[252:254] = bytes(2)  # no qform either
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match="singular"):
+        NiftiScan(tmp_path / "a.nii")

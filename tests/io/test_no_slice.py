@@ -1,4 +1,4 @@
-"""The table of what DICOM calls an image and what is no slice, each kind known by its header."""
+"""DICOM images that are not slices of a scan, each kind recognised by its header."""
 
 import os
 import struct
@@ -167,7 +167,7 @@ def test_a_mosaic_is_known_by_its_tiles(
 
 
 def csa(tiles: str | None, version: int = 2) -> bytes:
-    """Siemens' CSA header: three attributes, the middle one with the number of tiles."""
+    """Siemens' CSA header with three attributes; the middle one is the number of tiles."""
 
     def attribute(name: str, vr: bytes, *texts: str) -> bytes:
         # What follows the zero of a name is whatever lay in memory.

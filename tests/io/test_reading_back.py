@@ -1,4 +1,4 @@
-"""What was written means what its source means: to the package, and to whoever has only pydicom."""
+"""Restored series have the values of their source, for this package and for plain pydicom."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ CLASSES = {
 }
 REPROCESSED = {"SeriesTime": "112500", "AcquisitionTime": "102500"}
 PHILIPS = (0x7053, "Philips PET Private Group")
-# How vendors say what a voxel of PET means: public tags, and private ones by group, owner, number.
+# Tags that define PET values: public ones, and private ones by group, creator and element.
 PET = {
     "start": ({}, {}),
     "below zero": ({"RescaleIntercept": "-20"}, {}),
@@ -94,7 +94,7 @@ MEANING = (
 
 
 class Case(NamedTuple):
-    """One source: what it holds, and how it is stored."""
+    """Kind of one source and the way in which it is stored."""
 
     kind: str
     orientation: str
@@ -106,7 +106,7 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """Each kind in each orientation, the other ways of storing taken in turn."""
+    """Each kind in each orientation, cycling through the other ways of storing."""
     ways = itertools.cycle(
         itertools.product((False, True), (False, True), (False, True), (16, 12), (0x10, 0x42))
     )
@@ -115,13 +115,13 @@ def cases() -> list[Case]:
         for orientation in ORIENTATIONS:
             framed, compressed, signed, bits, block = next(ways)
             found.append(Case(kind, orientation, framed, compressed, signed, bits, block))
-        for _ in range(number % 5):  # or a kind would always meet the same ways
+        for _ in range(number % 5):  # otherwise a kind would always be stored in the same ways
             next(ways)
     return found
 
 
 def write_source(case: Case, folder: Path) -> list[Path]:
-    """Three slices, in another order than by position, each with a slope of its own in PET."""
+    """Write three slices, not in the order of positions; PET slices differ in their slope."""
     modality, tags = OTHERS[case.kind] if case.kind in OTHERS else ("PT", pet_tags(case.kind))
     orientation = np.array(ORIENTATIONS[case.orientation], float)
     step = np.cross(orientation[:3], orientation[3:]) * 4
@@ -183,7 +183,7 @@ def pet_tags(kind: str) -> dict[str, object]:
 
 
 def add_private(path: Path, case: Case) -> None:
-    """What the vendor says, in a block of any number, among other private attributes."""
+    """Add the vendor's attributes in any block, among other private attributes."""
     whole = pydicom.dcmread(path)
     for (group, owner, element), (vr, value) in PET.get(case.kind, ({}, {}))[1].items():
         whole.add_new((group, case.block), "LO", owner)
@@ -199,7 +199,7 @@ def add_private(path: Path, case: Case) -> None:
 
 
 def private(dataset: Dataset) -> dict[tuple[str, int], str]:
-    """Private values by owner and last digits."""
+    """Private values by creator and element number."""
     found = {}
     for element in dataset:
         if element.tag.is_private and element.tag.element > 0xFF:
@@ -228,7 +228,7 @@ def test_what_is_written_means_what_its_source_means(tmp_path: Path, case: Case)
         restored[padding] = given[padding]
     written = write_dicom_series(scan, restored, tmp_path / "out", description="", derivation="")
 
-    # The package itself.
+    # Read by this package.
     (back,), skipped = find_scans(tmp_path / "out")
     assert isinstance(back, DicomScan)
     assert not skipped
@@ -241,7 +241,7 @@ def test_what_is_written_means_what_its_source_means(tmp_path: Path, case: Case)
         step = float(back.dataset(index).get("RescaleSlope") or 1) * scan.scale
         np.testing.assert_allclose(again[where], restored[where], rtol=1e-6, atol=step * 0.501)
 
-    # Whoever has only pydicom.
+    # Read by plain pydicom.
     for path in written:
         image = pydicom.dcmread(path)
         (source,) = image.SourceImageSequence
@@ -296,7 +296,7 @@ def test_what_is_written_means_what_its_source_means(tmp_path: Path, case: Case)
         ({"Units": "GML", "SUVType": "LBM"}, "SUV of type LBM"),
         ({"DecayCorrection": "NONE"}, "Decay Correction (0054,1102) is NONE"),
         ({"RescaleSlope": None}, "lacks RescaleSlope"),
-        ({"RescaleIntercept": "nan"}, "RescaleIntercept that is no number"),
+        ({"RescaleIntercept": "nan"}, "RescaleIntercept that is not a number"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")

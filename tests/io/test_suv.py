@@ -76,7 +76,8 @@ def test_injection_date_and_time_wins_over_time_alone() -> None:
 
 def test_shifted_injection_date_keeps_the_time_of_day(caplog: pytest.LogCaptureFixture) -> None:
     header = pet_header(RadiopharmaceuticalStartDateTime="19990505120000")
-    assert suvbw_factor(header) == pytest.approx(decayed(3600))
+    assert suvbw_factor(header, "P7/001.dcm") == pytest.approx(decayed(3600))
+    assert "P7/001.dcm: the date in" in caplog.text
     assert "anonymisation" in caplog.text
 
 
@@ -145,7 +146,8 @@ def test_philips_factors_that_contradict_the_public_tags_are_told(
     for share, said in [(1.05, False), (2.0, True)]:
         header.add_new((0x7053, 0x1000), "DS", f"{share * agreed:.9g}")
         assert suvbw_factor(header) == pytest.approx(share * agreed)
-        assert ("gives 2 times the SUV" in caplog.text) == said
+        sentence = "the PET series: Philips' factor to SUV (7053,1000) gives 2 times the SUV"
+        assert (sentence in caplog.text) == said
 
 
 def test_private_factors_never_replace_public_units() -> None:
@@ -172,6 +174,8 @@ def test_a_private_time_counts_where_it_fits_the_acquisition(
         header.add_new((group, 0x0042), "LO", owner)
         header.add_new((group, 0x4200 | element), "DT", time)
         assert suvbw_factor(header) == pytest.approx(decayed(seconds))
+        sentence = f"the PET series: ({group:04X},xx{element:02X}) of {owner} is "
+        assert (sentence in caplog.text) == said
         assert ("does not fit an acquisition at 13:00:00" in caplog.text) == said
 
 

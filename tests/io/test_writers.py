@@ -1,4 +1,4 @@
-"""Scans out: what was written is read back, in place, and other readers agree."""
+"""Written scans read back with equal values and positions, also by other readers."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ from amir_lightning.io.nifti.writer import write_nifti_like
 
 
 def oblique(code: str) -> np.ndarray:
-    """Affine of a turned, flipped scan with axes in another order."""
+    """Affine of an oblique, flipped scan with permuted axes."""
     turn = nib.orientations.axcodes2ornt(tuple(code))
     affine = np.eye(4)
     for axis, (target, sign) in enumerate(turn):
@@ -80,7 +80,7 @@ def test_float_output_is_not_quantised_and_the_sources_type_is_said(
 
 
 def ct(folder: Path, **tags: object) -> DicomScan:
-    """Three slices with padding of -2000 in a corner, sagittal and reversed in file order."""
+    """Write three sagittal slices with -2000 in a corner, in reverse order of files."""
     uid = generate_uid()
     for number in range(3):
         stored = np.random.default_rng(number).integers(900, 1200, (5, 7)).astype(np.int16)

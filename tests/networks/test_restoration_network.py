@@ -34,7 +34,9 @@ def test_each_method_serves_for_both_and_one_has_to_be_there() -> None:
     lq = torch.rand(1, 1, 9, 11)
     assert torch.equal(Traced()(lq), 2 * lq)
     assert torch.equal(Recorder(8).report(lq).image, lq)
-    with pytest.raises(InputError, match=r"test_restoration\.Idle does not say .* restore\(self"):
+    with pytest.raises(
+        InputError, match=r"test_restoration_network\.Idle does not say .* restore\(self"
+    ):
         Idle()
 
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.export.formats import export_program
-from amir_lightning.networks import TAT, RestorationNetwork, RestoreRWKV
+from amir_lightning.networks import TAT, RestorationNetwork, RestoreRWKV, restore_rwkv
 from amir_lightning.networks.checkpoints import names
 from amir_lightning.networks.checkpoints.initialize import start_from
 from amir_lightning.networks.layers.depthwise import depthwise
 from amir_lightning.networks.layers.gated_ffn import gated_feed_forward
 from amir_lightning.networks.layers.wkv import bidirectional_wkv
+from amir_lightning.networks.restore_rwkv import ChannelMix
 
 FACTS = Path(
     os.environ.get("AMIR_ARCHITECTURES", Path(__file__).parents[3] / "shared" / "architectures")
@@ -271,6 +272,17 @@ def test_wkv_and_its_gradients_are_those_of_the_formula(
         for one, other in zip(ours, exact, strict=True):
             largest = max(float(other.grad.abs().max()), 1e-3)
             assert (one.grad - other.grad).abs().max() <= 100 * closeness * largest
+
+
+def test_channel_mix_is_the_same_for_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    mix, features = ChannelMix(6, 4), torch.randn(2, 6, 5, 8)
+    expected = mix(features).detach()
+    monkeypatch.setattr(restore_rwkv, "_GROUP", 2 * 2 * 8 * 24)  # two rows of two images
+    seen = []
+    mix.key.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].shape[1]))
+    with torch.inference_mode():
+        torch.testing.assert_close(mix(features), expected)
+    assert seen == [2, 2, 1]
 
 
 def test_wkv_is_a_mean_of_the_values() -> None:

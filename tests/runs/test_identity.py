@@ -448,6 +448,7 @@ ELSEWHERE = {"run", "compile", "trainer.accelerator", "trainer.devices", "traine
 NO_DIFFERENCE = {
     "paths": "paths.runs_dir=other",
     "logger": "logger=tensorboard",
+    "profiler": "profiler=simple",
     "trusted": "trusted=[amir_lightning]",
     "checkpoint.every": "checkpoint.every=1",
     "on_nan": "on_nan=skip",

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from written_runs import jobs, plain_scores, write_run
 
 from amir_lightning.errors import InputError
@@ -102,6 +105,23 @@ def test_options_narrow_and_widen_a_sweep() -> None:
         (network, seed) for network in ("amir", "restormer") for seed in range(3)
     ]
     assert {job.cfg.trainer.max_steps for job in found} == {300}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["seed=0,1", "network=amir,restormer", "task=mri"],
+        ["seed=range(0,3)", "~callbacks.routing", "+mine=a"],
+        ["network=glob(amir_no*)", "seed=choice(2,1)"],
+        ["task=mri,ct", "seed=1", "task=pet"],
+    ],
+)
+def test_a_sweep_is_expanded_as_hydra_expands_it(options: list[str]) -> None:
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    swept = ["network=amir", "task=mri+ct+pet"]  # of figure 4
+    parsed = parser.parse_overrides([*swept, "experiment=figure4", *options])
+    (batch,) = BasicSweeper.split_arguments(parsed, None)
+    assert [list(job.overrides) for job in jobs("figure4", *options)] == batch
 
 
 def test_tables_share_the_run_of_amir_on_all_tasks(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,22 @@ CHOICES = (
 
 
 @pytest.fixture
-def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+def eight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that may run on eight cores, in an environment that says nothing."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(cores, "_ours", None)
-    monkeypatch.setattr(cores, "_said", None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
     for name in CHOICES:
         monkeypatch.delenv(name, raising=False)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """As at the beginning of a command."""
+    cores._typed.cache_clear()
+    cores._say.cache_clear()
 
 
 def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
@@ -142,16 +150,22 @@ def test_processes_share_the_cores(
 
 
 def test_what_is_shared_may_change_and_is_no_choice_of_the_user(
-    eight: None, monkeypatch: pytest.MonkeyPatch
+    eight: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cores, "_quotas", lambda _root: iter(()))
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    for devices in (1, 2, 1):
-        cores.share({"devices": devices, "accelerator": "cpu"})
+    with caplog.at_level(logging.INFO, "amir_lightning"):
+        for devices in (1, 2, 1):
+            cores.share({"devices": devices, "accelerator": "cpu"})
     assert told == [8, 4, 8]
+    assert [message.split(" (")[0] for message in caplog.messages] == [
+        "8 threads",
+        "4 threads in each of 2 processes",
+    ]
     assert cores.threads(4) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    forget()
     cores.share({"devices": 2, "accelerator": "cpu"})
     assert cores.threads(4) == 3
     assert told == [8, 4, 8, 3]

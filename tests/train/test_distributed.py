@@ -2,31 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_DATA, Command
+from conftest import TINY_DATA, Command, in_two_processes
 
 pytestmark = pytest.mark.slow
-
-
-def in_two_processes(folder: Path, data_dir: Path, *options: str) -> None:
-    usual = [option for option in TINY_DATA if not option.startswith("trainer.accelerator")]
-    command = [sys.executable, "-m", "amir_lightning.train", *usual, "trainer=ddp_sim", *options]
-    done = subprocess.run(
-        [*command, f"paths.data_dir={data_dir}"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_two_processes_share_a_run(command: Command, data_dir: Path, tmp_path: Path) -> None:

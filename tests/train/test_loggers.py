@@ -31,6 +31,7 @@ def test_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert not is_offline({**options, "offline": False})
 
 
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")  # as in every command
 def test_a_resumed_run_keeps_its_metrics_and_drops_those_it_trains_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,train/loss\n1,0.5\n2,0.4\n3,0.3\n")

@@ -1,1 +1,1 @@
-"""What a network costs: parameters, multiply-adds, seconds and memory."""
+"""Cost of networks: parameters, multiply-adds, seconds and memory."""

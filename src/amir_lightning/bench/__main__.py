@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.bench``: what passes cost, against this machine's own limits."""
+"""``python -m amir_lightning.bench``: cost of passes, against the limits of this machine."""
 
 import logging
 from pathlib import Path
@@ -49,7 +49,7 @@ network does not know how many tasks there are. The tasks repeat those of conf/t
 
 @command("bench")
 def main(cfg: DictConfig) -> None:
-    """Measure passes in processes of their own, in turn; print tables and write them."""
+    """Measure each case in a fresh process; print tables and write them."""
     import csv
     import json
     from tempfile import TemporaryDirectory
@@ -117,7 +117,7 @@ def _check(cfg: DictConfig) -> Path | None:
     """Refuse what cannot be measured, and make the output folder.
 
     Raises:
-        InputError: An option is out of its range or not among its choices.
+        InputError: An option is out of range or unknown.
     """
     for name, value, least in (
         ("rounds", cfg.rounds, 1),
@@ -176,7 +176,7 @@ def _check(cfg: DictConfig) -> Path | None:
 
 
 def _node(network: str, scale: str) -> dict[str, Any]:
-    """The configuration node of a network, plain types."""
+    """Configuration of a network as plain types."""
     composed = compose("train", [f"network={network}", f"scale={scale}"]).network
     node = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     del node["pretrained"]
@@ -207,10 +207,10 @@ def _curves(cfg: DictConfig) -> "list[Variant]":
 
 def _recipe(cfg: DictConfig, device: str) -> "Recipe":
     from amir_lightning.bench.cost import Recipe
+    from amir_lightning.losses import OPTIONS
 
     train = compose("train", ["loss=l1_balance"])
-    options = ("distance", "image_weight", "estimate_weight", "balance_weight", "edge_weight")
-    loss = {name: train.loss[name] for name in options}
+    loss = {name: train.loss[name] for name in OPTIONS}
     first, second = train.optimizer.betas
     rate = train.optimizer.learning_rate
     return Recipe(loss, rate, (first, second), cfg.seconds, device, cfg.compile)
@@ -227,7 +227,7 @@ def _store(cfg: DictConfig, name: str) -> "tuple[Task, Path]":
 
 
 def _loading(cfg: DictConfig) -> dict[str, Any]:
-    """Patches from the store and from pickled slices, which the authors' training reads."""
+    """Time patches from the store, and from pickled slices as the authors' training reads them."""
     from amir_lightning.bench.loading import patch_times
     from amir_lightning.bench.process import apart
 
@@ -246,7 +246,7 @@ def _loading(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _task_curve(cfg: DictConfig) -> "list[Row]":
-    """Batches that mix so many tasks: the three over and over, each as a task of its own."""
+    """Time batches that mix several tasks; the three tasks repeat, each copy counts as a task."""
     from itertools import cycle, islice
 
     from amir_lightning.bench.loading import batch_time

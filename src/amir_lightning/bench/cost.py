@@ -1,4 +1,4 @@
-"""Seconds and peak memory of one pass of one network: inference, or a whole training step."""
+"""Seconds and peak memory of inference or of a whole training step."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,15 +18,15 @@ Build = Callable[[], nn.Module]
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """One kind of pass.
 
     Attributes:
         what: "inference" or "training".
-        batch: Images at a time.
-        height: Their rows.
-        width: Their columns.
+        batch: Images per pass.
+        height: Rows of an image.
+        width: Columns of an image.
         precision: "float32", or "bf16": float32 weights under autocast.
-        channels: Their channels.
+        channels: Channels of an image.
     """
 
     what: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What it took.
+    """Measured cost.
 
     Attributes:
         seconds: Time of each pass.
@@ -55,9 +55,9 @@ class Recipe(NamedTuple):
 
     Attributes:
         loss: Options of `restoration_terms`.
-        learning_rate: Of Adam.
-        betas: Of Adam.
-        seconds: Passes are repeated for at least so long.
+        learning_rate: Learning rate of Adam.
+        betas: Betas of Adam.
+        seconds: Passes are repeated for at least this time.
         device: "cpu" or "cuda".
         compile: Whether training steps of this project's networks are compiled, and on a GPU
             replayed.
@@ -72,10 +72,10 @@ class Recipe(NamedTuple):
 
 
 def configured(node: Mapping[str, Any]) -> Build:
-    """The network of a configuration node."""
+    """Prepare the network of a configuration node."""
     from hydra.utils import get_class, instantiate
 
-    get_class(node["_target_"])  # its libraries, MONAI perhaps, are no memory of the network
+    get_class(node["_target_"])  # imports libraries, which do not count as memory of the network
     return partial(instantiate, dict(node))
 
 
@@ -86,10 +86,10 @@ def cost(open_network: Callable[[], Build], case: Case, recipe: Recipe, tuned: b
     and Adam's step on random images.
 
     Args:
-        open_network: Imports what a network needs and returns what builds it.
+        open_network: Imports the code of a network and returns a function that builds it.
         case: What is measured.
         recipe: How the network is run.
-        tuned: Whether the C allocator is tuned as the commands train and restore do.
+        tuned: Whether the C allocator is tuned as in training.
     """
     device = recipe.device
     if tuned and case.what == "training":
@@ -97,7 +97,7 @@ def cost(open_network: Callable[[], Build], case: Case, recipe: Recipe, tuned: b
     elif tuned:
         return_memory(case.batch * case.height * case.width)
     build = open_network()
-    torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # libraries are loaded
+    torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # loads libraries
     before = resident_mib() if device == "cpu" else 0.0
     torch.manual_seed(0)
     network = build().to(device)
@@ -145,7 +145,7 @@ def _step(network: nn.Module, case: Case, recipe: Recipe) -> Callable[[], None]:
         loss.backward()
         optimizer.step()
         if not isinstance(network, RestorationNetwork):
-            loss.item()  # the released loop reads its loss and empties the cache in every step
+            loss.item()  # the released loop does both in every step
             if recipe.device == "cuda":
                 torch.cuda.empty_cache()
 
@@ -156,7 +156,7 @@ def _objective(network: nn.Module, lq: Tensor, hq: Tensor, loss: Mapping[str, An
     if isinstance(network, RestorationNetwork):
         report = network.report(lq)
         image, estimates, balance = report.image, report.estimates, report.balance
-    else:  # in training the released AMIR returns its balance loss beside the image
+    else:  # in training the released AMIR also returns its balance loss
         found = cast(Tensor | tuple[Tensor, Tensor], network(lq))
         image, balance = found if isinstance(found, tuple) else (found, None)
         estimates = ()

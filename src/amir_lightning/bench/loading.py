@@ -18,11 +18,11 @@ from amir_lightning.tasks import Task
 
 
 class Reading(NamedTuple):
-    """One pair of patches, read, normalised and cropped, in one process.
+    """Time to read, normalise and crop one pair of patches in one process.
 
     Attributes:
         store_ms: From the prepared store.
-        pickles_ms: From one pickled file a slice.
+        pickles_ms: From one pickled file for each slice.
         slice_size: Rows and columns of the slices.
     """
 
@@ -32,16 +32,16 @@ class Reading(NamedTuple):
 
 
 def patch_times(path: Path, task: Task, patch_size: int, patches: int, rounds: int) -> Reading:
-    """Read random patches of the training slices in both ways, in turn; medians of all.
+    """Measure both ways of reading random patches in turn; medians over all patches.
 
-    All files have been read or written just before, so that they lie in the page cache.
+    All files are in the page cache, because they were just read or written.
 
     Args:
-        path: Prepared file.
+        path: Prepared store.
         task: Its task.
         patch_size: Side of a patch.
-        patches: Patches in each way and round.
-        rounds: Turns.
+        patches: Patches per way and round.
+        rounds: Number of rounds.
     """
     part = PairedSlices(path, task, 0, "train")
     mixture = PatchMixture([part], patch_size, seed=0)
@@ -59,7 +59,7 @@ def patch_times(path: Path, task: Task, patch_size: int, patches: int, rounds: i
 def batch_time(
     stores: Sequence[tuple[Task, Path]], patch_size: int, batch_size: int, batches: int
 ) -> float:
-    """Median seconds to draw, read and stack one batch that mixes so many tasks."""
+    """Median seconds to draw, read and stack one batch of several tasks."""
     parts = [PairedSlices(path, task, i, "train") for i, (task, path) in enumerate(stores)]
     mixture = PatchMixture(parts, patch_size, seed=0)
     draws = iter(MultiTaskSampler([len(part) for part in parts], policy="balanced"))
@@ -78,7 +78,7 @@ def _times(read: Callable[[], object], count: int) -> list[float]:
 
 
 def _pickle_slices(part: PairedSlices, folder: Path) -> list[tuple[Path, Path]]:
-    """Each slice as a pickled (1, H, W) tensor in physical units, LQ and HQ apart."""
+    """Pickle each slice as a (1, H, W) tensor in physical units, LQ and HQ in separate files."""
     files = []
     for number, ref in enumerate(part.refs):
         pair = (folder / f"{number}-lq.bin", folder / f"{number}-hq.bin")
@@ -91,7 +91,7 @@ def _pickle_slices(part: PairedSlices, folder: Path) -> list[tuple[Path, Path]]:
 def _unpickle_patch(
     files: Sequence[tuple[Path, Path]], task: Task, size: int
 ) -> tuple[Tensor, Tensor]:
-    """What the released format costs: both whole slices are read and normalised, then cut."""
+    """Read a patch as the released format allows: load and normalise whole slices, then crop."""
     pair = [pickle.loads(path.read_bytes()) for path in random.choice(files)]
     lq, hq = (task.normalise(pixels) for pixels in pair)
     top, left = (random.randint(0, side - size) for side in lq.shape[-2:])

@@ -1,4 +1,4 @@
-"""What the machine itself reaches: matrix products and memory copies."""
+"""Peak speed of the machine: matrix products and memory copies."""
 
 import platform
 import time
@@ -18,7 +18,7 @@ class Peaks(NamedTuple):
     Attributes:
         float32: Products of matrices in float32 [GFLOP/s].
         bf16: The same in bfloat16 [GFLOP/s].
-        copy: Memory copied, read and written bytes counted [GB/s].
+        copy: Memory copies, counting bytes read and written [GB/s].
     """
 
     float32: float
@@ -31,7 +31,7 @@ def peaks(device: str, seconds: float, side: int) -> Peaks:
 
     Args:
         device: "cpu" or "cuda".
-        seconds: Each of the three is repeated for at least so long.
+        seconds: Each of the three is repeated for at least this time.
         side: Rows and columns of the matrices.
     """
     keep_memory()
@@ -41,7 +41,7 @@ def peaks(device: str, seconds: float, side: int) -> Peaks:
         out = torch.empty_like(left)
         return 2 * side**3 / 1e9 / _fastest(lambda: torch.mm(left, right, out=out), device, seconds)
 
-    source = torch.ones(64 * 2**20, device=device)  # 256 MiB, more than caches hold
+    source = torch.ones(64 * 2**20, device=device)  # 256 MiB exceed all caches
     target = torch.empty_like(source)
     copied = 2 * source.numel() * source.element_size() / 1e9
     return Peaks(
@@ -63,20 +63,20 @@ def _fastest(run: Callable[[], object], device: str, seconds: float) -> float:
 
 
 def share_of_peak(gmacs: float, passes: int, seconds: float, gflops: float) -> float:
-    """Part of the peak that a measurement reached, from 0 to 1.
+    """Fraction of the peak that a measurement reached.
 
     Args:
         gmacs: Multiply-adds of one forward pass of the batch, in 10^9; one is two operations.
         passes: Forward passes that it is worth: 1 for inference; 3 for a training step, whose
             backward pass multiplies twice as much as the forward pass.
-        seconds: What it took.
+        seconds: Measured time.
         gflops: The machine's peak [GFLOP/s].
     """
     return 2 * gmacs * passes / seconds / gflops
 
 
 def description(device: str) -> dict[str, str | int]:
-    """The machine, for whoever reads the numbers."""
+    """Name of the machine, for readers of the numbers."""
     gpu = device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU",

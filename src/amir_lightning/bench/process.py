@@ -1,4 +1,4 @@
-"""A process of its own for a measurement, its clock and its memory."""
+"""Fresh processes for measurements, with clock and memory."""
 
 import time
 from collections.abc import Callable
@@ -17,30 +17,30 @@ T = TypeVar("T")
 
 
 def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a fresh process, so that nothing measured before is counted.
+    """Call a function in a fresh process, so that earlier measurements do not count.
 
     Raises:
-        InputError: The process was killed, mostly for want of memory.
+        InputError: The process was killed, most often because memory ran out.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(function, *args, **kwargs).result()
         except BrokenProcessPool as error:
             raise InputError(
-                "the process of a measurement was killed, most likely for want of memory; "
+                "the process of a measurement was killed, most likely because memory ran out; "
                 "choose smaller images or batches"
             ) from error
 
 
 def clock(device: str) -> float:
-    """Seconds, after all that was asked of the device."""
+    """Wait for the device, and read the clock [s]."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def forget_peak(device: str) -> None:
-    """Let the peak start anew from the memory in use."""
+    """Reset the peak to the memory in use."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return
@@ -58,7 +58,7 @@ def peak_mib(device: str) -> float:
 
 
 def resident_mib(field: str = "VmRSS") -> float:
-    """A line of the process's status: unlike getrusage, it knows nothing of the parent process."""
+    """Read a line of the process status. Unlike getrusage, it leaves out the parent process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 2**10

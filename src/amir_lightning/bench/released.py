@@ -1,6 +1,6 @@
-"""The authors' network from a checkout of theirs, with the same weights as ours.
+"""Load the authors' network from a checkout of their code, with the same weights as ours.
 
-Its code is imported from the folder that the user names, in a process of its own.
+The code is imported from the folder that the user names, in a separate process.
 """
 
 import importlib.util
@@ -26,11 +26,11 @@ NETWORK_FILES = {"amir": Path("model") / "Model_AMIR.py", "tat": Path("model") /
 
 
 class Answer(NamedTuple):
-    """What a network makes of one image in evaluation.
+    """Output and gradients of a network for one image in evaluation.
 
     Attributes:
         image: Restored image.
-        gradients: Of the L1 distance to a fixed image, by name of the parameter.
+        gradients: Gradients of the L1 distance to a fixed image, by parameter.
     """
 
     image: Tensor
@@ -38,12 +38,12 @@ class Answer(NamedTuple):
 
 
 def released(name: str, folder: Path, weights: Path | None = None) -> Build:
-    """The network of a checkout.
+    """Build the network of a checkout.
 
     Args:
-        name: Of the network.
+        name: Name of the network.
         folder: The checkout.
-        weights: File of its parameters; None for those that it draws.
+        weights: File of its parameters; None keeps those that it draws.
 
     Raises:
         InputError: The folder holds no such network, or its code cannot be imported.
@@ -56,7 +56,7 @@ def released(name: str, folder: Path, weights: Path | None = None) -> Build:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         network = cast(Callable[[], nn.Module], getattr(module, NETWORKS[name].__name__))
-    except Exception as error:  # whatever the code of others raises
+    except Exception as error:  # the checkout may raise anything
         raise InputError(
             f"released={folder}: {NETWORK_FILES[name]} cannot be imported ({type(error).__name__}: "
             f"{error}); give an unchanged checkout of the authors' code"
@@ -72,13 +72,13 @@ def _with_weights(network: Callable[[], nn.Module], weights: Path | None) -> nn.
 
 
 def converted(name: str, weights: Path) -> Build:
-    """Our network with the weights of a checkpoint of the release."""
-    # Mapped, so that no copy of the file is left in the memory that is measured.
+    """Build our network with the weights of a released checkpoint."""
+    # Map the file, so that no copy of it counts as memory.
     return lambda: NETWORKS[name].from_official(torch.load(weights, weights_only=True, mmap=True))
 
 
 def sized(name: str, weights: Path) -> Callable[[], RestorationNetwork]:
-    """Our network of the sizes that a checkpoint of the release has, without its weights."""
+    """Build our network in the size of a released checkpoint, without its weights."""
     state = official.read(weights)
     if name == "amir":
         return partial(AMIR, **official.infer_sizes(state)._asdict())
@@ -86,7 +86,7 @@ def sized(name: str, weights: Path) -> Callable[[], RestorationNetwork]:
 
 
 def draw_weights(name: str, folder: Path, weights: Path) -> None:
-    """Write weights that the checkout draws, none of them zero: no branch may be silent."""
+    """Write random weights from the checkout, none of them zero, so that no branch is silent."""
     torch.manual_seed(0)
     network = released(name, folder)()
     with torch.no_grad():
@@ -97,7 +97,7 @@ def draw_weights(name: str, folder: Path, weights: Path) -> None:
 
 
 def answer(open_network: Callable[[], Build], side: int, precision: str) -> Answer:
-    """Restore one random image of side x side pixels, and differentiate its L1 distance."""
+    """Restore a random image of side x side pixels, and compute gradients of an L1 distance."""
     network = open_network()().eval()
     random = torch.Generator().manual_seed(0)
     lq, hq = torch.rand(2, 1, 1, side, side, generator=random)
@@ -112,10 +112,10 @@ def answer(open_network: Callable[[], Build], side: int, precision: str) -> Answ
 
 
 def differences(name: str, ours: Answer, theirs: Answer) -> dict[str, float]:
-    """Largest absolute difference of the outputs and relative one of all gradients together."""
+    """Largest absolute difference of outputs, and relative difference of all gradients."""
     if name == "amir":
         under_our_names = official.translate(theirs.gradients, ours.gradients)
-    else:  # one axis of length one stands for images
+    else:  # an axis of length one for the images
         under_our_names = {
             one: theirs.gradients[other].view_as(ours.gradients[one])
             for one, other in names.renamed(ours.gradients, names.TAT).items()
@@ -127,7 +127,7 @@ def differences(name: str, ours: Answer, theirs: Answer) -> dict[str, float]:
 
 
 def relative_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """Norm of the difference of all tensors over the norm of the expected ones.
+    """Norm of all differences over the norm of all expected tensors.
 
     Raises:
         ValueError: The names differ.

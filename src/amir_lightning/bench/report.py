@@ -1,7 +1,9 @@
-"""Measured passes as rows, ratios and Markdown."""
+"""Measured passes as ratios and as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
+
+from amir_lightning.system.markdown import table
 
 Value = str | int | float | None
 Row = dict[str, Value]
@@ -17,10 +19,10 @@ _HIDDEN = ("passes", "gmacs")
 
 
 def ratios(rows: Sequence[Row]) -> list[Row]:
-    """Each row of ours against the released network, which runs in float32, in the same case."""
+    """Compare each row of ours with the released network (float32) in the same case."""
 
     def ratio(above: Row, below: Row, key: str) -> float | None:
-        """None where a network is too small to be seen in the memory of its process."""
+        """Ratio; None if the network is too small to show in the memory of its process."""
         part, whole = (cast(float, row[key]) for row in (above, below))
         return part / whole if whole > 0 else None
 
@@ -43,12 +45,11 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
 
 
 def markdown(rows: Sequence[Mapping[str, Value]]) -> str:
-    """A table with the keys of the first row as titles; numbers to three digits."""
+    """Write a table with the keys of the first row as titles and three digits."""
     keys = [key for key in rows[0] if key not in _HIDDEN]
     titles = [_TITLES.get(key, key.replace("_", " ")) for key in keys]
-    marks = ["---" if isinstance(rows[0][key], str) else "---:" for key in keys]
-    lines = [titles, marks, *([_cell(key, row[key]) for key in keys] for row in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    texts = [at for at, key in enumerate(keys) if isinstance(rows[0][key], str)]
+    return table(titles, ([_cell(key, row[key]) for key in keys] for row in rows), texts)
 
 
 def _cell(key: str, value: Value) -> str:

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, counted without computing anything."""
+"""Count parameters and multiply-adds without computing anything."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from amir_lightning.networks import RestorationNetwork
 
 
 class Size(NamedTuple):
-    """What a network weighs.
+    """Size of a network.
 
     Attributes:
         parameters: Trainable parameters.
@@ -31,14 +31,14 @@ def network_size(
     Normalisations, activations, interpolations and element-wise products are not counted.
 
     Args:
-        build: Makes the network; its tensors get shapes and no memory.
+        build: Builds the network; its tensors have shapes but no memory.
         channels: Image channels.
         height: Rows of the slice.
         width: Columns of the slice.
     """
     with FakeTensorMode(), torch.no_grad():
         network = build().eval()
-        # Of fused attention the counter knows the GPU's kernels alone; plain products it knows all.
+        # The counter knows fused attention only on GPUs, but all plain products.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             network(torch.rand(1, channels, height, width))
         parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of restoring one slice, in a process of its own."""
+"""Seconds and peak memory of restoring one slice, in a fresh process."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -10,7 +10,7 @@ from amir_lightning.bench.process import apart, clock, forget_peak, peak_mib, re
 
 
 class Speed(NamedTuple):
-    """One slice of one size.
+    """Cost of one slice of one size.
 
     Attributes:
         seconds: Median time of a forward pass.
@@ -30,7 +30,7 @@ def measure_apart(
     Args:
         config: Hydra node of the network, plain types.
         sizes: Heights and widths of slices.
-        seconds: Passes are repeated for at least so long.
+        seconds: Passes are repeated for at least this time.
         device: "cpu" or "cuda".
 
     Returns:
@@ -45,14 +45,14 @@ def measure(
     """Measure a network in this process; see `measure_apart`."""
     from hydra.utils import get_class, instantiate
 
-    get_class(config["_target_"])  # its libraries, MONAI perhaps, are no memory of the network
-    torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # libraries are loaded
+    get_class(config["_target_"])  # imports libraries, which do not count as memory of the network
+    torch.zeros(64, 64, device=device) @ torch.zeros(64, 64, device=device)  # loads libraries
     before = resident_mib()
     network = instantiate(dict(config)).eval().to(device)
     results = []
     with torch.inference_mode():
         network(torch.rand(1, int(config.get("in_channels", 1)), 64, 64, device=device))
-        # From small to large: where the peak cannot be reset, the larger one covers the smaller.
+        # From small to large: if the peak cannot be reset, a larger slice exceeds the earlier ones.
         for index in sorted(range(len(sizes)), key=lambda i: sizes[i][0] * sizes[i][1]):
             lq = torch.rand(1, int(config.get("in_channels", 1)), *sizes[index], device=device)
             forget_peak(device)

@@ -1,4 +1,4 @@
-"""Networks in cases, measured in turn."""
+"""Networks and the cases in which they are measured."""
 
 import logging
 import os
@@ -35,10 +35,10 @@ class Variant(NamedTuple):
         network: Its name.
         scale: demo or paper; against the release, ours or released.
         case: What is measured.
-        open_network: Imports what it needs, in the process of the measurement.
+        open_network: Imports its code, in the process of the measurement.
         gmacs: Multiply-adds of one slice of that size, in 10^9.
-        tuned: Whether the C allocator is set as the training command does.
-        curve: Name of the varied value and the value, in a curve.
+        tuned: Whether the C allocator is tuned as in training.
+        curve: Name and value of what a curve varies.
     """
 
     part: str
@@ -52,7 +52,7 @@ class Variant(NamedTuple):
 
 
 def variant(name: str, scale: str, node: Mapping[str, Any], case: Case) -> Variant:
-    """The network of a configuration node in one case."""
+    """Describe the network of a configuration node in one case."""
     case = case._replace(channels=int(node.get("in_channels", 1)))
     build = partial(instantiate, dict(node))
     gmacs = network_size(build, case.channels, case.height, case.width).gmacs
@@ -62,7 +62,7 @@ def variant(name: str, scale: str, node: Mapping[str, Any], case: Case) -> Varia
 def curves(
     name: str, scale: str, node: Mapping[str, Any], values: Mapping[str, Sequence[int]], side: int
 ) -> list[Variant]:
-    """One value is varied, the others stay.
+    """Vary one value at a time.
 
     Args:
         name: The network.
@@ -87,7 +87,7 @@ def curves(
 def against_release(
     name: str, checkout: Path, weights: Path, cases: Sequence[tuple[str, int, int, int]]
 ) -> list[Variant]:
-    """A released network in float32 beside ours in float32 and bf16, with the same weights.
+    """Pair a released network (float32) with ours (float32 and bf16), with the same weights.
 
     Args:
         name: Of the network: amir or tat.
@@ -112,12 +112,12 @@ def against_release(
 def same_answers(
     name: str, checkout: Path, weights: Path, side: int
 ) -> dict[str, dict[str, float]]:
-    """How far ours is from the release with the same weights, by precision; see `differences`.
+    """Compare our output with the release for the same weights, by precision; see `differences`.
 
     Args:
         name: Of the network: amir or tat.
         checkout: Folder of the authors' code.
-        weights: The weights that it draws are written here.
+        weights: File for the weights that the checkout draws.
         side: Pixels per side of the image that both restore.
     """
     apart(draw_weights, name, checkout, weights)
@@ -133,13 +133,13 @@ def same_answers(
 def measure(
     variants: Sequence[Variant], recipe: Recipe, rounds: int, matrix_side: int
 ) -> tuple[Peaks, list[Row]]:
-    """Measure the machine and every variant in turn, round after round, each in a fresh process."""
+    """Measure the machine and every variant in turn, each in a fresh process."""
     reached: list[Peaks] = []
     costs: list[list[Cost]] = [[] for _ in variants]
     for turn in range(rounds):
         reached.append(apart(peaks, recipe.device, recipe.seconds, matrix_side))
         for one, found in zip(variants, costs, strict=True):
-            # Read when torch is loaded, so that the parent sets it: see `ask_for_huge_pages`.
+            # Torch reads it when it is loaded, so the parent sets it: see `ask_for_huge_pages`.
             returns = one.tuned and one.case.what == "inference"
             os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if returns else "0"
             found.append(apart(cost, one.open_network, one.case, recipe, one.tuned))
@@ -153,7 +153,7 @@ def measure(
 
 
 def as_row(variant: Variant, costs: Sequence[Cost], peaks: Peaks) -> Row:
-    """Medians over the passes of all rounds, and what follows from them."""
+    """Medians over the passes of all rounds, and rates derived from them."""
     case, times = variant.case, [time for one in costs for time in one.seconds]
     seconds = median(times)
     peak = peaks.bf16 if case.precision == "bf16" else peaks.float32

@@ -1,4 +1,4 @@
-"""Observers of a run: they read what the module computed and never change the training."""
+"""Callbacks of a training: checkpoints, averaged weights, progress, pictures and monitors."""
 
 from amir_lightning.callbacks.averaging import WeightAverage
 from amir_lightning.callbacks.checkpoints import KeepBest, KeepLast, Stopped

@@ -1,4 +1,4 @@
-"""An exponential moving average of the network's weights, the one that is scored and kept."""
+"""Exponential moving average of the network's weights, which is scored and saved."""
 
 from typing import Any
 
@@ -6,25 +6,27 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.errors import InputError
 from amir_lightning.modules import RestorationModule
 
 _TRAINED = "trained_network"  # key of a checkpoint
 
 
-class WeightAverage(pl.Callback):
-    """Averages the network after each optimiser step; validation and checkpoints see the average.
+class WeightAverage(EachStep):
+    """Average the network after each optimiser step; validation and checkpoints use the average.
 
-    A checkpoint has the average where others have the weights, so that whatever reads one takes it,
-    and the trained weights beside it, with which a run goes on. All processes average alike. What
-    is learned beside the network, such as a critic, is not averaged.
+    A checkpoint holds the average in place of the weights, so that every reader takes the average.
+    The trained weights are stored under another key, to resume from them. All processes compute the
+    same average. Networks of the training alone, such as a critic, are not averaged.
 
-    Lightning's own callback copies the whole module, averages what belongs to the training alone,
-    and has no warm-up, without which short runs would keep their first weights.
+    Lightning's own callback averages those, too, by copying the whole module. It has no warm-up,
+    without which a short run would mostly keep its initial weights.
 
     Args:
-        decay: Share of the old average in each step.
-        warmup: That share is at most ``1 - (1 + step) ** -warmup``; 0 for no such bound.
+        decay: Weight of the old average in each step.
+        warmup: Exponent of the warm-up; 0 turns it off. The weight of the old average is at most
+            ``1 - (1 + step) ** -warmup``.
 
     Raises:
         InputError: An argument is out of range.
@@ -43,55 +45,44 @@ class WeightAverage(pl.Callback):
             )
         self.decay, self.warmup = decay, warmup
         self._average: dict[str, Tensor] = {}
-        self._step = 0  # the last one that was averaged
 
     def share(self, step: int) -> float:
-        """Share of the old average in the average after so many steps."""
+        """Return the weight of the old average at a step."""
         return min(self.decay, 1 - (1 + step) ** -self.warmup) if self.warmup else self.decay
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start from the weights as they are, unless a checkpoint was loaded."""
-        if not self._average:
-            self._step = trainer.global_step
+        """Start from the current weights, unless a checkpoint was loaded."""
         self._average = {
             name: self._average.get(name, value).detach().to(value, copy=True)
             for name, value in _own(pl_module).items()
         }
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Take the new weights in; whole numbers, such as counts of batches, are taken over."""
-        if trainer.global_step == self._step:
-            return  # gradients are still being added up
-        self._step = trainer.global_step
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+        """Add the new weights to the average; copy integers, such as counts of batches."""
         own = _own(pl_module)
         real = [name for name, value in own.items() if value.is_floating_point()]
         with torch.no_grad():
             torch._foreach_lerp_(
                 [self._average[name] for name in real],
                 [own[name] for name in real],
-                1 - self.share(self._step),
+                1 - self.share(step),
             )
             for name in own.keys() - real:
                 self._average[name].copy_(own[name])
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Score the average."""
+        """Put the average into the network, to score it."""
         self._exchange(pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the weights that are trained."""
+        """Put the trained weights back."""
         self._exchange(pl_module)
 
     def _exchange(self, module: pl.LightningModule) -> None:
         with torch.no_grad():
-            for name, value in _own(module).items():  # in place: recorded passes know the place
+            for name, value in _own(
+                module
+            ).items():  # in place, because CUDA graphs keep the address
                 trained = value.clone()
                 value.copy_(self._average[name])
                 self._average[name].copy_(trained)
@@ -99,7 +90,7 @@ class WeightAverage(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the average where the weights are, and those beside it."""
+        """Store the average in place of the weights, and the weights under another key."""
         state = dict(checkpoint["state_dict"])
         checkpoint[_TRAINED] = {name: state[f"network.{name}"] for name in self._average}
         state.update({f"network.{name}": value for name, value in self._average.items()})
@@ -108,7 +99,7 @@ class WeightAverage(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take both back."""
+        """Load the average and the trained weights."""
         own = _own(pl_module)
         with torch.no_grad():
             self._average = {
@@ -117,10 +108,9 @@ class WeightAverage(pl.Callback):
             }
             for name, value in own.items():
                 value.copy_(checkpoint[_TRAINED][name])
-        self._step = int(checkpoint["global_step"])
 
 
 def _own(module: pl.LightningModule) -> dict[str, Tensor]:
-    """Parameters and buffers of the network, which are changed in place."""
+    """Parameters and buffers of the network, not copied."""
     assert isinstance(module, RestorationModule)
     return module.network.state_dict()

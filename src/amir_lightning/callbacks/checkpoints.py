@@ -1,4 +1,4 @@
-"""The best checkpoint, the one that a run goes on from, and stopping without losing a step."""
+"""Checkpoints: the best one, the last one to resume from, and one when a signal stops the run."""
 
 import signal
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.errors import InputError
 from amir_lightning.runs.checkpoint_io import LAST
 
@@ -15,23 +16,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(InputError):
-    """A signal stopped the run; it can go on.
+    """A signal stopped the run, which can be resumed.
 
     Attributes:
-        signum: The signal.
+        signum: Number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
-        self.status = 128 + signum  # as a shell says it
+        self.status = 128 + signum  # as shells report it
 
 
 class KeepBest(ModelCheckpoint):
-    """Writes ``best.ckpt`` after each validation that beats all before.
+    """Write ``best.ckpt`` after each validation with a higher mean PSNR than all before.
 
     Args:
-        folder: Where the checkpoint goes.
+        folder: Folder of the checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +45,7 @@ class KeepBest(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the score to beat, also where the run folder was moved."""
+        """Keep the best score even if the run folder was moved."""
         if state_dict["best_model_path"]:
             here = str(Path(str(self.dirpath)) / "best.ckpt")
             scores = state_dict["best_k_models"].values()
@@ -58,19 +59,19 @@ class KeepBest(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-class KeepLast(Checkpoint):
-    """Writes ``last.ckpt`` every so many steps, after each validation, and when asked to stop.
+class KeepLast(EachStep, Checkpoint):
+    """Write ``last.ckpt`` every so many steps, after each validation, and on a signal to stop.
 
-    Ctrl-C, SIGTERM (a cluster's last word) and SIGUSR1 (its warning) let the step in progress end,
-    write the checkpoint and raise `Stopped`, in all processes at the same step. A second one, or
-    one while no step is trained, stops at once; nothing but the work since the last checkpoint is
-    lost.
+    The signals are Ctrl-C, SIGTERM and SIGUSR1, by which clusters announce the end of a job. The
+    step in progress ends, the checkpoint is written and `Stopped` is raised, at the same step in
+    all processes. A second signal, or one outside of training steps, stops at once, and only the
+    work since the last checkpoint is lost.
 
     Args:
-        folder: Where the checkpoint goes.
+        folder: Folder of the checkpoint.
         every: Optimiser steps between two checkpoints.
-        validate_every: Optimiser steps between two validations; at these steps the checkpoint
-            waits for the validation, whose outcome is part of it.
+        validate_every: Optimiser steps between two validations. At these steps the checkpoint is
+            written after the validation, because it contains the best score.
     """
 
     def __init__(self, folder: Path, every: int, validate_every: int) -> None:
@@ -83,42 +84,31 @@ class KeepLast(Checkpoint):
         self.validate_every = validate_every
         self._asked: int | None = None
         self._training = False
-        self._step = 0  # the last one that this callback has seen to
         self._saved = -1  # the step of the last checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals over from Lightning, which would act in the middle of a step."""
-        self._step, self._training = trainer.global_step, True
+        """Replace Lightning's signal handlers, which would stop in the middle of a step."""
+        super().on_train_start(trainer, pl_module)
+        self._training = True
         self._take_signals()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From here on there is no step to wait for."""
+        """From here on a signal stops at once."""
         self._training = False
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning would ignore SIGTERM during a test."""
+        """Replace Lightning's signal handlers, which ignore SIGTERM during a test."""
         self._take_signals()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after a validation, whose scores have been logged by now."""
+        """Stop after a validation if asked to; its scores have been logged by now."""
         if self._saved == trainer.global_step and self._agreed(trainer):
             raise Stopped(self._asked or signal.SIGTERM)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Save if it is time or the run has to stop."""
-        step = trainer.global_step
-        if step == self._step:
-            return  # gradients are still being added up
-        self._step = step
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+        """Save if a checkpoint is due, and stop if asked to."""
         if step % self.validate_every == 0:
             return
         stop = self._agreed(trainer)
@@ -128,12 +118,12 @@ class KeepLast(Checkpoint):
             raise Stopped(self._asked or signal.SIGTERM)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, with the score of the best checkpoint."""
+        """Save after the validation, with the best score."""
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
         for logger in trainer.loggers:
-            logger.save()  # no curve ends before its checkpoint
+            logger.save()  # curves must reach as far as the checkpoint
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved = trainer.global_step
 
@@ -143,7 +133,7 @@ class KeepLast(Checkpoint):
 
     def _take_signals(self) -> None:
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)  # Lightning puts the old ones back
+            signal.signal(number, self._on_signal)  # Lightning restores the old handlers
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None or not self._training:

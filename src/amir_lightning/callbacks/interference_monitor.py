@@ -1,61 +1,47 @@
-"""Interference between the tasks while they are trained, Fig. 1 (b) over time."""
+"""Interference between tasks during training: Fig. 1 (b) over time."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
-from torch import Tensor
 
+from amir_lightning.callbacks.each_step import EachStep
 from amir_lightning.data.datamodule import MultiTaskDataModule
-from amir_lightning.data.dataset import Batch
 from amir_lightning.metrics.interference import gradient_conflict, interference
 from amir_lightning.modules import RestorationModule
 from amir_lightning.modules.gradients import check, find_layers, task_gradients
 
 
-class Interference(pl.Callback):
-    """Logs interference and gradient conflict of every pair of tasks.
+class Interference(EachStep):
+    """Log interference and gradient conflict of every pair of tasks.
 
-    ``interference/{layer}/{acting}_on_{affected}`` is the ratio of means, see
-    `metrics.interference`, and ``conflict/{layer}/{one}_{other}`` the cosine between the mean
-    gradients of two tasks, with respect to the layer's weights. The training goes on as if nothing
-    had been measured.
+    ``interference/{layer}/{acting}_on_{affected}`` is the ratio of means of `metrics.interference`.
+    ``conflict/{layer}/{one}_{other}`` is the cosine between the mean gradients of two tasks with
+    respect to the layer's weights. Measuring does not change the training.
 
     Args:
         every: Optimiser steps between two measurements.
         batches: Mini-batches per task; each costs about as much as a training step.
-        layers: Names, see `find_layers`.
+        layers: Names of layers as in `find_layers`.
     """
 
     def __init__(self, every: int, batches: int, layers: Sequence[str]) -> None:
         self.every = every
         self.batches = batches
         self.layers = list(layers)
-        self._measured = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find mistakes before the first step.
+        """Check the options before the first step.
 
         Raises:
             InputError: An option cannot be used here.
         """
         module, data = _parts(trainer, pl_module)
         check(len(data.modules), find_layers(module.network, self.layers), self.batches)
-        self._measured = trainer.global_step
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
-        """Measure after every so many steps; with several processes, on the first one."""
-        step = trainer.global_step
-        if step % self.every or step == self._measured or not trainer.is_global_zero:
+    def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+        """Measure every `every` steps, in process 0 only."""
+        if step % self.every or not trainer.is_global_zero:
             return
-        self._measured = step
         module, data = _parts(trainer, pl_module)
         layers = find_layers(module.network, self.layers)
         names = [one.task.name for one in data.modules]

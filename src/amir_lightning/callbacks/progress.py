@@ -1,4 +1,4 @@
-"""The progress line: a bar on a terminal, one line per validation in a log file."""
+"""Progress of a training: a bar on a terminal, one line per validation in a log file."""
 
 import sys
 import time
@@ -8,10 +8,10 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class Progress(TQDMProgressBar):
-    """Shows loss, its two terms and the last validation's PSNR per task.
+    """Show the loss, its terms and the PSNR of each task in the last validation.
 
-    On a terminal this is a bar over the optimiser steps of the whole run; elsewhere it prints one
-    plain line after each validation, so that a log file stays readable.
+    On a terminal this is a bar over the optimiser steps of the whole run. Elsewhere one line is
+    printed after each validation, so that log files stay readable.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which experts each task uses: shares per spatial routing module, as in Fig. 4 (b), and maps."""
+"""Use of the experts by each task: shares per spatial routing module (Fig. 4 (b)), and maps."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,22 +14,22 @@ from amir_lightning.modules.merging import merged
 
 
 class _Routed(NamedTuple):
-    """Use of the experts by one slice."""
+    """Gates of one slice, summed over its tokens."""
 
-    masses: list[Tensor]  # of each routing module, (M,)
+    masses: list[Tensor]  # one (M,) per routing module
     balance: float
 
 
 class RoutingMonitor(pl.Callback):
-    """Logs the expert shares and the balance loss of each task over the validation slices.
+    """Log the expert shares and the balance loss of each task over the validation slices.
 
-    ``router/srm{l}/{task}/expert{e}`` is the gate mass of expert e in module l over all tokens of
-    the task, as a share of 1; ``router/balance/{task}`` is the mean balance loss of its slices.
-    ``routing/{task}`` is a picture: which expert has the largest gate at each pixel of a slice.
+    ``router/srm{l}/{task}/expert{e}`` is the share of expert e in the sum of all gates of module l
+    over the task's tokens. ``router/balance/{task}`` is the mean balance loss of the task's slices.
+    ``routing/{task}`` is a picture of the expert with the largest gate at each pixel of a slice.
     """
 
     def __init__(self) -> None:
-        self._routed: dict[tuple[str, str, int], _Routed] = {}  # by task, patient and slice
+        self._routed: dict[tuple[str, str, int], _Routed] = {}  # key: task, patient, slice
         self._maps: dict[str, pictures.Pixels] = {}
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -46,7 +46,7 @@ class RoutingMonitor(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add up the gates of a slice; the batch of an evaluation is one slice."""
+        """Sum the gates of a slice; an evaluation batch is one slice."""
         if not isinstance(outputs, Mapping) or not outputs["report"].gates:
             return
         task = outputs["task"].name
@@ -60,7 +60,7 @@ class RoutingMonitor(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the shares over the slices of all processes."""
         routed = merged(self._routed, trainer.world_size)
-        keys = sorted(routed)  # the order of the sums is that of one process
+        keys = sorted(routed)  # the same order of summation for any number of processes
         for task in dict.fromkeys(key[0] for key in keys):
             slices = [routed[key] for key in keys if key[0] == task]
             for level, masses in enumerate(zip(*(one.masses for one in slices), strict=True), 1):
@@ -71,13 +71,13 @@ class RoutingMonitor(pl.Callback):
             pl_module.log(f"router/balance/{task}", balance)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write one picture per task and hand it to the loggers."""
+        """Write and log one picture per task."""
         for task, picture in self._maps.items():
             show(trainer, f"routing/{task}", picture)
 
 
 def _maps(outputs: Mapping[str, Any]) -> pictures.Pixels:
-    """The first slice of a batch, restored, and the experts of each routing module on it."""
+    """Draw a restored slice beside the top expert of each routing module at each pixel."""
     image = outputs["restored"][0, 0].cpu().numpy()
     height, width = image.shape
     gates = [level[0].float().cpu().numpy() for level in outputs["report"].gates]

@@ -1,4 +1,4 @@
-"""Fixed validation slices as LQ | restored | HQ | error, for every logger and as PNG files."""
+"""Pictures of fixed validation slices: LQ | restored | HQ | error."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from amir_lightning.modules import RestorationModule
 
 
 class SampleGrids(pl.Callback):
-    """Shows the same slices after every validation, in each task's display window.
+    """Write and log the same slices after every validation, in each task's display window.
 
     Args:
-        per_task: Slices per task, evenly spread over the validation slices.
+        per_task: Number of slices per task, evenly spread over the validation slices.
     """
 
     def __init__(self, per_task: int = 2) -> None:
@@ -37,7 +37,7 @@ class SampleGrids(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the picture of a chosen slice."""
+        """Draw the slice if it is a chosen one."""
         if not trainer.is_global_zero or not isinstance(outputs, Mapping):
             return
         if batch_idx not in chosen_batches(trainer, dataloader_idx, self.per_task):
@@ -51,6 +51,6 @@ class SampleGrids(pl.Callback):
         self._rows[task.name].append(pictures.comparison(lq, restored, hq, task, captions))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write one picture per task and hand it to the loggers."""
+        """Write and log one picture per task."""
         for task, rows in self._rows.items():
             show(trainer, f"samples/{task}", pictures.column(rows))

@@ -1,4 +1,4 @@
-"""What every command shares: Hydra, options as the shell gives them, mistakes as one sentence."""
+"""Command lines: Hydra, options as the shell passes them, user mistakes in one sentence."""
 
 from amir_lightning.cli.app import command, compose, explain
 

@@ -1,4 +1,4 @@
-"""What every command shares: Hydra without its own folders, and mistakes told in one sentence."""
+"""Entry point of every command: Hydra without its output folders, mistakes in one sentence."""
 
 import difflib
 import logging
@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import typed
 from amir_lightning.cli.searchpath import SearchPath, in_order, register_tasks
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, leaves
 from amir_lightning.errors import InputError
 from amir_lightning.system import cores
 
-# The extra that brings what a file of conf/hydra is built on.
+# Extra of this package that installs the plugin behind a file of conf/hydra.
 _EXTRAS = {
     "joblib": "joblib",
     "submitit_local": "submitit",
@@ -32,15 +32,15 @@ _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "tex
 def command(
     config_name: str, options_of: str | None = None
 ) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Make ``main(cfg)`` a command: composed by Hydra, checked against the types of its YAML.
+    """Turn ``main(cfg)`` into a command whose options Hydra composes.
 
-    A user's mistake ends the command with one sentence on stderr and exit status 2; an error of the
-    program's keeps its traceback.
+    Values are checked against the types of the YAML files. A mistake of the user ends the command
+    with one sentence on stderr and exit status 2. A bug keeps its traceback.
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
-        options_of: Another command whose options may be typed, too. What the root file does not
-            have reaches `main` as text, in a list of the other command's name.
+        options_of: Another command whose options are accepted, too. Options that the root file does
+            not have are passed to `main` as a list of texts under the name of that command.
     """
 
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -49,11 +49,11 @@ def command(
             from hydra.types import RunMode
 
             if logging.getLogger("amir_lightning").level != logging.INFO:
-                _quieten()  # in a process of a launcher
+                _quieten()  # a launcher has started this process without `entry`
             try:
                 typed.keep_text(cfg)
                 _check_types(cfg, config_name)
-                if (n := cfg.get("bootstrap", 0)) < 0:  # an option of several commands
+                if (n := cfg.get("bootstrap", 0)) < 0:  # several commands have this option
                     raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
                 cores.share(cfg.get("trainer"))
                 return main(cfg)
@@ -63,8 +63,8 @@ def command(
                     raise
                 sweep = HydraConfig.get().mode is RunMode.MULTIRUN
                 status = getattr(error, "status", 2)
-                if sweep and status < 128:  # a signal ends the sweep
-                    # Said at once, as the sweep goes on with the next job and ends with the first.
+                if sweep and status < 128:  # from 128 on a signal stopped it: end the sweep
+                    # Print now: Hydra runs the remaining jobs and re-raises only the first failure.
                     job = " ".join(HydraConfig.get().overrides.task)
                     print(f"error: {sentence} (job {job})", file=sys.stderr)
                     raise InputError("a job of the sweep failed, see above") from error
@@ -73,7 +73,7 @@ def command(
         def entry() -> None:
             import hydra
 
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's own report
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and exits
             cores.let_others_run()
             typed.print_any_name()
             _quieten()
@@ -84,12 +84,13 @@ def command(
                 if options_of is not None:
                     sys.argv[1:] = _gather(sys.argv[1:], config_name, options_of, path)
                 sys.argv[1:] = typed.as_typed(sys.argv[1:], config_name)
+                path.refuse_unknown_tasks(sys.argv[1:])
                 hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(
                     checked
                 )()
             except KeyboardInterrupt:
                 _stop("interrupted", status=130)
-            except BrokenPipeError:  # `--help | head`: whoever read has seen enough
+            except BrokenPipeError:  # `--help | head`: the reader has closed the pipe
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(0)
             except Exception as error:
@@ -104,14 +105,15 @@ def command(
 
 
 def _gather(arguments: list[str], config_name: str, options_of: str, path: SearchPath) -> list[str]:
-    """Put the options of another command into one list option, each as quoted text."""
+    """Move the options of another command into one list option, each as a quoted text."""
     own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
     known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
     kept: list[str] = []
     gathered: list[str] = []
     for before, text in pairwise(["", *arguments]):
         name = re.split(r"[.=@/]", text.lstrip("+~"))[0]
-        flag = text.startswith("-") or (before.startswith("-") and "=" not in text)  # --cfg job
+        # A word behind a flag may be its value, as in --cfg job.
+        flag = text.startswith("-") or (before.startswith("-") and "=" not in text)
         if not flag and "=" not in text and not text.startswith("~"):
             _stop(f"'{text}' is no option; options are written name=value, and --help lists them")
         sound = flag or name in known or path.has_group(name)
@@ -123,22 +125,22 @@ def _gather(arguments: list[str], config_name: str, options_of: str, path: Searc
 
 
 def _quieten() -> None:
-    """Let the suite speak, and libraries only when something is wrong."""
+    """Show messages of this package from INFO on, and those of libraries from WARNING on."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("amir_lightning").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric"):
-        # A filter: Lightning sets the levels of its loggers when it is imported.
+        # A filter, because Lightning resets the levels of its loggers when it is imported.
         logger = logging.getLogger(f"{name}.utilities.rank_zero")
         logger.addFilter(lambda record: record.levelno >= logging.WARNING)
     for message in (
         ".*LeafSpec.*deprecated",  # Lightning 2.6 on torch >= 2.13
-        ".*_prims_common.check.*deprecated",  # torch.compile of torch 2.11 to 2.13, its own
-        "TensorFloat32 tensor cores.*not enabled",  # products of float32 stay float32
-        ".*exists and is not empty",  # run folders are continued on purpose (`train`)
-        ".*sync_dist=True",  # scores are gathered before they are logged (`modules`)
-        ".*predict returned None",  # slices are written where they belong (`restore`)
-        ".*does not have many workers",  # right for small data; data.num_workers is there for more
-        "Grad strides do not match bucket view strides",  # of filters of one channel; costs nothing
+        ".*_prims_common.check.*deprecated",  # torch.compile calls it in torch 2.11 to 2.13
+        "TensorFloat32 tensor cores.*not enabled",  # float32 products shall stay float32
+        ".*exists and is not empty",  # `train` continues run folders on purpose
+        ".*sync_dist=True",  # `modules` gathers scores of all processes before logging them
+        ".*predict returned None",  # `restore` writes slices itself
+        ".*does not have many workers",  # right for small data; data.num_workers adds workers
+        "Grad strides do not match bucket view strides",  # from one-channel filters; harmless
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -149,10 +151,10 @@ def _stop(sentence: str, status: int = 2) -> NoReturn:
 
 
 def _check_types(cfg: DictConfig, config_name: str) -> None:
-    """Compare every value with the value in the YAML files: they are the schema.
+    """Check the type of every value; the defaults in the YAML files are the schema.
 
     Raises:
-        InputError: A value has another type than the default it replaces.
+        InputError: A value has another type than its default.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -163,8 +165,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
     choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
     reference = compose(config_name, choices)
-    defaults = dict(typed.leaves(OmegaConf.to_container(reference, resolve=False)))
-    for key, value in typed.leaves(OmegaConf.to_container(cfg, resolve=False)):
+    defaults = dict(leaves(OmegaConf.to_container(reference, resolve=False)))
+    for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
@@ -172,7 +174,7 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
             continue
         shown = "null" if value is None else value
         example = OmegaConf.select(reference, key)
-        if OmegaConf.is_list(example):  # of references to other options
+        if OmegaConf.is_list(example):  # may hold references to other options
             example = OmegaConf.to_container(example, resolve=True)
         raise InputError(
             f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
@@ -191,11 +193,11 @@ def _agrees(value: object, default: object) -> bool:
     if isinstance(value, str) and "${" in value:
         return True
     if isinstance(default, str):
-        return value not in (None, "") and not isinstance(value, list | dict)
+        return value == default or (value not in (None, "") and not isinstance(value, list | dict))
     if isinstance(default, list):
         if not isinstance(value, list):
             return False
-        # Names or pairs: as many as one likes.
+        # Names or pairs: any number of them.
         if default and not isinstance(default[0], int | float):
             return bool(value) and all(_agrees(one, default[0]) for one in value)
         return len(value) == len(default) and all(map(_agrees, value, default))
@@ -205,12 +207,12 @@ def _agrees(value: object, default: object) -> bool:
 
 
 def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
-    """Compose another configuration inside a command.
+    """Compose the configuration of another command, inside a running command.
 
     Args:
         config_name: Name of the root file in ``conf/``, such as "train".
-        overrides: What a user would type after the command.
-        keep_hydra: Whether to keep what Hydra itself is told, under ``hydra``.
+        overrides: Options as a user would type them after that command.
+        keep_hydra: Whether to keep the node ``hydra``.
     """
     cfg = SearchPath.running().compose(config_name, overrides)
     typed.keep_text(cfg)
@@ -220,11 +222,11 @@ def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) ->
 
 
 def explain(error: Exception, config_name: str) -> str | None:
-    """One sentence for a mistake of the user's; None for an error of the program's.
+    """Explain a mistake of the user in one sentence; return None for a bug.
 
     Args:
-        error: What was raised.
-        config_name: The command whose options were typed.
+        error: The exception.
+        config_name: Root file of the command, whose options were typed.
     """
     from hydra.errors import HydraException, InstantiationException
     from omegaconf.errors import OmegaConfBaseException
@@ -234,7 +236,7 @@ def explain(error: Exception, config_name: str) -> str | None:
     if isinstance(error, InstantiationException):
         return _refused_arguments(error)
     if isinstance(error, yaml.MarkedYAMLError):
-        return f"a configuration file is no YAML: {' '.join(str(error).split())}; correct it"
+        return f"a configuration file is not valid YAML: {' '.join(str(error).split())}; correct it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if (told := typed.explain(error)) is not None:
@@ -261,7 +263,7 @@ def explain(error: Exception, config_name: str) -> str | None:
 
 
 def _refused_arguments(error: BaseException) -> str | None:
-    """What an object that a configuration node describes says of its arguments."""
+    """Explain why the object of a ``_target_`` node could not be built."""
     cause = error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
@@ -281,7 +283,7 @@ def _refused_arguments(error: BaseException) -> str | None:
 def _unknown_option(key: str, config_name: str) -> str:
     cfg = SearchPath.of(config_name).compose(config_name, [])
     cfg.pop("hydra")
-    known = [name for name, _ in typed.leaves(OmegaConf.to_container(cfg))]
+    known = [name for name, _ in leaves(OmegaConf.to_container(cfg))]
     by_leaf = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key, known, n=1) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(key.split(".")[-1], by_leaf, n=1)

@@ -1,7 +1,7 @@
-"""Where a command finds configuration groups: in ``conf/`` and in the folders that a user adds.
+"""Folders where a command finds configuration groups: ``conf/`` and those that a user adds.
 
 A user adds folders with ``--config-dir``, ``--config-path`` and ``hydra.searchpath=[...]``. Their
-files are chosen like those of the package: tasks, networks, losses, experiments and the others.
+files can be chosen like those of the package: tasks, networks, losses, experiments and so on.
 """
 
 import shlex
@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Folders and tasks are looked up before Hydra starts, so that mistakes end in our sentence. Hydra
+# has no public function for that: neither to parse its flags, nor to build a loader from several
+# folders (initialize_config_dir takes one, and none behind --config-dir).
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -26,13 +29,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
-from amir_lightning.tasks import canonical, known_tasks
+from amir_lightning.tasks import canonical, known_tasks, parse_tasks
 
 _SEARCHPATH = "hydra.searchpath"
 
 
 class PackageConf(SearchPathPlugin):
-    """Adds the package's ``conf/`` behind the folder of ``--config-path``."""
+    """Add the package's ``conf/`` behind the folder of ``--config-path``."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append ``conf/``; Hydra appends the folder of ``--config-dir`` later."""
@@ -42,12 +45,12 @@ class PackageConf(SearchPathPlugin):
 
 @dataclass(frozen=True)
 class SearchPath:
-    """The folders of one command.
+    """Configuration folders of one command.
 
     Attributes:
         loader: Hydra's loader of these folders.
-        config_name: Root file of the command; it may name more folders.
-        overrides: The ``hydra.searchpath`` that was typed.
+        config_name: Root file of the command; its ``hydra.searchpath`` may name more folders.
+        overrides: The override of ``hydra.searchpath``, if one was typed.
     """
 
     loader: ConfigLoader
@@ -56,7 +59,7 @@ class SearchPath:
 
     @classmethod
     def running(cls) -> "SearchPath":
-        """The folders of the command that Hydra runs in this process."""
+        """Return the folders of the command that Hydra runs in this process."""
         loader = GlobalHydra.instance().config_loader()
         if not HydraConfig.initialized():
             return cls(loader, "train")
@@ -65,7 +68,7 @@ class SearchPath:
 
     @classmethod
     def typed(cls, config_name: str, arguments: Sequence[str]) -> "SearchPath":
-        """The folders that a command line names, before Hydra has started.
+        """Return the folders that a command line names, before Hydra has started.
 
         Args:
             config_name: Root file of the command.
@@ -92,7 +95,7 @@ class SearchPath:
                 raise _no_folder(f"{flag} {folder}", folder, f"{flag} <folder>")
         try:
             found.choices("tasks")
-        except UserWarning as warning:  # of Hydra, which would go on without the folder
+        except UserWarning as warning:  # Hydra only warns and goes on without the folder
             folder = str(warning).split("path=")[-1].removesuffix(" is not available.")
             raise _no_folder(
                 f"{_SEARCHPATH} names {folder}, which", folder, f"{_SEARCHPATH}=[<folder>]"
@@ -101,13 +104,13 @@ class SearchPath:
 
     @classmethod
     def of(cls, config_name: str) -> "SearchPath":
-        """The folders of this process's command, also after Hydra has ended with an error."""
+        """Return the folders of this process's command, even after Hydra has ended."""
         if GlobalHydra.instance().is_initialized():
             return cls.running()
         return cls.typed(config_name, sys.argv[1:])
 
     def choices(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
-        """Names of the files in a group, such as ``network``, in all folders."""
+        """List the files of a group, such as ``network``, in all folders."""
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="provider=.* is not available")
             return self.loader.get_group_options(
@@ -115,20 +118,42 @@ class SearchPath:
             )
 
     def has_group(self, group: str) -> bool:
-        """Whether any folder has a group of that name."""
+        """Return whether any folder has a group of that name."""
         parent, _, name = group.rpartition("/")
         return name in self.choices(parent, ObjectType.GROUP)
 
     def tasks(self) -> list[str]:
-        """Names of all tasks, in canonical order: mri, ct, pet, then the others."""
+        """List all tasks in canonical order: mri, ct, pet, then the others."""
         return sorted(self.choices("tasks"), key=canonical)
 
+    def refuse_unknown_tasks(self, arguments: Sequence[str]) -> None:
+        """Check the tasks of a command line that only shows its configuration (``--cfg``).
+
+        Hydra prints a configuration without calling the command, which checks them otherwise.
+
+        Args:
+            arguments: The command line without the program's name.
+
+        Raises:
+            InputError: ``task`` names a task that is not known.
+        """
+        flags, rest = get_args_parser().parse_known_args(list(arguments))
+        if not flags.cfg and not flags.info:
+            return
+        cfg = self.compose(self.config_name, [*flags.overrides, *rest])
+        named = [text for text in cfg.get("train") or [] if text.startswith("task=")]
+        if named:  # options of train that another command gathers; commas separate runs of a sweep
+            for text in named[-1].removeprefix("task=").split(","):
+                parse_tasks(text.strip("'\" "), self.tasks())
+        elif "tasks" in cfg and "weights" not in cfg and OmegaConf.select(cfg, "task"):
+            parse_tasks(cfg.task, cfg.tasks)  # weights bring their own tasks
+
     def compose(self, config_name: str, overrides: Sequence[str]) -> DictConfig:
-        """Compose a configuration from these folders, what Hydra itself is told included.
+        """Compose a configuration from these folders, with the node ``hydra``.
 
         Args:
             config_name: Name of the root file, such as "train".
-            overrides: What a user would type after the command.
+            overrides: Options as a user would type them after the command.
         """
         cfg = self.loader.load_configuration(
             config_name, overrides=[*self.overrides, *overrides], run_mode=RunMode.RUN
@@ -138,7 +163,7 @@ class SearchPath:
 
 
 def typed_folders() -> list[str]:
-    """What adds the running command's folders to another command line, quoted for a shell."""
+    """Flags that add the running command's folders to another command line, quoted for a shell."""
     if not GlobalHydra.instance().is_initialized():
         return []
     path = SearchPath.running()
@@ -153,11 +178,11 @@ def typed_folders() -> list[str]:
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """The same command line with its flags first.
+    """Return the same command line with its flags first.
 
-    Hydra's parser refuses a flag between two overrides, and several processes are started with
-    further overrides at the end. A relative ``--config-path`` becomes absolute: Hydra would look
-    for it below this package.
+    Hydra's parser refuses a flag between two overrides, and Lightning starts further processes with
+    more overrides at the end. A relative ``--config-path`` becomes absolute, because Hydra would
+    look for it below this package.
 
     Raises:
         InputError: There is no such flag.
@@ -166,22 +191,22 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     for text in rest:
         if text.startswith("-"):
             raise InputError(f"there is no flag {text}; --hydra-help lists the flags that exist")
-    if parsed.info:  # takes the next word for its own
+    if parsed.info:  # its value may be the next word, which must stay there
         return list(arguments)
     overrides = [*parsed.overrides, *rest]
     flags = list(arguments)
     for text in overrides:
         flags.remove(text)
     if parsed.config_path is not None and "://" not in parsed.config_path:
-        flags += ["--config-path", str(Path(parsed.config_path).absolute())]  # the last one counts
+        flags += ["--config-path", str(Path(parsed.config_path).absolute())]  # the last one wins
     return [*flags, *overrides]
 
 
 def register_tasks(names: Sequence[str] | None = None) -> None:
-    """Offer tasks to Hydra as ``all_tasks``, so that a new task is one new YAML file.
+    """Register the config ``all_tasks`` of the tasks, so that a new task is one new YAML file.
 
     Args:
-        names: The tasks; None for those of the package.
+        names: Names of the tasks; None for those of the package.
     """
     names = known_tasks() if names is None else names
     defaults = [{f"tasks@tasks.{name}": name} for name in names]

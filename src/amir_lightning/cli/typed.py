@@ -1,7 +1,8 @@
-"""Paths and free texts as the shell hands them over, before Hydra's grammar reads them.
+"""Quoting of paths and free texts, before Hydra's grammar reads them.
 
-Hydra reads ``raw_dir=2024_03_05`` as the number 20240305 and refuses ``input=a=b``. Options that
-take one path or text mean every character literally; they reach Hydra in quotes where needed.
+Hydra reads ``raw_dir=2024_03_05`` as the number 20240305 and refuses ``input=a=b``. In options that
+take a path or a free text every character is meant literally, so these values are quoted for Hydra
+where needed.
 """
 
 import fnmatch
@@ -10,13 +11,13 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, leaves
 
 PATHS = (
     "input",
@@ -52,34 +53,34 @@ TEXTS = (
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
 
 _SWEEP_FLAGS = ("-m", "--multirun")
-_GRAMMAR = "()[]{}'\"\\"  # with one of these a sweep is left to Hydra
+_GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
 
 
 def as_typed(arguments: list[str], config_name: str, sweep: bool = False) -> list[str]:
-    """Quote the paths and free texts of a command line, so that Hydra reads them as they are.
+    """Quote the paths and free texts of a command line, so that Hydra reads them literally.
 
-    What is already quoted for Hydra keeps its meaning unless a file has the literal name. ``null``
-    keeps its meaning where the option is null by default. ``${other.option}`` still resolves.
+    A value that is quoted for Hydra already keeps its meaning, unless a file has that literal name.
+    ``null`` keeps its meaning if the option is null by default. ``${other.option}`` still resolves.
 
     Args:
-        arguments: What was typed after the command.
+        arguments: The command line without the program's name.
         config_name: Name of the root file in ``conf/``.
-        sweep: Whether commas separate the values of a sweep, as they do after ``-m``.
+        sweep: Whether commas separate the values of a sweep, as they do with ``-m``.
     """
     sweep = sweep or any(flag in arguments for flag in _SWEEP_FLAGS)
     return [_argument(text, config_name, sweep) for text in arguments]
 
 
 def quoted(text: str) -> str:
-    """A text in single quotes, as Hydra's grammar wants them."""
-    # Backslashes count only before a quote and at the end.
+    """Put a text into single quotes of Hydra's grammar."""
+    # Backslashes have a meaning only before a quote and at the end.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f"'{escaped}{trailing * chr(92)}'"
 
 
 def explain(error: Exception) -> str | None:
-    """The sentence for characters that Hydra or OmegaConf cannot read, with the quoting to type."""
+    """Explain characters that Hydra or OmegaConf cannot read, with the quotes to type."""
     from hydra.errors import OverrideParseException
 
     if isinstance(error, OverrideParseException):
@@ -91,26 +92,17 @@ def explain(error: Exception) -> str | None:
 
 
 def print_any_name() -> None:
-    """Show a name that is no valid text with escapes, where printing it would fail."""
+    """Print file names that are not valid text with escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def keep_text(cfg: DictConfig) -> None:
-    """Turn numbers into text where a path or a free text stands, as in a YAML file or a sweep."""
+    """Turn the values of paths and free texts that YAML has read as numbers into text."""
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         if _is_one_of(name, (*PATHS, *TEXTS)) and isinstance(value, int | float):
             OmegaConf.update(cfg, name, str(value))
-
-
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of a plain configuration by their dotted names."""
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _argument(argument: str, config_name: str, sweep: bool) -> str:
@@ -151,10 +143,10 @@ def _one(text: str, is_path: bool, nullable: bool) -> str:
         text = str(Path(text).expanduser())
     read = _read(text)
     exists = is_path and os.path.lexists(text)
-    if "${" in text and (exists or "}" not in text):  # the name of no option
+    if "${" in text and (exists or "}" not in text):  # a file name, not a reference
         return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
     if read == text or (isinstance(read, str) and read.strip() != text.strip() and not exists):
-        return text  # the same without quotes, or quoted for Hydra already
+        return text  # needs no quotes, or has them already
     return quoted(text)
 
 
@@ -175,7 +167,7 @@ def _list(text: str, is_path: bool) -> str:
 
 
 def _read(text: str) -> Any:
-    """What Hydra makes of a value: a text, something else, or None where it refuses it."""
+    """Parse a value as Hydra does; None if Hydra refuses it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -186,7 +178,7 @@ def _read(text: str) -> Any:
 
 
 def _may_be_null(config_name: str, key: str) -> bool:
-    """Whether an option is null in the YAML files of a command."""
+    """Whether an option is null by default in the YAML files of a command."""
     own = _load(config_name)
     group, _, below = key.partition(".")
     places = [(own, key), *((_load(file), key) for file in own["defaults"] if file == "train")]

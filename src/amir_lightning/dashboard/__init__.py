@@ -1,1 +1,1 @@
-"""Pages to compare runs on: one HTML file made from run folders, and a workspace for W&B."""
+"""Pages that compare runs: one HTML file made from run folders, and a workspace in W&B."""

@@ -12,7 +12,7 @@ from amir_lightning.system.wording import counted
 
 @command("dashboard")
 def main(cfg: DictConfig) -> None:
-    """Write the page that opens from a file, without a network or an account."""
+    """Write one HTML page of all runs, or publish a workspace."""
     if cfg.publish:
         _publish(cfg)
         return

@@ -1,25 +1,25 @@
-"""What run folders hold, read as data: nothing in them is trusted, a broken one stops nothing."""
+"""Read run folders as data: none is trusted, and a broken one does not stop the others."""
 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from amir_lightning.config import leaves
 from amir_lightning.dashboard.offline import offline_history
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.task_data import TaskData
 
 Curve = list[tuple[int, float]]
 """Steps and values of one logged key."""
 
-_LOGGED = re.compile(
-    r"(?!samples/|routing/)\w+/"
-)  # numbers; the step, the clock and pictures are none
-# Own columns of the table, and what says where a run took place, not what it is.
+_LOGGED = re.compile(r"(?!samples/|routing/)\w+/")  # not the step, the clock and pictures
+# These have columns of their own, or say where a run took place and not what it is.
 _NO_SETTING = re.compile(r"(paths|logger|callbacks|trusted|run|task|network_name|scale|seed)(\.|$)")
 
 
@@ -31,7 +31,7 @@ class RunEntry:
         files: The run folder.
         config: The resolved configuration, by dotted key.
         scores: Test scores by task, ``avg`` among them, and name; empty before the run finished.
-        curves: What was logged, by key.
+        curves: Logged curves by key.
     """
 
     files: RunFolder
@@ -41,12 +41,12 @@ class RunEntry:
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What ``run.json`` says."""
+        """Content of ``run.json``."""
         return self.files.record
 
     @property
     def finished(self) -> bool:
-        """Whether it has test scores."""
+        """Whether the run has test scores."""
         return bool(self.scores)
 
     @property
@@ -55,11 +55,19 @@ class RunEntry:
         return str(self.record["task"]).split("+")
 
     @property
+    def data(self) -> Mapping[str, TaskData]:
+        """The data of each task; empty if the run does not record them."""
+        try:
+            return self.files.data
+        except InputError:
+            return {}
+
+    @property
     def seconds(self) -> float | None:
-        """Time that it trained and tested, over all its parts; None while it goes on."""
+        """Seconds of training and testing, over all restarts; None before the run has finished."""
         if (seconds := _number(self.record.get("seconds"))) is not None:
             return seconds
-        try:  # a run older than the entry
+        try:  # an older run has no such entry
             start, end = (
                 datetime.fromisoformat(self.record[key]) for key in ("started", "finished")
             )
@@ -69,13 +77,13 @@ class RunEntry:
 
 
 def collect_runs(runs_dir: Path) -> tuple[list[RunEntry], dict[str, str]]:
-    """All run folders, the newest first, and why each of the others cannot be read.
+    """Read all run folders, the newest first.
 
     Args:
         runs_dir: Folder of the runs.
 
     Returns:
-        The runs, and a reason by the name of each broken folder.
+        The runs, and for each folder that cannot be read the reason.
 
     Raises:
         InputError: No run has finished.
@@ -114,16 +122,16 @@ def read_run(folder: Path) -> RunEntry:
 
 
 def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
-    """What each run was set to, where comparable runs differ and most of them are set otherwise.
+    """Select the settings of each run that most comparable runs do not have.
 
-    Runs of different scales differ in nearly all, and those of different networks in their
-    network's options, which says nothing more: such values are compared among equals.
+    Values are compared among runs of one scale, and options of a network among runs of that
+    network: between others nearly all values differ, which tells nothing.
 
     Args:
         entries: Runs to be compared.
 
     Returns:
-        For each run its own values by dotted key.
+        For each run, its rare values by dotted key.
     """
     values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for entry in entries:
@@ -139,6 +147,46 @@ def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
     ]
 
 
+def comparable(entries: Sequence[RunEntry], task: str) -> list[tuple[str, list[int]]]:
+    """Group the runs of a task by what their validation scores were measured on.
+
+    Scores compare only on the same data, over the same number of slices and by one definition.
+
+    Args:
+        entries: All runs.
+        task: Name of the task.
+
+    Returns:
+        Description of each group and positions of its runs in `entries`, the largest group first.
+        Runs that do not record their data share one group, "unknown data".
+    """
+    # An older run does not record the recipe of its phantoms; a newer one of equal content does.
+    recorded = [entry.data[task] for entry in entries if task in entry.data]
+    known = {data.fingerprint: data for data in recorded if data.source != "unknown"}
+    names = {"": "unknown data"}
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, entry in enumerate(entries):
+        if task not in entry.tasks:
+            continue
+        key = ""
+        if (own := entry.data.get(task)) is not None:
+            data = known.get(own.fingerprint, own)
+            key = data.key
+            source = "data" if data.source == "unknown" else data.source
+            names.setdefault(key, f"{source} {data.fingerprint[:12]}")
+        slices, metrics = (entry.config.get(one) for one in ("validation.slices", "metrics"))
+        groups[key, f"{slices or 'all'} slices", f"{metrics or 'paper'} definition"].append(index)
+    # The data are always named, the rest only where groups differ in it.
+    told = [len({group[i] for group in groups}) > 1 for i in (1, 2)]
+    return [
+        (
+            ", ".join([names[key], *(text for text, tell in zip(how, told, strict=True) if tell)]),
+            runs,
+        )
+        for (key, *how), runs in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
+
+
 def _is_rare(value: str, among: Counter[str]) -> bool:
     return 2 * among[value] <= among.total()
 
@@ -148,17 +196,8 @@ def _peers(entry: RunEntry, key: str) -> tuple[str, ...]:
     return str(entry.record["scale"]), network, key
 
 
-def leaves(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested mapping by dotted key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
-
-
 def _curves(files: RunFolder) -> dict[str, Curve]:
-    """What was logged: metrics.csv, or W&B's offline files where that is lost."""
+    """Read metrics.csv, or W&B's offline files if it is missing."""
     rows: list[dict[str, Any]]
     try:
         rows = [*files.logged()]
@@ -175,12 +214,12 @@ def _curves(files: RunFolder) -> dict[str, Curve]:
 
 
 def _offline_files(folder: Path) -> list[Path]:
-    """The parts of a run, in the order in which they were written."""
+    """Offline files of a run and of its restarts, in the order in which they were written."""
     return sorted(folder.glob("wandb/*run-*/run-*.wandb"))
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also one written as text; None for anything else, such as a torn cell."""
+    """Convert to a finite number; None if that is impossible, as for a torn cell."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What lies beside the runs' numbers, made fit for one page: pictures, CSV and Markdown tables."""
+"""Pictures, CSV files and Markdown tables in a form that fits into one page."""
 
 import base64
 import csv
@@ -19,9 +19,9 @@ class Picture:
     """A picture inside the page.
 
     Attributes:
-        title: Its folder and file name, without what says the step.
-        step: Optimiser step that it was made at; None if it is of no step.
-        address: The picture itself, as a data address.
+        title: Its folder and file name, without the step.
+        step: Optimiser step at which it was made; None if the name has none.
+        address: The picture itself, as a data URL.
         width: Pixels.
         height: Pixels.
     """
@@ -55,10 +55,10 @@ class Album:
     """Shrinks pictures and embeds them until a total size is reached.
 
     Attributes:
-        width: A wider picture is scaled down to so many pixels.
-        quality: Of WebP, 1 to 100.
-        megabytes: Size of all pictures together.
-        left_out: Pictures that did not fit any more.
+        width: Wider pictures are scaled down to this number of pixels.
+        quality: Quality of WebP, 1 to 100.
+        megabytes: Limit on the size of all pictures together.
+        left_out: Number of pictures that did not fit.
         broken: Files that are no pictures.
     """
 
@@ -70,7 +70,7 @@ class Album:
     _used: int = 0
 
     def embed(self, path: Path) -> Picture | None:
-        """The picture of a file; None if it is broken or there is no room."""
+        """Embed a file; None if it is broken or does not fit any more."""
         if self._used >= self.megabytes * 1e6:
             self.left_out += 1
             return None
@@ -93,7 +93,7 @@ class Album:
         return Picture(title, step, f"data:image/webp;base64,{text}", *image.size)
 
     def embed_newest(self, folder: Path, count: int) -> list[Picture]:
-        """The pictures of a folder; of those that each validation made, the newest few."""
+        """Embed the pictures of a folder; of those made at every validation only the newest."""
         files: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("*.png")):
             found = _STEP.match(path.stem)
@@ -103,7 +103,7 @@ class Album:
 
 
 def read_tables(paths: Sequence[Path], most_rows: int) -> list[Table]:
-    """CSV files as tables; what cannot be read as one is left out.
+    """Read CSV files as tables; leave out what is none.
 
     Args:
         paths: The files.
@@ -122,7 +122,7 @@ def read_tables(paths: Sequence[Path], most_rows: int) -> list[Table]:
 
 
 def markdown(path: Path) -> str:
-    """A Markdown file as HTML: text, tables, underlining; the rest of its HTML stays text."""
+    """Convert Markdown to HTML: text, tables and <u>. Any other HTML in it is shown as text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.disable(["link", "image", "autolink", "reference"])
     try:

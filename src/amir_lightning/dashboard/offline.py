@@ -1,4 +1,4 @@
-"""W&B's offline files, read back without a network by the tool that comes with wandb."""
+"""Read W&B's offline files with the tool that comes with wandb."""
 
 import json
 import subprocess
@@ -10,13 +10,13 @@ from amir_lightning.errors import InputError
 
 
 def offline_history(path: Path) -> list[dict[str, Any]]:
-    """What a run logged; a file that was cut off is read up to the cut.
+    """Read what a run logged; a truncated file is read up to its end.
 
     Args:
         path: The offline file, ``run-<id>.wandb``.
 
     Returns:
-        One mapping per logged row, with the optimiser step as ``step``.
+        One mapping for each logged row, with the optimiser step as ``step``.
 
     Raises:
         InputError: The file is not W&B's, or this wandb cannot read it.

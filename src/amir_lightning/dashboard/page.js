@@ -41,7 +41,8 @@ function apply() {
   const words = chosen.text.toLowerCase().split(/\s+/).filter(Boolean);
   const shown = new Set();
   rows.forEach((row) => {
-    const text = row.textContent.toLowerCase();
+    const typed = [...row.querySelectorAll(".settings span")].map((setting) => setting.title);
+    const text = [row.textContent, ...typed].join(" ").toLowerCase();
     const kept = words.every((word) => text.includes(word))
       && (!chosen.task || JSON.parse(row.dataset.tasks).includes(chosen.task))
       && ["network", "scale", "source", "status"].every((key) => !chosen[key] || row.dataset[key] === chosen[key]);
@@ -52,7 +53,7 @@ function apply() {
       cell.dataset.value = cell.getAttribute(`data-${chosen.metric}`);
     });
   });
-  document.querySelectorAll("#table [data-task], #curves figure").forEach((element) => {
+  document.querySelectorAll("#table [data-task]").forEach((element) => {
     element.hidden = Boolean(chosen.task) && element.dataset.task !== chosen.task;
   });
   const sorted = document.querySelector("#table th[aria-sort]"); // the values below it may be others now
@@ -60,14 +61,20 @@ function apply() {
   document.getElementById("count").textContent = `${shown.size} of ${rows.length} runs`;
   const colours = new Map();
   document.querySelectorAll(".chart.comparison").forEach((chart) => {
-    if (chart.closest("figure").hidden) return;
-    const figure = data.comparisons[chosen.metric][chart.dataset.task];
+    const figure = data.comparisons[chosen.metric][chart.dataset.chart];
     const traces = figure.data.filter((trace) => shown.has(trace.meta));
+    const frame = chart.closest("figure");
+    frame.hidden = !traces.length || Boolean(chosen.task) && frame.dataset.task !== chosen.task;
+    if (frame.hidden) return;
     traces.forEach((trace) => colours.set(trace.name, trace.line.color));
     Plotly.react(chart, traces, layout(figure), options);
   });
-  // One legend for all charts, so that they keep their size however many networks there are.
-  document.getElementById("legend").replaceChildren(...[...colours].sort().map(([name, colour]) => {
+  explain(document.getElementById("legend"), [...colours].sort());
+}
+
+// Legends stand outside the charts, which keep their size however many lines they have.
+function explain(legend, colours) {
+  legend.replaceChildren(...colours.map(([name, colour]) => {
     const entry = document.createElement("span");
     entry.textContent = name;
     entry.style.setProperty("--colour", colour);
@@ -83,6 +90,7 @@ function open() {
   const chart = article.querySelector(".chart");
   const draw = () => {
     const figure = figures[select.value];
+    explain(article.querySelector(".legend"), figure.data.map((trace) => [trace.name, trace.line.color]));
     Plotly.react(chart, figure.data, layout(figure), options);
   };
   if (!select.options.length) {

@@ -1,5 +1,6 @@
-"""One HTML file from what was collected: a table of runs, their curves, pictures and tables."""
+"""Render one HTML file: a table of runs, their curves, pictures and tables."""
 
+import re
 import secrets
 import shlex
 from collections import Counter
@@ -14,10 +15,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from amir_lightning.dashboard import charts
-from amir_lightning.dashboard.collect import RunEntry, settings
+from amir_lightning.dashboard.collect import RunEntry, comparable, settings
 from amir_lightning.dashboard.embed import Album, markdown, read_tables
-from amir_lightning.errors import InputError
-from amir_lightning.runs.task_data import TaskData
 
 _METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM", "rmse": "RMSE"}
 
@@ -31,19 +30,19 @@ def render(
     curve_points: int,
     table_rows: int,
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         entries: The runs, newest first.
-        broken: Why other folders could not be read.
+        broken: Reasons by the names of folders that could not be read.
         experiments_dir: Folder whose folders hold tables and figures; it need not exist.
-        album: Takes the pictures.
-        per_task: Newest validations whose sample pictures are shown.
-        curve_points: A longer curve is thinned out to so many points.
-        table_rows: A longer CSV file is shown up to this row.
+        album: Shrinks and embeds pictures.
+        per_task: Number of validations, the newest first, whose sample pictures are shown.
+        curve_points: Longer curves are thinned out to this number of points.
+        table_rows: Longer CSV files are shown up to this row.
 
     Returns:
-        HTML that needs nothing else.
+        HTML that needs no other file.
     """
     tasks = _tasks(entries)
     experiments = _experiments(experiments_dir, album, table_rows)
@@ -51,14 +50,24 @@ def render(
         _row(entry, own, album, per_task, table_rows)
         for entry, own in zip(entries, settings(entries), strict=True)
     ]
+    comparisons = [
+        (name, description, indices)
+        for name in tasks
+        for description, indices in comparable(entries, name)
+    ]
+    colours = charts.colours(entries)
     data = {
         "comparisons": {
-            metric: {
-                name: charts.comparison(
-                    entries, f"val/{name}/{metric}", _axis(title, task["units"]), curve_points
+            metric: [
+                charts.comparison(
+                    {index: entries[index] for index in indices},
+                    f"val/{name}/{metric}",
+                    _axis(title, tasks[name]["units"]),
+                    colours,
+                    curve_points,
                 )
-                for name, task in tasks.items()
-            }
+                for name, _, indices in comparisons
+            ]
             for metric, title in _METRICS.items()
         },
         "details": {
@@ -68,12 +77,12 @@ def render(
     }
     environment = Environment(
         loader=PackageLoader("amir_lightning.dashboard", "."),
-        autoescape=True,  # names and configurations come from folders that anyone may have written
+        autoescape=True,  # anyone may have written the run folders
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {}  # figures keep their order
-    environment.filters.update(duration=_duration, score=_score)
+    environment.policies["json.dumps_kwargs"] = {}  # keep the order of the figures
+    environment.filters.update(duration=_duration, score=_score, words=_words)
     source = Path(__file__).parent
     return environment.get_template("page.html").render(
         rows=rows,
@@ -83,6 +92,7 @@ def render(
             scale: sum(row["scale"] == scale for row in rows) for scale in _values(rows, "scale")
         },
         choices={key: _values(rows, key) for key in ("network", "scale", "source", "status")},
+        comparisons=comparisons,
         experiments=experiments,
         broken=broken,
         album=album,
@@ -98,7 +108,7 @@ def render(
 def _row(
     entry: RunEntry, own: Mapping[str, Any], album: Album, per_task: int, table_rows: int
 ) -> dict[str, Any]:
-    """What the page shows of a run."""
+    """Collect what the page shows of a run."""
     folder, record = entry.files.path, entry.record
     status = str(record.get("status", "unknown"))
     name = shlex.quote(folder.name)
@@ -116,7 +126,7 @@ def _row(
         "steps": f"{record.get('step', '?')} of {record.get('max_steps', '?')}",
         "code": record.get("git_commit"),
         "software": _pairs(record.get("versions")),
-        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in _data(entry).items()}),
+        "data": _pairs({k: f"{v.source} {v.fingerprint[:12]}" for k, v in entry.data.items()}),
     }
     return {
         "anchor": "run-" + sha256(folder.name.encode(errors="replace")).hexdigest()[:10],
@@ -143,7 +153,7 @@ def _row(
 
 
 def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, Any]]:
-    """Tables and figures of each folder that has some."""
+    """Collect the tables and figures of each folder."""
     found = []
     for one in sorted(path for path in folder.glob("*") if path.is_dir()):
         texts = [
@@ -172,7 +182,7 @@ def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, 
 
 
 def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
-    """Title and units of each task that a run has; the name, too, where titles are alike."""
+    """Title and units of every task. Tasks with equal titles get their names added."""
     found = {
         name: {key: str(entry.config.get(f"tasks.{name}.{key}", "")) for key in ("title", "units")}
         for entry in sorted(entries, key=lambda entry: len(entry.tasks), reverse=True)
@@ -185,11 +195,14 @@ def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
     }
 
 
-def _data(entry: RunEntry) -> Mapping[str, TaskData]:
-    try:
-        return entry.files.data
-    except InputError:
-        return {}  # which the page says as an unknown source
+def _words(key: str, value: object) -> str:
+    """Say a setting in words, such as "validation every 1000 steps"."""
+    name = key.removesuffix("._target_").removesuffix("_n_steps")
+    # These groups hold most options, and their names add nothing.
+    name = re.sub(r"^(tasks|network|optimizer|trainer|data)\.", "", name)
+    words = name.replace(".", " ").replace("_", " ")
+    text = {"True": "on", "False": "off", "None": "none"}.get(str(value), value)
+    return f"{words} {text} steps" if words.endswith(" every") else f"{words} {text}"
 
 
 def _axis(title: str, units: str) -> str:

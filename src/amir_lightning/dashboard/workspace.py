@@ -14,9 +14,9 @@ _METRICS = {"psnr": "PSNR [dB]", "ssim": "SSIM"}
 
 
 def build_workspace(project: str, entity: str, tasks: Sequence[Task]) -> workspaces.Workspace:
-    """Curves and test scores per task, pictures and a comparison of configurations.
+    """Build panels of curves and test scores per task, pictures and configurations.
 
-    Runs are grouped by network: a line is the mean over its runs, a bar their mean test score.
+    Runs are grouped by network: a line and a bar are means over the runs of one network.
 
     Args:
         project: W&B project that the runs are in.

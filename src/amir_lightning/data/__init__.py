@@ -1,1 +1,1 @@
-"""Volumes to batches: slice pairs, the prepared store, the sampler and the data modules."""
+"""From raw data sets to training batches: layouts, the prepared store, sampler, data modules."""

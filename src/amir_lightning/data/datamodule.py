@@ -1,8 +1,8 @@
-"""Lightning glue: one DataModule per modality, and their combination.
+"""Lightning data modules: one per task, and one that combines several tasks.
 
-Training draws come from one counter-based sampler that starts at the trainer's global step, so a
-resumed run continues in mid-epoch where it stopped. Validation and test slices are dealt out to the
-processes in turn, and each counts once in the scores.
+A counter-based sampler draws the training patches. It starts at the trainer's global step, so a
+resumed run continues in the middle of an epoch. Validation and test slices are distributed over the
+ranks, and each counts once in the scores.
 """
 
 import signal
@@ -30,12 +30,12 @@ class LoadingOptions:
     Attributes:
         patch_size: Side of a training patch [pixels].
         batch_size: Patches per step and process.
-        num_workers: Loader processes; 0 reads in the training process.
-        validation_slices: Slices per task in a validation; None for all.
+        num_workers: Loader processes; 0 loads in the training process.
+        validation_slices: Slices per task in a validation; None uses all.
         policy: Sampling policy over the tasks: proportional, balanced or temperature.
-        temperature: Of the temperature policy.
-        seed: Seed of the data order and the crops.
-        positives: Whether training samples bring a second crop of their slice.
+        temperature: Temperature of the temperature policy.
+        seed: Seed of the data order and of the crops.
+        positives: Add a second crop of the slice to each training sample.
 
     Raises:
         InputError: A number is out of its range.
@@ -64,10 +64,10 @@ class LoadingOptions:
 
 
 class MultiTaskDataModule(pl.LightningDataModule):
-    """A combination of tasks as one training stream, from one data module per task.
+    """Several tasks as one training stream.
 
     Args:
-        modules: One data module per task, in the order of the combination.
+        modules: One data module per task; their order gives the task indices.
         options: How slices become batches.
     """
 
@@ -77,7 +77,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.options = options
 
     def train_dataloader(self) -> Loader:
-        """Batches of random patches, endless; all tasks in one stream."""
+        """Endless batches of random patches from all tasks."""
         options, trainer = self.options, self.trainer
         parts = [module.slices("train", None, i) for i, module in enumerate(self.modules)]
         step = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
@@ -114,8 +114,8 @@ class MultiTaskDataModule(pl.LightningDataModule):
         rank = self.trainer.global_rank if self.trainer else 0
         world_size = self.trainer.world_size if self.trainer else 1
         return DataLoader(
-            # A process without a slice would not meet the others when they gather their scores; one
-            # that is scored twice counts once.
+            # Every rank needs a slice, or gathering the scores would hang. A slice that two ranks
+            # score counts once.
             Subset(part, range(rank, len(part), world_size) or [rank % len(part)]),
             batch_size=1,  # slices of different patients may differ in size
             num_workers=self.options.num_workers,
@@ -129,22 +129,25 @@ class MultiTaskDataModule(pl.LightningDataModule):
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """Let a loader process live until the step ends in which a signal reached the whole group."""
+    """Keep a loader process alive until the training process has finished its step.
+
+    A scheduler sends its signal to the whole process group, loader processes included.
+    """
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
     def later(_number: int, _frame: FrameType | None) -> None:
-        signal.alarm(10)  # kills; the end of a step that needs more slices is near
+        signal.alarm(10)  # ends this process in 10 s, which is enough for the step
 
     signal.signal(signal.SIGTERM, later)
 
 
 class TaskDataModule(MultiTaskDataModule):
-    """The prepared file of one task: usable alone, and the part of a combination.
+    """The prepared file of one task, used alone or inside a `MultiTaskDataModule`.
 
     Args:
         task: The task.
-        path: Its prepared file.
+        path: Prepared file of the task.
         options: How slices become batches.
         test_split: Split that `test_dataloader` reads.
     """
@@ -158,7 +161,7 @@ class TaskDataModule(MultiTaskDataModule):
         self.test_split = test_split
 
     def slices(self, split: Split, limit: int | None, task_index: int) -> PairedSlices:
-        """The slices of one split; `limit` of them, evenly spread.
+        """Slices of one split; with a `limit`, that many, evenly spread.
 
         Raises:
             InputError: The split is empty.

@@ -1,4 +1,4 @@
-"""Prepared slices as training samples: a crop at a place that only the draw decides."""
+"""PyTorch datasets over prepared slices: whole slices and random patches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,26 +17,26 @@ from amir_lightning.tasks import Task
 
 
 class Sample(NamedTuple):
-    """One LQ/HQ pair, normalised to [0, 1], with the identity of its slice."""
+    """One LQ/HQ pair, normalised to [0, 1], and the slice it comes from."""
 
     lq: Tensor  # (1, H, W)
     hq: Tensor  # (1, H, W)
-    task: int
-    patient: str
+    task: int  # index into the tasks that are trained
+    patient: str  # hashed patient id
     slice_index: int
-    counter: int
+    counter: int  # number of the draw, which seeds its random numbers
     positive: Tensor | None = None  # (1, H, W), a second crop of the LQ slice
 
 
 class Batch(NamedTuple):
-    """Samples of one size; the tasks may be mixed."""
+    """Samples of equal size, from one or several tasks."""
 
     lq: Tensor  # (B, 1, H, W)
     hq: Tensor  # (B, 1, H, W)
     task: Tensor  # (B,) index into the module's tasks
     patient: list[str]
     slice_index: list[int]
-    counters: list[int]  # number of each draw, which seeds its randomness
+    counters: list[int]  # number of each draw, which seeds its random numbers
     positive: Tensor | None = None  # (B, 1, H, W), second crops of the LQ slices
 
 
@@ -59,10 +59,10 @@ class PairedSlices(Dataset[Sample]):
 
     Args:
         path: Prepared file.
-        task: Its task.
-        task_index: Position of the task in the combination that is trained.
+        task: The task of the file.
+        task_index: Index of the task among the tasks that are trained.
         split: "train", "val" or "test".
-        limit: Use this many slices, evenly spread; None for all.
+        limit: Number of slices to use, evenly spread; None uses all.
 
     Raises:
         InputError: The file cannot be read, or does not fit the task.
@@ -91,7 +91,7 @@ class PairedSlices(Dataset[Sample]):
         return len(self.refs)
 
     def __getitem__(self, index: int) -> Sample:
-        """A whole slice."""
+        """Read a whole slice."""
         ref = self.refs[index]
         lq, hq = self.store.read(ref)
         return self._sample(ref, lq, hq, counter=index)
@@ -99,14 +99,14 @@ class PairedSlices(Dataset[Sample]):
     def patch(
         self, index: int, seed: int, counter: int, size: int, positives: bool = False
     ) -> Sample:
-        """The (size, size) patch that draw number `counter` takes from a slice.
+        """Read a random (size, size) patch, whose place depends on `seed` and `counter` only.
 
         Args:
-            index: The slice.
+            index: Index of the slice.
             seed: Seed of the run.
             counter: Number of the draw.
-            size: Side of the patch.
-            positives: Whether a second patch of the LQ slice is wanted.
+            size: Side of the patch [pixels].
+            positives: Add a second patch of the LQ slice.
 
         Raises:
             InputError: The slice is smaller than the patch.
@@ -134,7 +134,14 @@ class PairedSlices(Dataset[Sample]):
 
 
 class PatchMixture(Dataset[Sample]):
-    """Random patches from the slices of several tasks, addressed by the sampler's draws."""
+    """Random patches from the slices of several tasks, indexed by the sampler's draws.
+
+    Args:
+        parts: Slices of each task.
+        patch_size: Side of a patch [pixels].
+        seed: Seed of the run.
+        positives: Add a second patch of each LQ slice.
+    """
 
     def __init__(
         self, parts: Sequence[PairedSlices], patch_size: int, seed: int, positives: bool = False

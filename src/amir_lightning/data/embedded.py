@@ -1,4 +1,4 @@
-"""The embedded patients as a prepared file: phantoms, scanned by the task's degradation, cached."""
+"""Prepared files of embedded patients: phantoms scanned by the task's degradation, cached."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amir_lightning.data.pairs import AXES, cut, informative_rows
+from amir_lightning.data.pairs import AXES, cut_slices, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, Truth, write_store
 from amir_lightning.errors import InputError
@@ -24,18 +24,18 @@ from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
 Pixel = TypeVar("Pixel", np.float32, np.uint8)
-_VERSION = 3  # raise it when a phantom or a degradation changes what it draws
+_VERSION = 3  # raise it when a phantom or a degradation gives other images for the same options
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """How many embedded patients there are.
+    """Numbers of embedded patients.
 
     Attributes:
-        train: Patients to train on.
-        val: Patients to validate on.
-        test: Patients to test on.
-        seed: Seed of the whole cohort; patient i of a task is the same at every size.
+        train: Number of training patients.
+        val: Number of validation patients.
+        test: Number of test patients.
+        seed: Seed of the cohort; patient i of a task is the same for all numbers of patients.
     """
 
     train: int
@@ -45,24 +45,24 @@ class Cohort:
 
 
 def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
-    """Path of the cached prepared file of a task's embedded patients, made on first use.
+    """Path of the prepared file of a task's embedded patients, which is written on first use.
 
     Args:
-        task: The task; its phantom and degradation nodes say what is drawn and how it is scanned.
-        cohort: Number of the patients.
+        task: The task; its phantom node is drawn and its degradation node scans it.
+        cohort: Numbers of patients.
         folder: Cache folder.
     """
     drawn = recipe(task, cohort)
     path = folder / cache_name(task.name, drawn)
     if not path.exists():
         with locked(path.with_name(f".{path.name}.lock"), f"drawing {path}", wait=True):
-            if not path.exists():  # nobody did it while we waited
+            if not path.exists():  # no other process wrote it during the wait
                 _draw(path, task, cohort, drawn)
     return path
 
 
 def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
-    """What draws the embedded patients of a task: version, parameters, seed and a user's code."""
+    """Everything that decides the embedded patients of a task, including the user's own code."""
     own = own_code([task.phantom, task.degradation])
     return {
         "version": _VERSION,
@@ -77,7 +77,7 @@ def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
 
 
 def cache_name(task: str, drawn: Mapping[str, object]) -> str:
-    """Name of the file that holds the phantoms of a recipe."""
+    """File name for the embedded patients of a recipe."""
     digest = hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:12]
     return f"{task}-{digest}.h5"
 
@@ -113,7 +113,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
         volume = phantom.sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
-        pairs = cut(lq.numpy(), hq.numpy(), volume.affine, task.plane)
+        pairs = cut_slices(lq.numpy(), hq.numpy(), volume.affine, task.plane)
         rows = informative_rows(pairs.hq, task)
         wanted = task.phantom_slices
         if wanted is not None and wanted < len(rows):
@@ -133,7 +133,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
 
 
 def _truth(volume: Volume, task: Task, rows: NDArray[np.integer]) -> Truth:
-    """What the phantom drew, in the same slices as the pairs."""
+    """Values without noise and labels, in the slices of the pairs."""
 
     def slices(array: NDArray[Pixel]) -> NDArray[Pixel]:
         return np.ascontiguousarray(array.transpose(AXES[task.plane])[rows])
@@ -149,7 +149,7 @@ def _truth(volume: Volume, task: Task, rows: NDArray[np.integer]) -> Truth:
 
 
 def _drawn(task: Task) -> Mapping[str, Any]:
-    """The phantom node without axial slices that would be dropped."""
+    """Phantom node with no more axial slices than the task keeps."""
     node = dict(task.phantom)
     if task.plane == "axial" and task.phantom_slices is not None:
         node["num_slices"] = min(task.phantom_slices, node["num_slices"])

@@ -1,7 +1,7 @@
-"""Windows of uncompressed slices, read at their place in the file.
+"""Read windows of uncompressed slices without the HDF5 library.
 
-Where every slice is a chunk of its own and nothing is compressed, a window is a run of bytes. HDF5
-reads the whole chunk and copies the window out of it; one system call reads its rows alone.
+If every slice is one uncompressed chunk, the rows of a window are consecutive bytes. HDF5 would
+read the whole chunk and copy the window; one system call reads only its rows.
 """
 
 import os
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Windows:
-    """Reads windows of one dataset (S, H, W) past the HDF5 library.
+class SliceMap:
+    """Byte offsets of the slices of one HDF5 dataset (S, H, W), to read windows of them.
 
     Args:
-        file_descriptor: Of the open file.
-        offsets: Byte at which each slice begins, (S,).
-        width: Pixels of a row.
+        file_descriptor: Descriptor of the open file.
+        offsets: Byte offset of each slice in the file, (S,).
+        width: Pixels per row.
     """
 
     def __init__(self, file_descriptor: int, offsets: NDArray[np.int64], width: int) -> None:
@@ -28,7 +28,7 @@ class Windows:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> Self | None:
-        """The windows of a dataset; None if its slices do not lie in the file as they are."""
+        """Map a dataset; None if its slices are not plain consecutive float32 in the file."""
         file, count = dataset.file, dataset.shape[0]
         plain = (
             hasattr(os, "preadv")
@@ -45,15 +45,15 @@ class Windows:
             lambda chunk: found.__setitem__(chunk.chunk_offset[0], chunk.byte_offset)
         )
         if sorted(found) != list(range(count)):
-            return None  # HDF5 knows what stands for chunks that were never written
+            return None  # chunks were never written, and only HDF5 knows their fill value
         offsets = np.array([found[row] for row in range(count)], dtype=np.int64)
         return cls(file.id.get_vfd_handle(), offsets, dataset.shape[2])
 
     def read(self, row: int, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """One window of a slice.
+        """Read one window of a slice.
 
         Raises:
-            OSError: The file ends before the window does, where HDF5 would read zeros.
+            OSError: The file ends inside the window.
         """
         window = np.empty((rows.stop - rows.start, self._width), dtype="<f4")
         start = int(self._offsets[row]) + rows.start * self._width * window.itemsize

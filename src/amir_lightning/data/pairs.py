@@ -1,4 +1,4 @@
-"""One scan to slice pairs: LQ is simulated on the volume, then both are cut along a plane."""
+"""Turn a scan into slice pairs: simulate LQ on the volume, then cut both along a plane."""
 
 import hashlib
 from dataclasses import replace
@@ -16,19 +16,19 @@ from amir_lightning.tasks import Plane, Task
 Array = NDArray[np.float32]
 Spacing = tuple[float, float, float]
 
-# Axes of (Z, Y, X) that become slices, rows and columns. A coronal slice is (X, Z), as the paper's
-# 192x400; a sagittal one is (Y, Z).
+# Axes of (Z, Y, X) that become slices, rows and columns. A coronal slice is (X, Z), like the
+# paper's 192x400; a sagittal one is (Y, Z).
 AXES: dict[Plane, tuple[int, int, int]] = {
     "axial": (0, 1, 2),
     "coronal": (1, 2, 0),
     "sagittal": (2, 1, 0),
 }
-_BODY_LEVEL = 0.05  # of the display window: PET 0.25 SUV, CT -140 HU, MRI 60
-_BODY_AREA = 0.01  # share of the pixels above that level in a slice that is not air
+_BODY_LEVEL = 0.05  # fraction of the display window: PET 0.25 SUV, CT -140 HU, MRI 60
+_BODY_AREA = 0.01  # fraction of pixels above that level from which a slice is not air
 
 
 class RawScan(NamedTuple):
-    """What was measured: a high-quality scan and, in a paired data set, its low-quality partner."""
+    """Measured scan of a patient: HQ and, in a paired data set, LQ."""
 
     hq: Volume
     lq: Volume | None = None
@@ -42,7 +42,7 @@ class SlicePairs(NamedTuple):
         hq: High-quality slices, (S, H, W).
         slice_index: Position of each slice along the cut axis of the scan, (S,).
         affine: 4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+).
-        spacing_mm: Distance of slices, of rows and of columns [mm].
+        spacing_mm: Distance between slices, rows and columns [mm].
     """
 
     lq: Array
@@ -52,11 +52,11 @@ class SlicePairs(NamedTuple):
     spacing_mm: Spacing
 
     def take(self, rows: NDArray[np.integer]) -> "SlicePairs":
-        """Only the given rows, which keep their positions."""
+        """Select rows of the arrays; their slice positions are kept."""
         return self._replace(lq=self.lq[rows], hq=self.hq[rows], slice_index=self.slice_index[rows])
 
 
-def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> SlicePairs:
+def cut_slices(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> SlicePairs:
     """Cut a pair of volumes into all slices of a plane.
 
     Args:
@@ -67,7 +67,7 @@ def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> Slic
     """
     axes = AXES[plane]
     turned = affine.copy()
-    # Columns of the affine run (x, y, z), axes of the array (z, y, x): axis a has column 2 - a.
+    # The affine's columns are (x, y, z), the array's axes (z, y, x): axis a has column 2 - a.
     turned[:, :3] = affine[:, [2 - axis for axis in reversed(axes)]]
     column, row, slices = np.linalg.norm(turned[:3, :3], axis=0)
     return SlicePairs(
@@ -79,18 +79,19 @@ def cut(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) -> Slic
     )
 
 
-def fit(scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float) -> RawScan:
-    """Scale the values of a scan and bring it to a grid, before LQ is simulated.
+def fit_to_grid(
+    scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float
+) -> RawScan:
+    """Scale the values of a scan, and crop or pad its slices, before LQ is simulated.
 
-    Transaxial slices are cropped or padded with air around their centre, never resampled, so that
-    a pixel keeps its size: of an odd difference the larger half goes to the end. For a task that is
-    cut along another plane the grid is that of its slices.
+    Slices of the task's plane are cropped or padded with air around their centre. They are never
+    resampled, so the pixel size stays. Of an odd difference the larger half goes to the end.
 
     Args:
         scan: The scan.
         task: The task; its plane and value range are used.
         grid: Rows and columns of a slice; None keeps the size.
-        intensity_scale: Factor on every value.
+        intensity_scale: Factor on every voxel value.
     """
     hq, lq = scan
     if intensity_scale != 1:
@@ -120,18 +121,18 @@ def _to_grid(volume: Volume, lengths: dict[int, int], task: Task) -> Volume:
 def make_pairs(
     scan: RawScan, task: Task, degradation: Degradation, seed: int, central_slices: int | None
 ) -> SlicePairs:
-    """Slice pairs of one patient, air included.
+    """Cut all slice pairs of one patient, including slices of air.
 
-    HQ is raised to the lower end of the value range first: padding outside a CT's field of view
-    (-3024 HU) is not matter. The upper end is left alone, as clipping a bright organ would change
-    the noise that the simulation gives to its neighbours.
+    HQ is first clipped at the lower end of the value range, because padding outside the field of
+    view of a CT (-3024 HU) is not matter. It is not clipped at the upper end, because a clipped
+    bright organ would change the simulated noise around it.
 
     Args:
-        scan: The high-quality volume and, where measured, the low-quality one.
+        scan: HQ volume and, if it was measured, LQ volume.
         task: The task; its plane and value range are used.
-        degradation: Makes LQ where none was measured.
+        degradation: Simulates LQ if it was not measured.
         seed: Seed of the simulated noise.
-        central_slices: Keep that many slices around the middle of the cut axis; None keeps all.
+        central_slices: Number of slices to keep around the middle of the cut axis; None keeps all.
 
     Raises:
         InputError: LQ and HQ have different shapes or geometry, or LQ is not finite.
@@ -140,9 +141,9 @@ def make_pairs(
     hq, affine = np.maximum(scan.hq.array, floor), scan.hq.affine
     if scan.lq is not None:
         _assert_match(scan.lq, scan.hq)
-        pairs = cut(np.maximum(scan.lq.array, floor), hq, affine, task.plane)
+        pairs = cut_slices(np.maximum(scan.lq.array, floor), hq, affine, task.plane)
         return pairs.take(_central(len(pairs.hq), central_slices))
-    # Axial slices are scanned one by one, so those that are not wanted need no simulation.
+    # Axial slices are simulated independently, so only the wanted ones are.
     rows = _central(len(hq), central_slices if task.plane == "axial" else None)
     with torch.inference_mode():
         lq = degradation.degrade(torch.from_numpy(hq[rows]), scan.hq.spacing_mm, seed).numpy()
@@ -151,14 +152,14 @@ def make_pairs(
             f"the degradation of task {task.name} made {lq.shape} from {hq[rows].shape}; expected "
             "LQ on the grid of HQ: correct the node 'degradation' of the task"
         )
-    pairs = cut(lq, hq[rows], affine, task.plane)
+    pairs = cut_slices(lq, hq[rows], affine, task.plane)
     if task.plane == "axial":
         return pairs._replace(slice_index=rows)
     return pairs.take(_central(len(pairs.hq), central_slices))
 
 
 def hq_slices(scan: RawScan, task: Task, central_slices: int | None) -> Array:
-    """HQ slices that `make_pairs` would give, (S, H, W), without simulating anything.
+    """HQ slices of `make_pairs`, (S, H, W), without simulating LQ.
 
     Raises:
         InputError: LQ and HQ have different shapes or geometry.
@@ -171,17 +172,17 @@ def hq_slices(scan: RawScan, task: Task, central_slices: int | None) -> Array:
 
 
 def informative_rows(hq: Array, task: Task) -> NDArray[np.int64]:
-    """Rows of the slices that show something.
+    """Rows of the slices that are neither air nor constant.
 
-    A slice is air if fewer than 1 % of its pixels lie above the lower end of the display window by
-    more than 5 % of the window's width. A slice that is constant within the score range is left
-    out too: its PSNR is not defined.
+    A slice is air if fewer than 1 % of its pixels exceed the lower end of the display window by
+    more than 5 % of the window's width. A slice that is constant after clipping to the score range
+    is left out because its PSNR is not defined.
 
     Args:
         hq: High-quality slices in physical units, (S, H, W).
         task: The task; its display window and score range are used.
     """
-    low, high = sorted(task.display_window)  # PET is shown inverted, from high to low
+    low, high = sorted(task.display_window)  # PET has an inverted window, from high to low
     body = (hq > low + _BODY_LEVEL * (high - low)).mean(axis=(1, 2)) >= _BODY_AREA
     scored = np.clip(hq, *task.score_range)
     varied = scored.max(axis=(1, 2)) > scored.min(axis=(1, 2))
@@ -189,14 +190,14 @@ def informative_rows(hq: Array, task: Task) -> NDArray[np.int64]:
 
 
 def patient_seed(seed: int, patient: str) -> int:
-    """Seed of one patient's noise, the same whichever other patients are prepared with it.
+    """Seed of one patient's noise, which does not depend on the other patients.
 
     Args:
         seed: Seed of the command.
         patient: Hashed patient id.
     """
     digest = hashlib.sha256(f"{seed}:{patient}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits without a sign
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes non-negative seeds of 63 bits
 
 
 def _central(count: int, wanted: int | None) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Units found by range: a CT in [0, 1] or a PET in counts is refused."""
+"""Check the units of a scan by its value range, such as a CT in [0, 1] or a PET in counts."""
 
 from collections.abc import Iterable
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task
 
-_SAMPLE = 2_000_000  # voxels; enough for percentiles
+_SAMPLE = 2_000_000  # number of voxels for the percentiles
 
 
 def check_units(images: NDArray[np.floating], task: Task, name: str) -> None:
-    """Refuse a scan whose range is not that of the task's units.
+    """Refuse a scan whose value range does not fit the task's units.
 
     Args:
-        images: Any part of a scan that shows its whole range, any shape.
+        images: Voxels that cover the value range of the scan, any shape.
         task: The task; its `plausible` ranges are used.
-        name: What to call the scan in the error.
+        name: Name of the scan in the error.
 
     Raises:
-        InputError: The 1st or the 99.9th percentile lies elsewhere.
+        InputError: The 1st or the 99.9th percentile is out of its plausible range.
     """
     if task.plausible is None:
         return

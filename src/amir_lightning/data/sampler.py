@@ -1,21 +1,21 @@
-"""Which training slice comes when: an endless order that is a pure function of the slot.
+"""Order of the training slices, as a pure function of the position in the sequence.
 
-All processes together walk through one sequence of *slots* 0, 1, 2, ...; the k-th item of rank r is
-slot ``k * world_size + r``. The b-th batches of all ranks together are therefore exactly the b-th
-batch that a single process with the global batch size draws. Nothing depends on what was drawn
-before: resuming means starting at another k, in the middle of an epoch or not.
+All ranks share one endless sequence of *slots* 0, 1, 2, ...; the k-th item of rank r is slot
+``k * world_size + r``. The b-th batches of all ranks together therefore equal the b-th batch of a
+single process with the global batch size. No item depends on earlier ones, so a run can resume at
+any k, also in the middle of an epoch.
 
-Three policies share the slots among the tasks:
+Three policies distribute the slots over the tasks:
 
-- ``proportional`` (the paper): one pool of all slices, shuffled anew each time it is exhausted, so
-  that tasks count by their number of slices. The reference implementation drops the last partial
-  batch of each pass; here a batch runs on into the next pass and no slice is ever left out.
-- ``balanced``: equal shares.
-- ``temperature``: the share of a task with n slices is proportional to ``n ** (1 / temperature)``,
-  from the shares of the pool (1) to equal ones (infinity).
+- ``proportional`` (the paper): the slices of all tasks form one pool, which is shuffled again for
+  each pass, so a task's share is its share of the slices. The reference implementation drops the
+  last partial batch of each pass; here the batch continues into the next pass, so no slice is lost.
+- ``balanced``: all tasks have equal shares.
+- ``temperature``: the share of a task with n slices is proportional to ``n ** (1 / temperature)``.
+  A temperature of 1 gives the shares of the pool, an infinite one gives equal shares.
 
-The last two fill shuffled blocks of slots with a fixed quota per task, and each task runs through
-permutations of its own slices: no slice repeats before all others of its task were drawn.
+The last two policies fill shuffled blocks of slots with a fixed quota per task. Each task goes
+through permutations of its slices: no slice repeats before all others of its task were drawn.
 """
 
 import math
@@ -31,10 +31,8 @@ from amir_lightning.errors import InputError
 
 Policy = Literal["proportional", "balanced", "temperature"]
 
-# Shares are met to 0.1 %, exactly when they are equal.
-_BLOCK_LENGTH = 1000
-# Random words of a draw that tell its crops apart.
-CROP, POSITIVE_CROP = 1, 2
+_BLOCK_LENGTH = 1000  # rounds shares to 0.1 %; equal shares are exact
+CROP, POSITIVE_CROP = 1, 2  # random streams of a draw, one for each of its crops
 
 
 class Draw(NamedTuple):
@@ -42,29 +40,29 @@ class Draw(NamedTuple):
 
     Attributes:
         index: Position in the concatenation of all tasks' slices.
-        counter: Global slot, unique in the whole run: the counter for whatever is random about this
-            item, such as its crop (`crop_origin`).
+        counter: Slot, unique within the run; it seeds the random numbers of this item, such as its
+            crop (`crop_origin`).
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a draw
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
     counter: int
 
 
 class MultiTaskSampler(Sampler[Draw]):
-    """An endless, stateless order of the slices of several tasks.
+    """Endless, stateless sampler of the slices of several tasks.
 
     Args:
         sizes: Number of slices of each task, in the order of the concatenation.
-        policy: How tasks share the slots: proportional, balanced or temperature.
-        temperature: Exponent of the temperature policy, > 0; the other policies ignore it.
+        policy: How the slots are distributed: proportional, balanced or temperature.
+        temperature: Temperature of the temperature policy, > 0; the other policies ignore it.
         seed: Seed of all permutations.
-        rank: This process.
+        rank: Rank of this process.
         world_size: Number of processes.
-        start: Items of this rank to skip. To resume after s optimiser steps with A accumulated
-            batches of B items per process: ``s * A * B``.
+        start: Number of items of this rank to skip. To resume after s optimiser steps with A
+            accumulated batches of B items per process: ``s * A * B``.
 
     Attributes:
-        quotas: Slots of each task in a block, of the policies balanced and temperature.
+        quotas: Slots of each task in a block, for the policies balanced and temperature.
 
     Raises:
         InputError: No task, a task without slices, or an option out of its range.
@@ -103,7 +101,7 @@ class MultiTaskSampler(Sampler[Draw]):
             k += 1
 
     def item(self, k: int) -> Draw:
-        """The k-th item of this rank since the beginning of training, whatever `start` is."""
+        """The k-th item of this rank, counted from the beginning of training and not `start`."""
         slot = k * self.world_size + self.rank
         if self.policy == "proportional":
             return Draw(self._shuffled(0, slot, self._offsets[-1]), slot)
@@ -114,9 +112,9 @@ class MultiTaskSampler(Sampler[Draw]):
         return Draw(self._offsets[task] + self._shuffled(1 + task, draw, self.sizes[task]), slot)
 
     def _shuffled(self, stream: int, draw: int, size: int) -> int:
-        """The draw-th index of a stream that runs through permutation after permutation."""
+        """Index number `draw` of a stream that goes through one permutation after another."""
         epoch, position = divmod(draw, size)
-        # Slots are visited in order, so that one permutation per stream is enough to remember.
+        # Slots are visited in order, so caching one permutation per stream is enough.
         cached = self._permutations.get(stream)
         if cached is None or cached[0] != epoch:
             rng = np.random.default_rng([self.seed, 0, stream, epoch])
@@ -124,7 +122,7 @@ class MultiTaskSampler(Sampler[Draw]):
         return int(cached[1][position])
 
     def _block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Task of each slot of a block, and how often that task came before in the block."""
+        """Task of each slot of a block, and how often the task occurs earlier in the block."""
         if block not in self._blocks:
             rng = np.random.default_rng([self.seed, 1, block, 0])
             tasks = rng.permutation(np.repeat(np.arange(len(self.quotas)), self.quotas))
@@ -138,7 +136,7 @@ class MultiTaskSampler(Sampler[Draw]):
 def crop_origin(
     seed: int, counter: int, height: int, width: int, size: int, stream: int = CROP
 ) -> tuple[int, int]:
-    """Corner of a random square patch, a pure function of the seed and the draw's counter.
+    """Corner of a random square patch, as a pure function of the seed and the draw's counter.
 
     Args:
         seed: Seed of the run.
@@ -146,10 +144,10 @@ def crop_origin(
         height: Rows of the image.
         width: Columns of the image.
         size: Side of the patch.
-        stream: CROP for the patch that is restored, POSITIVE_CROP for a second one.
+        stream: CROP for the patch that is restored, POSITIVE_CROP for the second one.
 
     Returns:
-        Top and left, uniform over all positions inside the image, borders included.
+        Top row and left column, uniform over all positions inside the image.
 
     Raises:
         InputError: The image is smaller than the patch.
@@ -160,22 +158,25 @@ def crop_origin(
             f"an image is {height}x{width} pixels, smaller than the patch of {size}x{size}; "
             f"type data.patch_size={fitting // 8 * 8 or fitting}"
         )
-    # The low word of Philox's counter numbers the random words of one draw, the others tell draws
-    # apart: streams never overlap.
+    # Philox increments the low word of its counter for each random number of a draw. The other
+    # words identify the draw, so the streams of two draws never overlap.
     rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, stream, counter, 0]))
     return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
 
 
 def _quotas(sizes: Sequence[int], temperature: float) -> list[int]:
-    """Slots of each task in a block: largest remainders, at least one each, in lowest terms."""
+    """Slots of each task in a block, at least one, rounded by the largest remainder method.
+
+    The quotas are divided by their greatest common divisor to make blocks short.
+    """
     logs = np.log(sizes)
     weights = np.exp((logs - logs.max()) / temperature)  # no overflow for any temperature
-    length = -(-_BLOCK_LENGTH // len(sizes)) * len(sizes)  # equal shares come out equal
+    length = -(-_BLOCK_LENGTH // len(sizes)) * len(sizes)  # makes equal shares exact
     exact = weights / weights.sum() * length
     quotas = np.floor(exact).astype(int)
     largest_first = np.argsort(quotas - exact, kind="stable")
     quotas[largest_first[: length - quotas.sum()]] += 1
-    for task in np.flatnonzero(quotas == 0):  # no task starves
+    for task in np.flatnonzero(quotas == 0):  # every task gets a slot
         quotas[task] += 1
         quotas[quotas.argmax()] -= 1
     return (quotas // np.gcd.reduce(quotas)).tolist()

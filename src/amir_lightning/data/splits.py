@@ -1,8 +1,8 @@
-"""Who trains, who validates and who tests: whole patients, or slice blocks where there are too few.
+"""Split patients, or blocks of slices where there are too few patients, into train, val and test.
 
-Neighbouring slices of one patient look alike, so a random split of slices would test on what was
-trained on. Patients are therefore split; with fewer patients than splits, each patient's volume is
-cut into blocks of neighbouring slices with a gap between them.
+Neighbouring slices of a patient are similar, so a random split of slices would test on training
+data. Therefore patients are split. If there are fewer patients than splits, each volume is cut into
+blocks of neighbouring slices with a gap between them.
 """
 
 import csv
@@ -22,7 +22,7 @@ _ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing":
 
 
 def split_kind(num_patients: int, sizes: Mapping[str, float]) -> SplitKind:
-    """Whether there are patients for each split that has a share, or slices must be split."""
+    """Whether there are enough patients for all splits, or slice blocks must be split."""
     return "patients" if num_patients >= len(_shares(sizes)) else "slice blocks"
 
 
@@ -34,14 +34,14 @@ def split_patients(
 ) -> dict[str, Split]:
     """Assign whole patients to splits, as a pure function of their keys and the seed.
 
-    The order is that of a hash of seed and key: it depends neither on the order in which the
-    patients were found nor on the random generator of a library version.
+    Patients are ordered by a hash of seed and key, so the result depends neither on the order in
+    which they were found nor on the random generator of a library version.
 
     Args:
-        patients: Key of each patient; every split with a share gets at least one.
-        sizes: Share of each split, as fractions that add up to 1 or as numbers of patients that
-            add up to all of them (paper: 405, 59 and 114 for MRI).
-        seed: Another seed, another assignment.
+        patients: Key of each patient; every split with a share gets at least one patient.
+        sizes: Share of each split: fractions that add up to 1, or numbers of patients that add up
+            to all of them (paper: 405, 59 and 114 for MRI).
+        seed: Seed of the assignment.
         fixed: Patients whose split is given; they count towards its size.
 
     Raises:
@@ -63,7 +63,7 @@ def split_patients(
     if not free:
         return {key: fixed[key] for key in keys}
     total = sum(left.values())
-    if total != len(free):  # more patients are fixed in a split than it should have
+    if total != len(free):  # a split has more fixed patients than its share
         shares = {split: count / total for split, count in left.items()}
         left = _apportion(len(free), shares)
     order = iter(free)
@@ -74,14 +74,14 @@ def split_patients(
 def split_slices(num_slices: int, sizes: Mapping[str, float], gap: int) -> list[Split | None]:
     """Cut a volume into blocks of neighbouring slices: train, val, test and train again.
 
-    The ends of a body are unlike its middle, so validation and test lie between two halves of the
-    training block; a volume of fewer than eight slices has one block per split. The gap is made
-    smaller in a small volume: at most an eighth of its slices, but one as long as there are five.
+    The ends of a body differ from its middle, so validation and test lie between two halves of the
+    training block. A volume of fewer than eight slices has one block per split. The gap is at most
+    an eighth of the slices, but at least one slice in a volume of five or more.
 
     Args:
-        num_slices: Slices of the volume.
+        num_slices: Number of slices of the volume.
         sizes: Share of each split, as in `split_patients`.
-        gap: Slices between two blocks, which belong to no split.
+        gap: Number of slices between two blocks, which belong to no split.
 
     Returns:
         Split of each slice, None in a gap.
@@ -138,11 +138,11 @@ def read_split_file(path: Path) -> dict[str, Split]:
 
 
 def split_named(name: str, where: str) -> Split:
-    """The split of that name; validation, valid, training and testing are known, too.
+    """Parse the name of a split; validation, valid, training and testing are accepted, too.
 
     Args:
-        name: What a person wrote.
-        where: Place of the name, for the error.
+        name: Name of the split in any case.
+        where: Where the name was found, for the error.
 
     Raises:
         InputError: There is no such split.
@@ -154,7 +154,7 @@ def split_named(name: str, where: str) -> Split:
 
 
 def assign_from_file(patients: Iterable[str], path: Path) -> dict[str, Split]:
-    """Splits of the given patients as the file names them.
+    """Look up the splits of the given patients in a split file.
 
     Raises:
         InputError: A patient is not in the file, or the file is not valid.
@@ -173,10 +173,10 @@ def assert_disjoint(pairs: Iterable[tuple[str, str]]) -> None:
     """Refuse a patient that occurs in two splits.
 
     Args:
-        pairs: Patient and split, any number of times.
+        pairs: Patient and split; equal pairs may repeat.
 
     Raises:
-        InputError: Names the patient and both splits.
+        InputError: A patient has two splits.
     """
     seen: dict[str, str] = {}
     for patient, split in pairs:
@@ -206,7 +206,7 @@ def _shares(sizes: Mapping[str, float]) -> dict[Split, float]:
 
 
 def _apportion(total: int, shares: Mapping[Split, float]) -> dict[Split, int]:
-    """Whole numbers in proportion to the shares, each at least one (largest remainder)."""
+    """Divide a total into whole numbers by their shares, at least one each (largest remainder)."""
     if total < len(shares):
         raise InputError(
             f"{counted('patient', total)} cannot fill {len(shares)} splits; expected at least one "
@@ -216,7 +216,7 @@ def _apportion(total: int, shares: Mapping[Split, float]) -> dict[Split, int]:
     while sum(counts.values()) != total:
         step = 1 if sum(counts.values()) < total else -1
         movable = [split for split in counts if counts[split] + step >= 1]
-        # Furthest below (or above) its exact share first.
+        # The count that is furthest below (or above) its exact share is changed first.
         chosen = max(movable, key=lambda split: step * (total * shares[split] - counts[split]))
         counts[chosen] += step
     return counts

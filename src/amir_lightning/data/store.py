@@ -1,4 +1,4 @@
-"""The prepared store: one HDF5 file per task, read slice by slice from any process.
+"""Prepared store: one HDF5 file per task, which any process can read slice by slice.
 
 A store holds one group per patient, named by a hash of the patient's key::
 
@@ -10,9 +10,9 @@ A store holds one group per patient, named by a hash of the patient's key::
               lesions      (S, H, W) uint8, with them: i in lesion i of `kinds` and `values`, else 0
               affine, spacing_mm, source  (attributes)
 
-With chunks of (1, H, W) each slice lies in one piece. Uncompressed, a patch costs the bytes of its
-rows and a whole slice one call, see `memmap`; smaller chunks would multiply the look-ups.
-`store_writer` makes the file; its names are available here too.
+With chunks of (1, H, W) the bytes of a slice are consecutive. Without compression, one call reads a
+slice or only the rows of a patch (see `memmap`); smaller chunks would need many calls.
+`store_writer` writes the file; its public names can be imported from here.
 """
 
 import json
@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.memmap import Windows
+from amir_lightning.data.memmap import SliceMap
 from amir_lightning.data.splits import SPLITS, Split
 from amir_lightning.data.store_writer import (
     FORMAT,
@@ -35,7 +35,7 @@ from amir_lightning.data.store_writer import (
     write_store,
 )
 from amir_lightning.errors import InputError
-from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.limits import max_unpacked_bytes
 from amir_lightning.io.volume import Labels, Lesion
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "Truth", "patient_id", "write_store"]
@@ -47,7 +47,7 @@ Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class SliceRef(NamedTuple):
-    """Where one slice pair lies.
+    """Place of one slice pair in the store.
 
     Attributes:
         patient: Hashed patient id, the name of the group.
@@ -67,31 +67,31 @@ class _Patient(NamedTuple):
 
 
 class Store:
-    """Read access to a prepared store.
+    """Reader of a prepared store.
 
-    The file is opened at first use in each process, so that an instance may be pickled or forked
-    into loader workers.
+    Each process opens the file at first use, so an instance can be pickled or forked into loader
+    workers.
 
     Attributes:
         path: The HDF5 file.
-        task: Name of the task the pairs belong to.
+        task: Name of the task.
         units: Physical units of the pixels.
         value_range: The task's value range when the store was written.
         plane: Orientation of the slices.
-        degradation: The physics that made LQ from HQ, and its seed.
-        source: Kind of data: scans or phantoms.
-        drawn: What drew the phantoms: version, parameters and seed; None for scans.
+        degradation: Parameters and seed of the degradation that simulated LQ.
+        source: Kind of data: "scans" or "phantoms".
+        drawn: Recipe of the phantoms: version, parameters and seed; None for scans.
         split_kind: "patients" or "slice blocks".
-        fingerprint: SHA-256 over everything that a training run can see.
-        versions: Versions of the packages that wrote it.
+        fingerprint: SHA-256 of everything that a training run reads.
+        versions: Versions of the packages that wrote the file.
     """
 
     def __init__(self, path: Path, task: str | None = None) -> None:
-        """Open the file and check what it is; pixels are not touched.
+        """Open the file and check its attributes; pixels are not read.
 
         Args:
             path: The HDF5 file.
-            task: The task it has to belong to; None accepts any.
+            task: Name of the expected task; None accepts any.
 
         Raises:
             InputError: The file is missing, damaged, of another format or of another task.
@@ -100,7 +100,7 @@ class Store:
         self._expected = task or self.path.stem
         self._file: h5py.File | None = None
         self._pid = -1
-        self._windows: dict[tuple[str, str], Windows | None] = {}
+        self._slice_maps: dict[tuple[str, str], SliceMap | None] = {}
         self._patients: dict[str, _Patient] | None = None
         attributes = self._open().attrs
         if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
@@ -127,7 +127,7 @@ class Store:
         return [key for key, patient in self._index().items() if patient.refs[split]]
 
     def slices(self, split: Split) -> list[SliceRef]:
-        """All slices of a split, by patient and position: the same list on every machine."""
+        """All slices of a split, sorted by patient and position."""
         return [ref for patient in self._index().values() for ref in patient.refs[split]]
 
     def shape(self, ref: SliceRef) -> tuple[int, int]:
@@ -139,12 +139,12 @@ class Store:
         return np.asarray(self._open()[patient].attrs["affine"], dtype=np.float64)
 
     def spacing_mm(self, patient: str) -> tuple[float, float, float]:
-        """Distance of slices, of rows and of columns [mm]."""
+        """Distance between slices, rows and columns [mm]."""
         slices, rows, columns = self._open()[patient].attrs["spacing_mm"]
         return float(slices), float(rows), float(columns)
 
     def read(self, ref: SliceRef) -> Pair:
-        """LQ and HQ of one slice, (H, W) each, in physical units.
+        """Read LQ and HQ of one slice, (H, W) each, in physical units.
 
         Raises:
             InputError: The file is damaged at this place.
@@ -153,7 +153,7 @@ class Store:
         return self._read(ref, slice(0, height), slice(0, width))
 
     def crop(self, ref: SliceRef, top: int, left: int, size: int) -> Pair:
-        """The same window of LQ and HQ, (size, size) each, in physical units.
+        """Read the same window of LQ and HQ, (size, size) each, in physical units.
 
         Raises:
             InputError: The file is damaged at this place.
@@ -194,26 +194,26 @@ class Store:
     ) -> NDArray[np.float32]:
         file, key = self._open(), (ref.patient, array)
         try:
-            if key not in self._windows:
-                self._windows[key] = Windows.of(file[ref.patient][array])
-            windows = self._windows[key]
-            if windows is not None:
-                return windows.read(ref.row, rows, columns)
+            if key not in self._slice_maps:
+                self._slice_maps[key] = SliceMap.of(file[ref.patient][array])
+            slice_map = self._slice_maps[key]
+            if slice_map is not None:
+                return slice_map.read(ref.row, rows, columns)
             return file[ref.patient][array][ref.row, rows, columns]
         except (OSError, RuntimeError) as error:
             raise self._unusable(f"is damaged at patient {ref.patient}") from error
 
     def _open(self) -> h5py.File:
-        """The file of this process: a handle inherited through a fork would share its position."""
+        """Open the file in this process: a forked handle would share its position with others."""
         if self._file is None or self._pid != os.getpid():
             if not self.path.is_file():
                 raise self._unusable("does not exist")
             try:
-                # The file is complete and never changed, so a lock would only trouble NFS.
+                # The file never changes once it exists, and locks often fail on NFS.
                 self._file = h5py.File(self.path, "r", locking=False)
             except OSError as error:
                 raise self._unusable(f"is truncated or not HDF5 ({error})") from error
-            self._pid, self._windows = os.getpid(), {}
+            self._pid, self._slice_maps = os.getpid(), {}
         return self._file
 
     def _index(self) -> dict[str, _Patient]:
@@ -223,7 +223,7 @@ class Store:
                 self._patients = {key: self._index_patient(key, file) for key in sorted(file)}
             except InputError:
                 raise
-            except Exception as error:  # what is not as it was written fails anywhere
+            except Exception as error:  # a damaged file can make h5py raise anything
                 raise self._unusable(f"is damaged ({error})") from error
         return self._patients
 
@@ -234,7 +234,7 @@ class Store:
             self._check_own(f"{key}/{array}", file)
         lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
         for data in (lq, hq, split, slice_index, *(file[key][array] for array in known)):
-            if data.size * data.dtype.itemsize > most_bytes(data.id.get_storage_size()):
+            if data.size * data.dtype.itemsize > max_unpacked_bytes(data.id.get_storage_size()):
                 raise self._unusable(f"declares more than it holds for patient {key}")
         if 0 in hq.shape:
             raise self._unusable(f"has no slices or no pixels for patient {key}")
@@ -254,7 +254,7 @@ class Store:
         return _Patient(shape=(height, width), known=known, refs=refs)
 
     def _check_own(self, name: str, file: h5py.File) -> None:
-        """HDF5 can show other files as its own content: by links, raw storage and mosaics."""
+        """Refuse content from other files: HDF5 allows links, external and virtual datasets."""
         own = isinstance(file.get(name, getlink=True), h5py.HardLink)
         if own and isinstance(file[name], h5py.Dataset):
             own = not file[name].external and not file[name].is_virtual
@@ -262,7 +262,7 @@ class Store:
             raise self._unusable(f"refers to other data at {name}, which a store never does")
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_file": None, "_pid": -1, "_windows": {}}
+        return {**self.__dict__, "_file": None, "_pid": -1, "_slice_maps": {}}
 
     def _unusable(self, problem: str) -> InputError:
         return InputError(

@@ -1,4 +1,4 @@
-"""Write a prepared store: patient by patient, checked, and complete or not at all."""
+"""Write a prepared store patient by patient; the file appears only when it is complete."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ VERSION = 1
 Compression = Literal["lzf"]
 
 _PACKAGES = ("amir-lightning", "h5py", "nibabel", "numpy", "pydicom", "torch")
-_HEADERS = 1 << 16  # bytes for the group, its attributes and the chunk index
+_HEADERS = 1 << 16  # space for a group, its attributes and the chunk index [bytes]
 
 
 class Truth(NamedTuple):
-    """What is known of an embedded patient; trainings never see it.
+    """True values and labels of an embedded patient; no training reads them.
 
     Attributes:
         values: Slices without noise and blurring in physical units, (S, H, W).
@@ -43,15 +43,15 @@ class PreparedPatient(NamedTuple):
     """Slice pairs of one patient.
 
     Attributes:
-        patient_key: What tells patients apart in the raw data; only its hash is stored.
+        patient_key: Identifies the patient in the raw data; only its hash is stored.
         lq: Low-quality slices in physical units, (S, H, W).
         hq: High-quality slices in physical units, (S, H, W).
         slice_index: Position of each slice along the cut axis of the scan, (S,).
         split: Split of each slice.
         affine: 4x4 matrix from (column, row, slice_index, 1) to world millimetres (RAS+).
-        spacing_mm: Distance of slices, of rows and of columns [mm].
-        source: Where the scan came from, free of patient names.
-        truth: What the slices show, where it is known.
+        spacing_mm: Distance between slices, rows and columns [mm].
+        source: Origin of the scan, without patient names.
+        truth: Values without noise and labels, of embedded patients only.
     """
 
     patient_key: str
@@ -70,9 +70,9 @@ def patient_id(patient_key: str, salt: str = "") -> str:
 
     Args:
         patient_key: The patient's key.
-        salt: Secret that is hashed with it, so that nobody can try out names.
+        salt: Secret that is hashed with the key, so that the key cannot be guessed.
     """
-    name = (salt + patient_key).encode(errors="surrogateescape")  # folders have names of any bytes
+    name = (salt + patient_key).encode(errors="surrogateescape")  # keys may be undecodable names
     return hashlib.sha256(name).hexdigest()[:12]
 
 
@@ -93,19 +93,19 @@ def write_store(
     Args:
         path: Target; replaced when the new file is complete.
         task: Task of the pairs; its units, value range and plane are recorded.
-        patients: Pairs to write; the fingerprint depends neither on their order nor on the truth.
-        degradation: Parameters and seed of the physics that made LQ from HQ.
+        patients: Patients in any order; the fingerprint depends neither on it nor on the truth.
+        degradation: Parameters and seed of the degradation that simulated LQ.
         source: Kind of data, "scans" or "phantoms".
-        split_kind: Whether patients or slice blocks are kept apart.
-        drawn: What draws the phantoms; None for scans.
-        compression: None lets patches be read at their bytes. "lzf" (after a byte shuffle) unpacks
-            whole slices, many times slower, and saves 70 % of integer-valued HQ but only 10 to
-            25 % of LQ.
+        split_kind: Whether patients or slice blocks were split.
+        drawn: Recipe of the phantoms; None for scans.
+        compression: None allows patches to be read without the rest of the slice. "lzf" (with byte
+            shuffle) decompresses whole slices, which is many times slower; it saves 70 % of
+            integer-valued HQ but only 10 to 25 % of LQ.
         salt: Secret that is hashed with the patients' keys.
 
     Raises:
-        InputError: A patient comes twice, is in two splits although patients are kept apart, or has
-            arrays that do not match or are not finite; the disk is full; there is no patient.
+        InputError: There is no patient, the disk is full, or a patient occurs twice, is in two
+            splits although patients were split, or has arrays that do not match or are not finite.
     """
     header = {
         "task": task.name,

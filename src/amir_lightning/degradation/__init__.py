@@ -1,4 +1,4 @@
-"""The physics that makes a low-quality scan: one file per modality, one interface for all."""
+"""Simulation of low-quality scans: one module per modality behind one interface."""
 
 from typing import Protocol
 
@@ -12,16 +12,16 @@ __all__ = ["Degradation", "KSpaceCrop", "LowCount", "LowDose"]
 
 
 class Degradation(Protocol):
-    """How a modality loses quality; images are axial stacks (Z, Y, X) in physical units, float32.
+    """Degradation of one modality; scans are axial stacks (Z, Y, X) in physical units, float32.
 
-    Both methods draw from a generator of their own: the same seed gives the same bits.
+    Both methods make a generator from the seed, so equal seeds give equal bits.
     """
 
     def degrade(self, hq: Tensor, spacing_mm: tuple[float, float, float], seed: int) -> Tensor:
-        """Degrade a real scan, which stays the label as it is.
+        """Simulate LQ from a real scan, which already contains noise and remains the HQ label.
 
         Args:
-            hq: The scan, noise and all, (Z, Y, X).
+            hq: The scan, (Z, Y, X).
             spacing_mm: Voxel size along (z, y, x) [mm].
             seed: Seed of the noise.
 
@@ -36,7 +36,7 @@ class Degradation(Protocol):
     def acquire(
         self, truth: Tensor, spacing_mm: tuple[float, float, float], seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Scan noise-free anatomy twice, as the high- and the low-quality protocol would.
+        """Simulate a low- and a high-quality scan of noise-free anatomy.
 
         Args:
             truth: The anatomy, (Z, Y, X).
@@ -44,7 +44,7 @@ class Degradation(Protocol):
             seed: Seed of the noise.
 
         Returns:
-            Low- and high-quality scan on the same grid, (Z, Y, X) each.
+            LQ and HQ on the same grid, (Z, Y, X) each.
 
         Raises:
             InputError: `truth` is not a stack of finite float32 slices.

@@ -1,4 +1,4 @@
-"""PET synthesis: a scan with a fraction of the counts, reconstructed by OSEM (paper, Sec. 3.1)."""
+"""PET synthesis: simulate a scan with fewer counts, reconstructed by OSEM (paper, Sec. 3.1)."""
 
 import math
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from amir_lightning.degradation.projector import ParallelBeam, parallel_beam
 from amir_lightning.degradation.stack import Spacing, blocks, check_stack, square_spacing
 from amir_lightning.errors import InputError
 
-_BLOCK_PIXELS = 32 * 192**2  # a workspace of about 20 MB, near the processor's cache
+_BLOCK_PIXELS = 32 * 192**2  # gives a workspace of about 20 MB, near the size of a CPU cache
 
 
 def thin_counts(counts: Tensor, reduction: float, generator: torch.Generator) -> Tensor:
-    """Keep each count with probability 1 / reduction, as random list-mode decimation does.
+    """Keep each count with probability 1 / reduction, like random list-mode decimation.
 
-    A thinned Poisson number is again Poisson, of a mean divided by the reduction.
+    A thinned Poisson variable is a Poisson variable whose mean is divided by the reduction.
 
     Args:
         counts: Whole numbers, any shape.
-        reduction: At least one.
-        generator: Source of randomness.
+        reduction: Reduction factor, at least 1.
+        generator: Random generator.
     """
     chance = torch.full_like(counts, 1 / reduction)
     return torch.binomial(counts, chance, generator=generator)
 
 
 def gaussian_filter(volume: Tensor, fwhm_mm: float, spacing_mm: Spacing) -> Tensor:
-    """Smooth along all three axes; borders are continued by their outermost value.
+    """Smooth a volume along its three axes; the edge values are replicated outside.
 
     Args:
-        volume: (Z, Y, X).
-        fwhm_mm: Full width at half maximum [mm]; zero leaves the volume as it is.
+        volume: The volume, (Z, Y, X).
+        fwhm_mm: Full width at half maximum [mm]; 0 changes nothing.
         spacing_mm: Voxel size along (z, y, x) [mm].
     """
     for axis, spacing in enumerate(spacing_mm):
@@ -53,18 +53,18 @@ def gaussian_filter(volume: Tensor, fwhm_mm: float, spacing_mm: Spacing) -> Tens
 
 @dataclass(frozen=True)
 class LowCount:
-    """The `Degradation` of PET synthesis, slice by slice in parallel-beam geometry.
+    """`Degradation` of PET synthesis, slice by slice in parallel-beam geometry.
 
     The expected counts are line integrals of the activity plus a uniform background, scaled by one
-    factor a volume; OSEM knows the background. Attenuation and normalisation count as corrected
-    before.
+    factor per volume. OSEM knows the background. Attenuation and normalisation are assumed to be
+    corrected.
 
     Attributes:
-        reduction: The counts are thinned to 1 / reduction.
-        counts_per_slice: Mean true counts of a transaxial slice of the full scan.
+        reduction: Factor by which the counts are reduced.
+        counts_per_slice: Mean number of true counts of a transaxial slice in the full scan.
         background: Scatter and random counts per true count.
-        iterations: OSEM iterations.
-        subsets: OSEM subsets.
+        iterations: Number of OSEM iterations.
+        subsets: Number of OSEM subsets.
         fwhm_mm: Gaussian post-filter of the reconstruction [mm].
     """
 
@@ -93,29 +93,30 @@ class LowCount:
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Add the noise that thinned counts have beyond the full ones.
+        """Add the noise by which thinned counts exceed full counts.
 
-        The scan is taken for the activity: counts n are drawn for it and thinned to m with chance
-        1/r. Both are reconstructed alike, and their difference is added to the scan:
+        The scan serves as the activity. Counts n are drawn for it and thinned to m with probability
+        1/r. Both are reconstructed, and the difference is added to the scan:
 
             LQ = max(max(HQ, 0) + R(r m) - R(n), 0).
 
-        Given n, r m has the mean n and the variance (r - 1) n, which is what the scan, whose own
-        noise is that of n counts, lacks to that of n / r counts. Reconstructing the scan itself
-        would blur it once more; the difference leaves its resolution and mean as they are.
+        Given n, the mean of r m is n and its variance is (r - 1) n. This is the difference between
+        the noise of n / r counts and that of n counts, which the scan already contains.
+        Reconstructing the scan itself would blur it again; adding the difference keeps its
+        resolution and mean.
         """
         lq, reference = self._scan(hq, spacing_mm, seed, (True, False))
         return (hq.clamp(min=0) + lq - reference).clamp_(min=0)
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
-        """Count the activity; HQ is reconstructed from all counts, LQ from the thinned ones."""
+        """Draw counts of the activity; reconstruct HQ from all of them and LQ from thinned ones."""
         lq, hq = self._scan(truth, spacing_mm, seed, (True, False))
         return lq, hq
 
     def _scan(
         self, activity: Tensor, spacing_mm: Spacing, seed: int, thinned: tuple[bool, ...]
     ) -> list[Tensor]:
-        """Reconstructions [SUV] of one and the same scan, with thinned or with all counts."""
+        """Draw the counts of one scan; reconstruct them [SUV] once per entry of `thinned`."""
         check_stack(activity)
         beam = self._beam(activity, spacing_mm)
         activity = activity.clamp(min=0)
@@ -129,20 +130,20 @@ class LowCount:
             for scan, thin in zip(scans, thinned, strict=True):
                 scale = counts_per_suv / self.reduction if thin else counts_per_suv
                 kept = thin_counts(counts, self.reduction, generator) if thin else counts
-                # In units of SUV, so that the ones from which OSEM starts are of the right order.
+                # In units of SUV, because OSEM starts from an image of ones.
                 known = extra / counts_per_suv
                 scan[block] = beam.osem(kept / scale, self.iterations, self.subsets, known)
         return [gaussian_filter(scan, self.fwhm_mm, spacing_mm) for scan in scans]
 
     def _beam(self, activity: Tensor, spacing_mm: Spacing) -> ParallelBeam:
-        # About one view a pixel, in subsets of whole quadruples of mirrored views.
+        # About one view per pixel; a subset holds groups of four mirrored views.
         height, width = activity.shape[1:]
         step = 4 * self.subsets
         num_views = step * math.ceil(max(height, width) / step)
         return parallel_beam((height, width), num_views, square_spacing(spacing_mm))
 
     def _counts_per_suv(self, beam: ParallelBeam, activity: Tensor) -> float:
-        """Calibration; a view of a slice sums to the slice times the pixel width."""
+        """Calibration factor: a view of a slice sums to the sum of its pixels times their width."""
         per_slice = float(activity.sum(dtype=torch.float64)) / len(activity)
         counts = per_slice * beam.spacing_mm * beam.num_views
         return self.counts_per_slice / counts if counts else 1.0

@@ -1,13 +1,13 @@
-"""Weights of one parallel-beam view as sparse matrices, in both directions.
+"""Projection and back-projection weights of one parallel-beam view as sparse matrices.
 
 A square pixel casts a trapezoidal shadow on a detector whose bins are as wide as the pixel. Its
-weight in a bin is the share of the shadow that falls into that bin, so that the weights of a pixel
-sum to one in every view: no mass is lost, and neither projections nor back-projections show the
-moiré of point sampling (area-weighted strips, cf. Kak and Slaney, Principles of Computerized
-Tomographic Imaging, 1988, Sec. 7.1).
+weight in a bin is the fraction of the shadow that falls into the bin. The weights of a pixel sum to
+one in every view, so no mass is lost. They avoid the moiré patterns of point sampling
+(area-weighted strips, cf. Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988,
+Sec. 7.1).
 
-A product with a sparse matrix is fast by its rows; therefore both directions are built, from the
-same weights.
+Products with a sparse matrix are fast along its rows. Therefore both the matrix and its transpose
+are built, from the same weights.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch import Tensor
 def rays_from_pixels(side: int, num_bins: int, angle: float) -> Tensor:
     """Matrix (D, N * N) from pixels to the bins of a view between 0° and 45° [pixel widths].
 
-    A ray touches at most four pixels of a row, as the shadows of neighbours are cos apart.
+    The shadows of neighbouring pixels of a row are cos(angle) apart, so a ray touches at most four.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     shift = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) * sin
@@ -29,7 +29,7 @@ def rays_from_pixels(side: int, num_bins: int, angle: float) -> Tensor:
     columns, weights = [], []
     for ray in (torch.arange(num_bins, dtype=torch.float64) - num_bins // 2).split(_chunk(side)):
         centre = (ray[:, None] - shift) / cos + (side - 1) / 2
-        # Casting to integers rounds down, as long as the numbers are positive.
+        # The offset of 3 * side makes the numbers positive, for which a cast rounds down.
         first = (centre - (1 + cos + sin) / (2 * cos) + 3 * side).int() - (3 * side - 1)
         offset = ((centre - first).float() - slots) * cos
         column = first + slots
@@ -42,7 +42,7 @@ def rays_from_pixels(side: int, num_bins: int, angle: float) -> Tensor:
 def pixels_from_rays(side: int, num_bins: int, angle: float) -> Tensor:
     """Matrix (N * N, D) from the bins of a view to pixels: transpose of `rays_from_pixels`.
 
-    A shadow is at most sqrt(2) bins wide, so it touches three bins.
+    A shadow is at most sqrt(2) bins wide, so it touches at most three bins.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     axis = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
@@ -58,13 +58,13 @@ def pixels_from_rays(side: int, num_bins: int, angle: float) -> Tensor:
 
 
 def _chunk(side: int) -> int:
-    # Rows at a time: temporaries stay in the processor's cache and below the 32768 elements from
-    # which torch starts threads, whose start would cost more than the work.
+    # Number of rows at a time. Temporaries stay in the CPU cache and below 32768 elements; for
+    # larger ones torch would use threads, which cost more than they save here.
     return max(1, 32768 // (4 * side))
 
 
 def _share(offset: Tensor, cos: float, sin: float) -> Tensor:
-    """Share of a pixel's shadow that falls into the bin `offset` bin widths from its centre."""
+    """Fraction of a pixel's shadow in the bin that is `offset` bin widths from its centre."""
 
     def below(position: Tensor) -> Tensor:
         # Integral of the trapezoid with a flat top of cos - sin and a base of cos + sin.
@@ -76,11 +76,11 @@ def _share(offset: Tensor, cos: float, sin: float) -> Tensor:
 
 
 def _csr(columns: Tensor, weights: Tensor, num_columns: int) -> Tensor:
-    """Sparse matrix from the columns and weights of its rows, (rows, weights per row) each."""
+    """Sparse matrix from the column indices and weights of its rows, (rows, weights per row)."""
     rows, per_row = weights.shape
     start = torch.arange(0, rows * per_row + 1, per_row, dtype=torch.int32)
     with warnings.catch_warnings():
-        # Torch announces once per process that the layout may still change.
+        # torch warns once per process that sparse CSR tensors are a beta feature.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             start,

@@ -1,4 +1,4 @@
-"""MRI super-resolution: a scan that measured only the centre of k-space (paper, Sec. 3.1)."""
+"""MRI super-resolution: keep only the centre of k-space (paper, Sec. 3.1)."""
 
 from dataclasses import dataclass
 
@@ -12,22 +12,22 @@ from amir_lightning.errors import InputError
 def crop_kspace(image: Tensor, factor: float) -> Tensor:
     """Keep the centre of k-space, fill the rest with zeros and take the magnitude.
 
-    Of n lines along an axis, round(n / factor) are kept, at least one. They are centred: the DC
-    line has kept // 2 lines before it and the others after it. A factor of four keeps 64 of 256
-    lines along each axis, hence 6.25 % of k-space.
+    Of n lines along an axis, round(n / factor) are kept, at least one. They are centred: kept // 2
+    lines lie before the DC line, the others after it. A factor of 4 keeps 64 of 256 lines along
+    each axis, which is 6.25 % of k-space.
 
     Args:
         image: Slices, real or complex, (..., H, W) [a.u.].
         factor: Down-sampling factor per axis.
 
     Returns:
-        Magnitude on the original grid, (..., H, W) [a.u.].
+        Magnitude image on the original grid, (..., H, W) [a.u.].
     """
     return low_pass(image, factor).abs()
 
 
 def low_pass(image: Tensor, factor: float) -> Tensor:
-    """`crop_kspace` before its magnitude: linear, and a projection; complex, (..., H, W)."""
+    """Complex image of `crop_kspace` before its magnitude, (..., H, W); a linear projection."""
     kspace = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
     mask_y, mask_x = (_kept_lines(length, factor) for length in image.shape[-2:])
     kspace = kspace * (mask_y[:, None] & mask_x)
@@ -43,12 +43,12 @@ def _kept_lines(length: int, factor: float) -> Tensor:
 
 @dataclass(frozen=True)
 class KSpaceCrop:
-    """The `Degradation` of MRI super-resolution.
+    """`Degradation` of MRI super-resolution.
 
     Attributes:
         factor: Down-sampling factor per axis.
-        noise: Standard deviation of the receiver noise per channel (real and imaginary) of an
-            acquired HQ scan [a.u.]; a real scan brings its own.
+        noise: Standard deviation of the receiver noise per channel (real and imaginary) [a.u.];
+            used by `acquire` only, because a real scan already contains noise.
     """
 
     factor: float
@@ -62,13 +62,13 @@ class KSpaceCrop:
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Crop the k-space of each slice; nothing is random here."""
+        """Crop the k-space of each slice; no noise is added."""
         del spacing_mm, seed
         check_stack(hq)
         return crop_kspace(hq, self.factor)
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
-        """Add complex white noise; HQ is its magnitude (Rician), LQ the crop of its k-space."""
+        """Add complex white noise; HQ is the magnitude (Rician), LQ has its k-space cropped."""
         del spacing_mm
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""CT denoising: a scan at a fraction of the dose, simulated in the sinogram (paper, Sec. 3.1)."""
+"""CT denoising: simulate a scan at a fraction of the dose in the sinogram (paper, Sec. 3.1)."""
 
 import math
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ WATER_PER_MM = 0.0193
 """Linear attenuation of water at 70 keV [1/mm] (Hubbell and Seltzer, NIST SRD 126)."""
 
 PADDING_BELOW_HU = -1024.0
-"""Smaller values are no measurement: scanners fill the corners with -2000 or -3024 HU."""
+"""Smaller values are padding: scanners fill the corners with -2000 or -3024 HU."""
 
-_MIN_PHOTONS = 1.0  # fewer detected ones have no logarithm
+_MIN_PHOTONS = 1.0  # lower bound of detected photons, because their logarithm is taken
 _BLOCK_PIXELS = 32 * 512**2  # about 1.5 GB of temporaries
 
 
 @dataclass(frozen=True)
 class LowDose:
-    """The `Degradation` of CT denoising, in monochromatic parallel-beam geometry.
+    """`Degradation` of CT denoising, in monochromatic parallel-beam geometry.
 
-    N photons leave the tube towards each bin, and N exp(-p) of them arrive after the line integral
-    p. Poisson counts with a read-out noise of variance s² then have a variance of N exp(-p) + s²,
-    and their logarithm, to first order, has
+    The tube emits N photons towards each bin; N exp(-p) are expected after a line integral of p.
+    Poisson counts with electronic noise of variance s² have a variance of N exp(-p) + s². To first
+    order, their logarithm has the variance
 
         var p(N) = exp(p) / N + s² exp(2 p) / N².
 
@@ -36,8 +36,8 @@ class LowDose:
         photons: N at full dose.
         electronic_noise: s [photons].
         kernel: Apodisation of the ramp filter.
-        num_views: Projections over 180 degrees, a multiple of 4; None means 1.5 per pixel of the
-            longer image side.
+        num_views: Number of projections over 180 degrees, a multiple of 4; None means 1.5 per
+            pixel of the longer image side.
     """
 
     dose: float
@@ -60,12 +60,12 @@ class LowDose:
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Add the noise that the reduced dose has beyond the full one.
+        """Add the noise by which the reduced dose exceeds the full dose.
 
-        The scan brings the noise of the full dose N, so a scan at d N lacks a variance of
-        var p(d N) - var p(N). Noise of that variance is reconstructed on its own and added, which
-        leaves the resolution, the mean and the padding of the scan untouched (Yu et al., J Comput
-        Assist Tomogr 36, 2012; Zabic et al., Med Phys 40, 2013).
+        The scan already contains the noise of the full dose N, so the missing variance is
+        var p(d N) - var p(N). Only noise of this variance is reconstructed, and then added to the
+        scan, which keeps its resolution, mean and padding (Yu et al., J Comput Assist Tomogr 36,
+        2012; Zabic et al., Med Phys 40, 2013).
         """
         check_stack(hq)
         beam = self._beam(hq, spacing_mm)
@@ -81,7 +81,7 @@ class LowDose:
         return lq
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
-        """Measure photon counts at both doses, independently, and reconstruct both."""
+        """Draw independent photon counts at both doses, and reconstruct both."""
         check_stack(truth)
         beam = self._beam(truth, spacing_mm)
         generator = torch.Generator().manual_seed(seed)
@@ -90,7 +90,7 @@ class LowDose:
             attenuation = beam.forward(_to_attenuation(truth[block]))
             doses = (self.dose, 1.0)
             measured = [self._measure(attenuation, dose, generator) for dose in doses]
-            # Both at once, as building the projector takes longer than using it.
+            # Both at once, because building the projection matrices takes longer than using them.
             images = beam.fbp(torch.cat(measured), self.kernel) * (1000 / WATER_PER_MM) - 1000
             lq[block], hq[block] = images.chunk(2)
         return lq, hq
@@ -115,5 +115,5 @@ class LowDose:
 
 
 def _to_attenuation(image_hu: Tensor) -> Tensor:
-    """Linear attenuation [1/mm]; padding and everything below -1000 HU count as air."""
+    """Linear attenuation [1/mm]; values below -1000 HU, such as padding, count as air."""
     return (1 + image_hu / 1000).clamp_(min=0) * WATER_PER_MM

@@ -1,7 +1,7 @@
 """Parallel-beam projector for stacks of slices: line integrals, adjoint, FBP and OSEM.
 
-The views lie at (k + 1/2) 180°/V. Mirror images of the slice across its axes and diagonals turn
-every view into one of those between 0° and 45°, so a quarter of the matrices serves all V views.
+The views are at the angles (k + 1/2) 180°/V. By mirroring the slice across its axes and diagonals,
+every view becomes one between 0° and 45°, so matrices are needed for a quarter of the views only.
 
 Letters: S slices, H height, W width, V views, D detector bins, N side of the padded square.
 """
@@ -20,21 +20,21 @@ from amir_lightning.errors import InputError
 Kernel = Literal["ramp", "hann"]
 
 CACHE_BYTES = 256 * 2**20
-"""Matrices are kept between calls while all of them fit into this many bytes."""
+"""A projector keeps its matrices between calls if all of them fit into this many bytes."""
 
-_MIN_EXPECTED = 1e-6  # counts; keeps 0 / 0 out of OSEM where a bin sees nothing
+_MIN_EXPECTED = 1e-6  # counts; avoids 0 / 0 in OSEM for bins without expected counts
 
 
 class ParallelBeam:
     """Linear projector A from slices to sinograms over 180°.
 
-    Rectangular slices are padded to a square with zeros inside. The detector spans the diagonal, so
-    that nothing in the image is truncated.
+    Rectangular slices are zero-padded to squares internally. The detector covers the diagonal, so
+    no projection is truncated.
 
     Args:
-        size: Pixels per side, or (H, W).
-        num_views: V, a multiple of four.
-        spacing_mm: Pixel width, equal along rows and columns [mm].
+        size: Number of pixels per side, or (H, W).
+        num_views: Number of views V, a multiple of four.
+        spacing_mm: Width of the square pixels [mm].
 
     Raises:
         InputError: `num_views` is not a positive multiple of four.
@@ -60,7 +60,7 @@ class ParallelBeam:
         self._pixels: dict[int, Tensor] = {}
 
     def forward(self, image: Tensor) -> Tensor:
-        """Line integrals, averaged over the width of each bin.
+        """Compute line integrals, averaged over the width of each bin.
 
         Args:
             image: Slices, (S, H, W) [1/mm].
@@ -76,7 +76,7 @@ class ParallelBeam:
         """Unfiltered back-projection A' y, with the weights of `forward`.
 
         Args:
-            sinogram: (S, V, D).
+            sinogram: Sinograms y, (S, V, D).
 
         Returns:
             Slices, (S, H, W).
@@ -90,10 +90,11 @@ class ParallelBeam:
 
         Args:
             sinogram: Line integrals, (S, V, D).
-            kernel: The ramp up to the Nyquist frequency, or the ramp apodised by a Hann window.
+            kernel: "ramp" up to the Nyquist frequency, or "hann" for a ramp apodised by a Hann
+                window.
 
         Returns:
-            Slices in the units that `forward` projected, (S, H, W) [1/mm].
+            Slices in the units of the input of `forward`, (S, H, W) [1/mm].
         """
         length = 2 ** math.ceil(math.log2(2 * self.num_bins))  # no wrap-around
         response = _ramp(length) / self.spacing_mm
@@ -101,7 +102,7 @@ class ParallelBeam:
             response *= 0.5 + 0.5 * torch.cos(torch.linspace(0, math.pi, response.numel()))
         filtered = torch.fft.irfft(torch.fft.rfft(sinogram, length) * response, length)
         filtered = filtered[..., : self.num_bins]
-        # The adjoint carries a factor of the bin width that an average over views has not.
+        # The adjoint includes a factor of the bin width, which an average over views must not have.
         return self.adjoint(filtered) * (math.pi / self.num_views / self.spacing_mm)
 
     def osem(
@@ -113,17 +114,17 @@ class ParallelBeam:
     ) -> Tensor:
         """Ordered-subsets expectation maximisation (Hudson and Larkin, 1994).
 
-        Starts from ones everywhere in the image and stays non-negative.
+        The iteration starts from an image of ones and stays non-negative.
 
         Args:
             counts: Measured counts, (S, V, D).
-            iterations: Passes through all views.
-            subsets: Number of interleaved groups of views, a divisor of V / 4.
+            iterations: Number of passes through all views.
+            subsets: Number of interleaved subsets of views, a divisor of V / 4.
             background: Expected counts that do not come from the image, such as scatter and
-                randoms, broadcastable to (S, V, D); None means none.
+                randoms, broadcastable to (S, V, D); None means no background.
 
         Returns:
-            Slices x whose expected counts are A x + background, (S, H, W).
+            Slices x in the model A x + background of the expected counts, (S, H, W).
 
         Raises:
             InputError: `subsets` does not divide V / 4.
@@ -151,22 +152,22 @@ class ParallelBeam:
         return self._unpack(estimate)
 
     def _workspace(self, num_slices: int) -> Tensor:
-        # One buffer serves a whole reconstruction: fresh memory costs more than the products.
+        # One buffer for a whole reconstruction: allocating memory costs more than the products.
         return torch.empty(self._side, self._side, 4, num_slices)
 
     def _project(self, packed: Tensor, views: range, turned: Tensor) -> Tensor:
-        """Apply A of some views below 45° and of their mirror images.
+        """Project along some views below 45° and their mirror images.
 
-        The mirror images of the slice are stacked so that the views at θ, 90° - θ, 90° + θ and
-        180° - θ all lie at θ.
+        Four mirrored copies of the slice are stacked, so that the views at θ, 90° - θ, 90° + θ
+        and 180° - θ all become the view at θ.
 
         Args:
             packed: Slices, (N, N, S).
-            views: Indices of the views.
+            views: Indices of the views below 45°.
             turned: Workspace, (N, N, 4, S).
 
         Returns:
-            (views, D, 4 S).
+            Projections, (views, D, 4 S).
         """
         swapped = packed.transpose(0, 1)
         torch.stack([packed, swapped, swapped.flip(0), packed.flip(1)], dim=2, out=turned)
@@ -177,7 +178,7 @@ class ParallelBeam:
         return bins
 
     def _backproject(self, bins: Tensor, views: range, turned: Tensor) -> Tensor:
-        """Adjoint of `_project`: (views, D, 4 S) to (N, N, S), which lies in the workspace."""
+        """Adjoint of `_project`: (views, D, 4 S) to (N, N, S), a view of the workspace."""
         columns = turned.zero_().flatten(2).flatten(0, 1)
         for row, view in zip(bins, views, strict=True):
             columns.addmm_(self._matrix(view, self._pixels, pixels_from_rays), row)
@@ -200,7 +201,7 @@ class ParallelBeam:
         return matrix
 
     def _pack(self, image: Tensor) -> Tensor:
-        """Pad (S, H, W) to a square and move the slices last, where memory is contiguous."""
+        """Pad (S, H, W) to squares and make S the last axis: (N, N, S)."""
         height, width = self.size
         top, left = (self._side - height) // 2, (self._side - width) // 2
         packed = image.new_zeros(self._side, self._side, image.shape[0])
@@ -208,13 +209,13 @@ class ParallelBeam:
         return packed
 
     def _unpack(self, packed: Tensor) -> Tensor:
-        """Inverse of `_pack` inside the image."""
+        """Crop (N, N, S) to the image and make S the first axis: (S, H, W)."""
         height, width = self.size
         top, left = (self._side - height) // 2, (self._side - width) // 2
         return packed[top : top + height, left : left + width].permute(2, 0, 1).contiguous()
 
     def _to_sinogram(self, bins: Tensor) -> Tensor:
-        """Order (V / 4, D, 4 S) by angle: (S, V, D)."""
+        """Reorder projections (V / 4, D, 4 S) by angle into sinograms (S, V, D)."""
         near_0, near_90, past_90, near_180 = bins.unflatten(2, (4, -1)).unbind(2)
         ordered = torch.cat([near_0, near_90.flip(0), past_90, near_180.flip(0)])
         return ordered.permute(2, 0, 1).contiguous()
@@ -227,14 +228,14 @@ class ParallelBeam:
 
 @lru_cache(maxsize=2)
 def parallel_beam(size: tuple[int, int], num_views: int, spacing_mm: float) -> ParallelBeam:
-    """A projector that is shared by all scans of the same geometry, with its cached matrices."""
+    """Projector with its cached matrices, shared by all scans of equal geometry."""
     return ParallelBeam(size, num_views, spacing_mm)
 
 
 def _ramp(length: int) -> Tensor:
     """Frequency response of the band-limited ramp for unit bins (Kak and Slaney, Eq. 3.61).
 
-    Sampled in space, not in frequency, so that the mean of the image comes out right.
+    It is sampled in space and not in frequency, which preserves the mean of the image.
     """
     distance = torch.arange(length, dtype=torch.float64)
     distance = torch.minimum(distance, length - distance)

@@ -1,4 +1,4 @@
-"""What every degradation asks of a stack of axial slices."""
+"""Checks and helpers for stacks of axial slices, shared by all degradations."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ Spacing = tuple[float, float, float]
 
 
 def check_stack(image: Tensor) -> None:
-    """Refuse what cannot be degraded.
+    """Check that a stack can be degraded.
 
     Raises:
         InputError: The stack is not float32 of shape (Z, Y, X), is empty, or has NaN or infinite
@@ -45,12 +45,12 @@ def square_spacing(spacing_mm: Spacing) -> float:
 
 
 def blocks(num_slices: int, pixels_per_slice: int, budget: int) -> list[slice]:
-    """Cut a stack into blocks of at most `budget` pixels, to bound the memory of a reconstruction.
+    """Divide a stack into blocks, to bound the memory of a reconstruction.
 
     Args:
-        num_slices: Z.
-        pixels_per_slice: H * W.
-        budget: Pixels per block; a block has at least one slice.
+        num_slices: Number of slices, Z.
+        pixels_per_slice: Pixels of a slice, H * W.
+        budget: Maximum number of pixels of a block, which has at least one slice.
     """
     step = max(1, budget // pixels_per_slice)
     return [slice(start, min(start + step, num_slices)) for start in range(0, num_slices, step)]

@@ -1,1 +1,1 @@
-"""Figures of the paper and beyond from run folders; one file a figure, each with ``draw``."""
+"""Figures from run folders: one file for each, with a function ``draw``."""

@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
         for group in [runs] if kind == "comparison" else [[run] for run in runs]:
             drawing = draw(kind, cfg, group)
             folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
-            # Several pictures of one kind in one folder are told apart by their run.
+            # The name of the run tells pictures of one kind apart.
             several = cfg.output is not None and len(group) < len(runs)
             name = f"{kind}-{group[0].name}" if several else kind
             written = write(drawing, folder, name, group)
@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
-    """One of `FIGURES`, of one run or, as a comparison, of several."""
+    """Draw one of `FIGURES`. Only a comparison shows several runs."""
     from amir_lightning.draw import (
         comparison,
         curves,
@@ -74,7 +74,7 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
         case "interference":
             return interference_matrix.draw(run, list(cfg.layers), cfg.batches, cfg.bootstrap)
         case "comparison":
-            return comparison.draw(runs, choice, cfg.inset, cfg.titles)
+            return comparison.draw(runs, choice, cfg.inset, cfg.titles, cfg.errors)
         case "instructions":
             return instructions.draw(run)
         case "paths":
@@ -88,7 +88,7 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
 
 
 def _experiment(cfg: DictConfig) -> tuple[str | None, list[str]]:
-    """The experiment whose runs are drawn, None for those that were typed, and its options."""
+    """Name and options of the experiment whose runs are drawn; None if runs were typed."""
     if not cfg.train:
         return None, []
     from amir_lightning.runs.sweep import experiment_of
@@ -111,7 +111,7 @@ def _kinds(cfg: DictConfig, experiment: str | None) -> list[str]:
 
 
 def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str]:
-    """Folders of an experiment's runs, as far as they have finished."""
+    """Folders of the finished runs of an experiment."""
     from amir_lightning.runs import sweep
 
     jobs = sweep.jobs(experiment, overrides)

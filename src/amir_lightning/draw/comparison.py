@@ -1,6 +1,7 @@
-"""Fig. 3: one slice per task, LQ, restored by every method, and HQ, with insets and error maps."""
+"""Fig. 3: LQ, the result of every method, and HQ of one slice per task, with error maps."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ _COLUMN, _TITLE = 1.35, 0.3  # inches
 
 
 class Choice(NamedTuple):
-    """Which slice is shown; None leaves the choice to the scores.
+    """Slice that is shown; with None the scores decide.
 
     Attributes:
         patient: Hashed patient id, or its beginning.
@@ -33,19 +34,25 @@ class Choice(NamedTuple):
 
 
 def draw(
-    runs: Sequence[FinishedRun], choice: Choice, inset: float, titles: Mapping[str, str]
+    runs: Sequence[FinishedRun],
+    choice: Choice,
+    inset: float,
+    titles: Mapping[str, str],
+    errors: str = "below",
 ) -> Drawing:
-    """Two rows a task: images in the task's display window, and their absolute errors below.
+    """Draw the images of each task in its display window, and their absolute errors.
 
-    The slice of a task is the one with the median PSNR of the first run that trained the task,
-    among those that `choice` allows; tasks without such a slice are left out. The inset shows the
-    square in which LQ is farthest from HQ, the same for all methods.
+    Each task shows the slice with the median PSNR of the first run that was trained on it, among
+    the slices that `choice` allows. Tasks without such a slice are left out. The inset shows the
+    square in which LQ differs most from HQ, the same for all methods.
 
     Args:
-        runs: A column each; runs of one network on different tasks share a column.
-        choice: Narrows the slices.
-        inset: Side of the square, as a part of the slice's smaller side; 0 for none.
-        titles: Names of networks that are printed otherwise than they are typed.
+        runs: One column for each; runs of one network on different tasks share a column.
+        choice: Restricts the slices.
+        inset: Side of the square, as a fraction of the slice's shorter side; 0 for none.
+        titles: Names of networks that are printed differently from what is typed.
+        errors: "below" draws the errors in a second row of each task, "beside" to the right of
+            the images, which makes a wide picture with one row per task.
 
     Raises:
         InputError: The runs differ in scale, metrics or data, or no slice is allowed.
@@ -53,19 +60,27 @@ def draw(
     alike(runs)
     if not 0 <= inset <= 0.5:
         raise InputError(f"inset is {inset}, expected from 0 to 0.5; type inset=0.25")
+    if errors not in ("below", "beside"):
+        raise InputError(f"errors is '{errors}'; choose from below, beside")
+    beside = errors == "beside"
     columns = _columns(runs, titles)
     pairs = choose(runs, choice)
     heights = [_COLUMN * len(pair.hq) / pair.hq.shape[1] for pair in pairs.values()]
-    ratios = [height for height in heights for _ in range(2)]
-    figure = new_figure(
-        _COLUMN * (len(columns) + 2) + 0.5, sum(ratios) + _TITLE * len(heights) + 0.4
+    ratios = heights if beside else [height for height in heights for _ in range(2)]
+    images, maps = len(columns) + 2, len(columns) + 1  # HQ has no error
+    across = images + maps if beside else images
+    figure = new_figure(_COLUMN * across + 0.5, sum(ratios) + _TITLE * len(heights) + 0.4)
+    grid = figure.subplots(len(ratios), across, squeeze=False, height_ratios=ratios)
+    for ax in grid.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    above, below = (
+        (grid[:, :images], grid[:, images:]) if beside else (grid[::2], grid[1::2, :maps])
     )
-    grid = figure.subplots(len(ratios), len(columns) + 2, squeeze=False, height_ratios=ratios)
     rows: list[Row] = []
-    for axes, (name, pair) in zip(
-        zip(grid[::2], grid[1::2], strict=True), pairs.items(), strict=True
-    ):
-        images = {
+    for axes, (name, pair) in zip(zip(above, below, strict=True), pairs.items(), strict=True):
+        restored = {
             title: _same_slice(own[name], pair) if name in own else None
             for title, own in columns.items()
         }
@@ -75,7 +90,7 @@ def draw(
             if name in own
         }
         rows += scores.values()
-        _draw_task(axes, pair, images, scores, inset)
+        _draw_task(axes, pair, restored, scores, inset, beside)
     layout = figure.get_layout_engine()
     assert isinstance(layout, ConstrainedLayoutEngine)
     layout.set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
@@ -83,7 +98,7 @@ def draw(
 
 
 def choose(runs: Sequence[FinishedRun], choice: Choice) -> dict[str, Restored]:
-    """The slice of each task that is shown, restored by the first run that trained the task.
+    """Choose the slice of each task, and restore it with the first run trained on that task.
 
     Raises:
         InputError: No slice is allowed.
@@ -112,7 +127,7 @@ def _wanted(choice: Choice) -> str:
 def _columns(
     runs: Sequence[FinishedRun], titles: Mapping[str, str]
 ) -> dict[str, dict[str, FinishedRun]]:
-    """Runs by title and task; a network that comes twice for a task has its run's name as title."""
+    """Group runs by title and task. The title is the network, or the run if networks repeat."""
     columns: dict[str, dict[str, FinishedRun]] = {}
     for run in runs:
         names = {task.name for task in run.tasks}
@@ -152,48 +167,48 @@ def _scores(run: FinishedRun, pair: Restored) -> dict[str, str]:
 def _draw_task(
     axes: tuple[Sequence[Axes], Sequence[Axes]],
     pair: Restored,
-    images: Mapping[str, Restored | None],
+    restored: Mapping[str, Restored | None],
     scores: Mapping[str, Row],
     inset: float,
+    beside: bool,
 ) -> None:
     task = pair.task
     side = round(inset * min(pair.hq.shape))
     corner = farthest(pair.lq.clip(*task.score_range), pair.hq.clip(*task.score_range), side)
     shown = {
         "LQ": pair.lq,
-        **{title: one and one.image for title, one in images.items()},
+        **{title: one and one.image for title, one in restored.items()},
         "HQ": pair.hq,
     }
     any_row = next(iter(scores.values()))
     values = {title: (row["psnr"], row["ssim"]) for title, row in scores.items()}
     values["LQ"] = (any_row["input_psnr"], any_row["input_ssim"])
-    for upper, lower, (title, image) in zip(*axes, shown.items(), strict=True):
-        for ax in (upper, lower):
-            ax.set_xticks([])
-            ax.set_yticks([])
-            for spine in ax.spines.values():
-                spine.set_visible(False)
+    scale = f"0 to {task.error_window:g} {task.units}"
+    for ax, error_ax, (title, image) in zip_longest(*axes, shown.items()):
         if image is None:
-            upper.text(0.5, 0.5, "not trained", transform=upper.transAxes, ha="center", fontsize=6)
+            ax.text(0.5, 0.5, "not trained", transform=ax.transAxes, ha="center", fontsize=6)
             continue
         text = (
             "{:.2f} dB, SSIM {:.3f}".format(*map(float, values[title])) if title in values else " "
         )
-        upper.set_title(f"{title}\n{text}", fontsize=6, pad=2)
+        ax.set_title(f"{title}\n{text}", fontsize=6, pad=2)
         pixels = pictures.grey(image.numpy(), task.display_window)
-        upper.imshow(pixels)
+        ax.imshow(pixels)
         if side:
-            _inset(upper, pixels, corner, side)
-        if title == "HQ":
+            _inset(ax, pixels, corner, side)
+        if error_ax is None:
             continue
         error = (image.clip(*task.score_range) - pair.hq.clip(*task.score_range)).numpy()
-        lower.imshow(pictures.heat(error, task.error_window))
+        error_ax.imshow(pictures.heat(error, task.error_window))
+        if beside:
+            error_ax.set_title(f"|error| of {title}\n{scale}", fontsize=6, pad=2)
     axes[0][0].set_ylabel(task.title, fontsize=7)
-    axes[1][0].set_ylabel(f"|error|\n0 to {task.error_window:g} {task.units}", fontsize=6)
+    if not beside:
+        axes[1][0].set_ylabel(f"|error|\n{scale}", fontsize=6)
 
 
 def _inset(ax: Axes, pixels: pictures.Pixels, corner: tuple[int, int], side: int) -> None:
-    """The square, enlarged in the corner farthest from it."""
+    """Draw the square enlarged, in the corner farthest from it."""
     top, left = corner
     height, width = pixels.shape[:2]
     share = 0.42 * min(height, width)
@@ -214,7 +229,7 @@ def farthest(lq: torch.Tensor, hq: torch.Tensor, side: int) -> tuple[int, int]:
     Args:
         lq: One image, (H, W).
         hq: The other, (H, W).
-        side: Of the square [pixels]; 0 gives the first pixel.
+        side: Side of the square [pixels]; 0 gives the first pixel.
     """
     if not side:
         return 0, 0

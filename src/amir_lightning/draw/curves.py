@@ -1,4 +1,4 @@
-"""Training curves of each task, from what a run has logged."""
+"""Training curves of each task."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def series(rows: Sequence[dict[str, str]], key: str) -> tuple[list[int], list[fl
 
 
 def draw(run: FinishedRun) -> Drawing:
-    """Training L1 and the validation scores over the optimiser steps, a line a task.
+    """Draw training L1 and validation scores over the optimiser steps, one line per task.
 
     Raises:
         InputError: The run has logged nothing.
@@ -40,9 +40,9 @@ def draw(run: FinishedRun) -> Drawing:
                 {"key": key, "task": task.name, "step": step, "value": value, "run": run.name}
                 for step, value in zip(steps, values, strict=True)
             ]
-            if "rmse" in key and values:  # of other units in each task
+            if "rmse" in key and values:  # each task has its own unit
                 values = [value / values[0] for value in values]
-            # A few validations are points, too; a long training is a line.
+            # Mark single validations if there are few.
             marker = "o" if len(steps) <= 20 else None
             tone = colour(run.tasks, task)
             ax.plot(steps, values, color=tone, lw=1, marker=marker, ms=2.5, label=task.title)

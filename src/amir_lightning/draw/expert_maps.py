@@ -1,4 +1,4 @@
-"""Routing maps: which expert takes which pixel of a slice, in each spatial routing module."""
+"""Routing maps: the expert of each pixel of a slice, in each spatial routing module."""
 
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Patch
@@ -13,11 +13,11 @@ _COLUMN = 1.6  # inches
 
 
 def draw(run: FinishedRun, choice: Choice) -> Drawing:
-    """A row a task: LQ, then the top-1 expert of each pixel in each module.
+    """Draw one row per task: LQ, then the top-1 expert of each pixel in each module.
 
     Args:
-        run: Of a network with spatial routing.
-        choice: Narrows the slices; of those, the one with the median PSNR is shown.
+        run: Run of a network with spatial routing.
+        choice: Restricts the slices; the one with the median PSNR is shown.
 
     Raises:
         InputError: The network has no gates, or no slice is allowed.

@@ -19,11 +19,11 @@ _NODE = 0.09  # radius of an expert
 
 
 class Use(NamedTuple):
-    """How one task uses the experts of each module.
+    """Use of the experts of each module by one task.
 
     Attributes:
         mass: Share of the gate mass over all pixels, (L, M).
-        first: Share of the pixels whose largest gate it is, mean over the slices, (L, M).
+        first: Share of pixels for which the expert has the largest gate, mean over slices, (L, M).
     """
 
     mass: Tensor
@@ -31,7 +31,7 @@ class Use(NamedTuple):
 
 
 def expert_use(run: FinishedRun) -> dict[str, Use]:
-    """How each task uses the experts over all slices of the split.
+    """Measure the use of the experts by each task over all slices of the split.
 
     Raises:
         InputError: The network has no gates.
@@ -49,7 +49,7 @@ def expert_use(run: FinishedRun) -> dict[str, Use]:
 
 
 def draw(run: FinishedRun) -> Drawing:
-    """Paths through the experts, and the matrix of all shares below.
+    """Draw paths through the experts, and the matrix of all shares below.
 
     Raises:
         InputError: The network has no gates.
@@ -84,7 +84,7 @@ def _shares(mass: Tensor) -> Tensor:
 
 
 def _flow(ax: Axes, run: FinishedRun, use: Mapping[str, Use]) -> None:
-    """Tasks enter at the left; a path is as wide as the share of its expert."""
+    """Draw the paths from left to right; their width is the share of the expert."""
     levels, experts = next(iter(use.values())).mass.shape
     centre = (experts - 1) / 2
     for level in range(levels):

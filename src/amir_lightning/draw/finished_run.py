@@ -1,4 +1,4 @@
-"""A finished run, opened to be looked at: its tasks, data, network and files."""
+"""A finished run for figures: its tasks, data, network and files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from amir_lightning.weights.checkpoint import load_checkpoint
 
 
 class Restored(NamedTuple):
-    """One slice and what the network made of it.
+    """One slice, restored.
 
     Attributes:
         task: Its task.
@@ -33,7 +33,7 @@ class Restored(NamedTuple):
         lq: Low-quality slice, (H, W), physical units.
         hq: High-quality slice, (H, W), physical units.
         image: Restored slice, (H, W), physical units.
-        report: What the network reports, of a batch of one.
+        report: Report of the network, for a batch of one.
     """
 
     task: Task
@@ -47,13 +47,13 @@ class Restored(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run with a result.
+    """A finished run.
 
     Attributes:
         files: Its run folder.
         cfg: Its configuration, with the paths of this command.
         checkpoint: "best" or "last".
-        split: Split that is looked at.
+        split: Split whose slices are shown.
     """
 
     files: RunFolder
@@ -63,22 +63,22 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the run folder."""
         return self.files.name
 
     @property
     def network_name(self) -> str:
-        """Its network's, as typed."""
+        """Name of the network, as typed."""
         return str(self.cfg.network_name)
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """The tasks that it trained."""
+        """Tasks of the run."""
         return active_tasks(self.cfg)
 
     @cached_property
     def data(self) -> MultiTaskDataModule:
-        """The very data that it was trained on."""
+        """Data that the run was trained on."""
         stores = locate_data(self.cfg, self.tasks)
         same_data(stores, self.files)
         return build_data(self.cfg, stores, test_split=self.split)
@@ -96,7 +96,7 @@ class FinishedRun:
         return self.data.modules[index].slices(self.split, None, index)
 
     def restore(self, task: Task, index: int) -> Restored:
-        """Restore one slice, a position in `slices`."""
+        """Restore the slice at a position in `slices`."""
         sample = self.slices(task)[index]
         with torch.inference_mode():
             report = self.module.network.report(sample.lq[None].to(self.module.device))
@@ -107,19 +107,19 @@ class FinishedRun:
         return Restored(task, sample.patient, sample.slice_index, lq, hq, image, report)
 
     def restored(self) -> Iterator[Restored]:
-        """Every slice of the split, task by task."""
+        """Restore every slice of the split, task by task."""
         for task in self.tasks:
             for index in range(len(self.slices(task))):
                 yield self.restore(task, index)
 
     def scores(self) -> list[dict[str, str]]:
-        """The rows of its ``slices.csv`` of the split."""
+        """Rows of ``slices.csv`` of the split."""
         parts = [self.split] + ([] if self.checkpoint == "best" else [self.checkpoint])
         return self.files.rows(*parts)
 
 
 def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
-    """The run that a person named.
+    """Open a finished run by its name.
 
     Args:
         name: Folder, name, or "last" for the newest finished run.
@@ -132,7 +132,7 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
     if not files.finished:
         raise InputError(
             f"run {files.name} has not finished (it is {files.record.get('status')}); "
-            f"python -m amir_lightning.train run={files.typed} goes on with it"
+            f"type python -m amir_lightning.train run={files.typed} to continue it"
         )
     saved = files.config(cfg.trusted)
     saved.paths = cfg.paths
@@ -140,7 +140,7 @@ def open_finished(name: str, cfg: DictConfig) -> FinishedRun:
 
 
 def alike(runs_: Sequence[FinishedRun]) -> None:
-    """Refuse runs whose numbers may not stand side by side.
+    """Refuse runs that cannot be compared.
 
     Raises:
         InputError: They differ in scale, definition of the metrics or data of a task.
@@ -151,8 +151,8 @@ def alike(runs_: Sequence[FinishedRun]) -> None:
             one, other = str(first.cfg[option]), str(run.cfg[option])
             if one != other:
                 raise InputError(
-                    f"{first.name} and {run.name} differ in {what}, {one} and {other}, and do not "
-                    f"belong into one figure; give runs of one {option} (runs=[...])"
+                    f"{first.name} and {run.name} differ in {what}, {one} and {other}, and cannot "
+                    f"share a figure; give runs of one {option} (runs=[...])"
                 )
     seen: dict[str, tuple[TaskData, str]] = {}
     for run in runs_:

@@ -1,4 +1,4 @@
-"""What the gates of the spatial routing modules say of a slice."""
+"""Gates of the spatial routing modules for a slice."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from amir_lightning.errors import InputError
 
 
 def gates_of(run: FinishedRun, one: Restored) -> list[Tensor]:
-    """Gates of each module over a slice without its padding, each (H', W', M) in float64.
+    """Crop the padding from the gates of each module; each is (H', W', M) in float64.
 
     Raises:
         InputError: The network has no gates.
@@ -27,7 +27,7 @@ def gates_of(run: FinishedRun, one: Restored) -> list[Tensor]:
 
 
 def top_share(gates: Tensor) -> Tensor:
-    """Share of the pixels whose largest gate is that of each expert, (H', W', M) to (M,)."""
+    """Share of pixels for which each expert has the largest gate, (H', W', M) to (M,)."""
     experts = gates.shape[-1]
     first = gates.argmax(dim=-1).flatten()
     return torch.bincount(first, minlength=experts).double() / len(first)

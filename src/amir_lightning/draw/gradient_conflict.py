@@ -12,10 +12,10 @@ _KINDS = {
 
 
 def draw(run: FinishedRun) -> Drawing:
-    """A row a layer: cosine between the tasks' gradients, and interference; zero is marked.
+    """Draw one row per layer: cosine between the tasks' gradients, and interference.
 
     Raises:
-        InputError: The run was trained without the observer.
+        InputError: The run was trained without ``callbacks=interference``.
     """
     logged = run.files.logged()
     keys = sorted({key for row in logged for key in row if key.split("/")[0] in _KINDS})

@@ -20,14 +20,14 @@ _FOLDS = 5
 
 
 class Clusters(NamedTuple):
-    """How well vectors tell tasks apart.
+    """Separation of the tasks by vectors.
 
     Attributes:
         silhouette: Mean silhouette of the tasks in the space of the vectors, from -1 to 1.
         probe: Cross-validated accuracy of a linear classifier of the tasks.
         chance: Accuracy of always guessing the most frequent task.
         folds: Folds of the cross-validation.
-        by_patient: Whether no patient is in two folds; False where a task has a single patient.
+        by_patient: Whether folds share no patient; False if a task has a single patient.
     """
 
     silhouette: float
@@ -38,20 +38,20 @@ class Clusters(NamedTuple):
 
 
 def draw(run: FinishedRun) -> Drawing:
-    """A point a slice, coloured by task.
+    """Draw one point per slice, coloured by task.
 
     Args:
-        run: Of several tasks, with a network that makes instructions.
+        run: Run of several tasks, whose network makes instructions.
 
     Raises:
         InputError: There are fewer than two tasks, or the network makes no instruction.
     """
     if len(run.tasks) < 2:
         raise InputError(
-            f"{run.name} trains one task, and clusters are of several; type "
+            f"{run.name} trains one task, and this figure compares several; type "
             "run=<a run of several tasks>"
         )
-    seed = run.cfg.seed  # of t-SNE and of the folds
+    seed = run.cfg.seed  # seed of t-SNE and of the folds
     slices, vectors = [], []
     for one in run.restored():
         if one.report.instruction is None:
@@ -108,13 +108,13 @@ def draw(run: FinishedRun) -> Drawing:
 def measure(
     vectors: NDArray[np.floating], tasks: NDArray[np.str_], patients: NDArray[np.str_], seed: int
 ) -> Clusters:
-    """Silhouette and linear probe of vectors.
+    """Measure silhouette and linear probe of vectors.
 
     Args:
         vectors: (N, D).
         tasks: Task of each, (N,).
         patients: Patient of each, (N,).
-        seed: Of the folds.
+        seed: Seed of the folds.
     """
     names, counts = np.unique(tasks, return_counts=True)
     fewest = min(len(set(patients[tasks == name])) for name in names)

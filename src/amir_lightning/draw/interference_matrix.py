@@ -16,11 +16,11 @@ _RED_TO_GREEN = LinearSegmentedColormap.from_list("interference", ["#B2182B", "w
 
 
 def draw(run: FinishedRun, layers: Sequence[str], batches: int, bootstrap: int) -> Drawing:
-    """Heat maps of both definitions, a row a layer, with 95 % intervals of a bootstrap.
+    """Draw heat maps of both definitions with 95 % bootstrap intervals, one row per layer.
 
     Args:
-        run: Of several tasks.
-        layers: Names, see `find_layers`.
+        run: Run of several tasks.
+        layers: Names as `find_layers` takes them.
         batches: Mini-batches per task.
         bootstrap: Resamples of the mini-batches.
 

@@ -1,4 +1,4 @@
-"""What all figures share: colours, a stamp of the scale, and the files they are written to."""
+"""Colours, stamp and files of all figures."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from amir_lightning.tasks import Task
 
 Rows = Sequence[Mapping[str, object]]
 
-# M. Okabe, K. Ito: a palette for all kinds of colour vision.
+# The palette of M. Okabe and K. Ito can be read with any colour vision.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
 
@@ -30,22 +30,22 @@ class Drawing(NamedTuple):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure [inches] with sizes of type for a printed page."""
+    """Make an empty figure of a size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def colour(tasks: Sequence[Task], task: Task) -> str:
-    """The colour of a task, the same in all figures of a run."""
+    """Colour of a task, the same in all figures of a run."""
     return palette([one.name for one in tasks].index(task.name))
 
 
 def palette(index: int) -> str:
-    """The colour of the index-th of some things."""
+    """Colour by index; colours repeat after the last."""
     return _PALETTE[index % len(_PALETTE)]
 
 
 def stamp(runs: Sequence[FinishedRun]) -> str:
-    """What a picture says of the runs that it shows."""
+    """Text below a picture: scale, data and name of its runs."""
     scale = str(runs[0].cfg.scale)
     sources = {run.files.source for run in runs}
     texts = {"phantoms": ", embedded phantoms", "unknown": ", phantoms or patients unknown"}
@@ -66,7 +66,8 @@ def write(drawing: Drawing, folder: Path, name: str, runs: Sequence[FinishedRun]
     written = [folder / f"{name}.png", folder / f"{name}.pdf"]
     for path in written:
         kind = path.suffix[1:]
-        dated = {"CreationDate": None} if kind == "pdf" else None  # the same run, the same file
+        # Without a date, the same run gives the same file.
+        dated = {"CreationDate": None} if kind == "pdf" else None
         with complete_file(path) as partial:
             drawing.figure.savefig(partial, format=kind, dpi=200, metadata=dated)
     for key, rows in drawing.tables.items():

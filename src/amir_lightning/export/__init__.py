@@ -1,1 +1,1 @@
-"""A trained network as a folder for others: weights, configuration, model card, programs."""
+"""Export a trained network as a folder: weights, configuration, model card, programs."""

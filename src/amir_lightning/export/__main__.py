@@ -9,7 +9,7 @@ from amir_lightning.cli import command
 
 @command("export")
 def main(cfg: DictConfig) -> None:
-    """Write safetensors, configuration and model card; on request torch.export and ONNX."""
+    """Write weights, configuration and model card; on request torch.export and ONNX programs."""
     import json
 
     from amir_lightning.export.formats import (
@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
             config = json.loads((work / CONFIG).read_text())
             write_config(work, {**config, "programs": programs})
     print(f"written:  {output}")
-    module = network_name(weights.network).rpartition(".")[0]  # of a network of one's own
+    module = network_name(weights.network).rpartition(".")[0]  # empty for a class of this package
     trusted = f", trusted=['{module}']" if module else ""
     print(
         f'next:     python -c "from amir_lightning import load_pretrained; '

@@ -1,4 +1,4 @@
-"""A trained network as a folder that others can use: weights, configuration, card, programs."""
+"""Write the files of an exported network: weights, configuration, card, programs."""
 
 import hashlib
 import json
@@ -12,24 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
+from amir_lightning.export.card import model_card
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.tasks import Task
 from amir_lightning.weights.folder import CONFIG, FORMAT, VERSION, WEIGHTS, network_name
 
 log = logging.getLogger(__name__)
 
 _TRACED = (64, 96)  # size of the image that is traced
 _COMPARED = ((64, 64), (96, 160), (128, 72))  # sizes on which a program is compared
-# What a folder says of its data, and what the card says then.
-_SOURCES = {
-    "phantoms": "embedded phantoms, no patients",
-    "scans": "prepared scans",
-    "prepared scans": "prepared scans",  # of folders that an earlier version wrote
-}
-_STAMPS = {
-    "phantoms": " They were measured on embedded phantoms, not on patients.",
-    "unknown": " Whether they were measured on phantoms or on patients is not known.",
-}
 _LARGEST = 4096  # rows and columns of an image that a program takes
 
 
@@ -47,7 +37,7 @@ def write_weights_folder(
         network: The network.
         arguments: Arguments of its constructor, plain types.
         tasks: Configuration of the tasks it was trained on.
-        about: What else is known: scores, data, versions, scale, seed.
+        about: Further entries: scores, data, versions, scale, seed.
 
     Raises:
         InputError: A weight is NaN or infinite.
@@ -77,91 +67,9 @@ def write_weights_folder(
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.json`` and the card that says the same in words."""
+    """Write ``config.json`` and the model card."""
     (folder / CONFIG).write_text(json.dumps(config, indent=2, default=str) + "\n")
     (folder / "README.md").write_text(model_card(config))
-
-
-def model_card(config: Mapping[str, Any]) -> str:
-    """The model card, in the front matter and sections that model hubs read."""
-    module, _, name = config["network"]["class"].rpartition(".")  # a module: not of this package
-    trusted = (f', trusted=["{module}"]', f" trusted=[{module}]") if module else ("", "")
-    tasks = [Task.from_config(key, node) for key, node in config["tasks"].items()]
-    ranges = "\n".join(
-        f"| {task.name} | {task.title} | {task.units} | {task.value_range[0]:g} to "
-        f"{task.value_range[1]:g} | {task.plane} |"
-        for task in tasks
-    )
-    scale = config.get("scale", "unknown")
-    stamp = (
-        "These are the scores of a small network on small data (scale demo), not the paper's."
-        if scale == "demo"
-        else f"Scale {scale}."
-    )
-    sources = {str(node.get("source")) for node in config.get("data", {}).values()}
-    stamp += "".join(text for source, text in _STAMPS.items() if source in sources)
-    data = "\n".join(
-        f"- {key}: {_SOURCES.get(str(node.get('source')), 'unknown')}, fingerprint "
-        f"`{str(node['fingerprint'])[:16]}`"
-        for key, node in config.get("data", {}).items()
-    )
-    programs = "\n".join(
-        f"- `{file}`: any height and width that are multiples of {node['size_multiple']}; largest "
-        f"difference from the network on {', '.join(node['compared_on'])}: "
-        f"{node['largest_difference']:.2g} (images in [0, 1])"
-        for file, node in config.get("programs", {}).items()
-    )
-    return f"""---
-license: apache-2.0
-library_name: amir_lightning
-tags: [medical-imaging, image-restoration, {", ".join(task.name for task in tasks)}]
----
-
-# {name} for {", ".join(task.title for task in tasks)}
-
-{config["parameters"]:,} parameters, trained with amir_lightning at scale {scale},
-seed {config.get("seed", "unknown")}.
-
-**Intended use: research only. This is not a medical device, and no diagnosis may rest on it.**
-
-```python
-from amir_lightning import load_pretrained
-
-restorer = load_pretrained("<this folder>"{trusted[0]})
-image = restorer.restore(lq, task="{tasks[0].name}")  # lq in {tasks[0].units}, (..., H, W)
-```
-
-```bash
-python -m amir_lightning.restore weights=<this folder> input=<scans> output=<new folder>{trusted[1]}
-```
-
-## Value ranges
-
-Images are clipped to the range of their task and mapped to [0, 1].
-
-| task | title | units | range | plane |
-| --- | --- | --- | --- | --- |
-{ranges}
-
-## Scores
-
-{_scores(config, tasks)}
-
-{stamp}
-
-## Data
-
-{data or "unknown"}
-
-## Programs
-
-{programs or "none"}
-
-## Limits
-
-What the network has not seen in training (other scanners, body parts, doses, contrasts) it restores
-without warning, and it may invent or remove structures.
-"""
 
 
 def export_program(
@@ -201,7 +109,7 @@ def export_onnx(
             f'onnx=true needs {error.name}; type pip install "amir-lightning[onnx]"'
         ) from error
     path = folder / "model.onnx"
-    # It says that torchvision, which nothing here uses, is not installed.
+    # These warn that torchvision is not installed, which nothing here uses.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -225,7 +133,7 @@ def export_onnx(
 
 
 class _Fitting(nn.Module):
-    """The network on images whose sides fit: padding has no place in a program."""
+    """The network without its padding: programs take only images whose sides fit."""
 
     def __init__(self, network: RestorationNetwork) -> None:
         super().__init__()
@@ -276,24 +184,3 @@ def _compare(
 
 def _fitting(side: int, multiple: int) -> int:
     return max(2, -(-side // multiple)) * multiple
-
-
-def _scores(config: Mapping[str, Any], tasks: list[Task]) -> str:
-    scores = config.get("scores") or {}
-    if not scores:
-        return "The run has no scores on a test split."
-    lines = [
-        f"Test split, {config.get('metrics', 'paper')} definition, mean over slices.",
-        "",
-        "| task | image | PSNR [dB] | SSIM | RMSE |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for task in tasks:
-        for label, prefix in (("input", "input_"), ("restored", "")):
-            psnr, ssim, rmse = (
-                scores.get(f"test/{task.name}/{prefix}{key}") for key in ("psnr", "ssim", "rmse")
-            )
-            if psnr is not None:
-                values = f"{psnr:.2f} | {ssim:.4f} | {rmse:.4g} {task.units}"
-                lines.append(f"| {task.title} | {label} | {values} |")
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The files of a folder: one walk for all commands and layouts, which says what it leaves out."""
+"""List the files below a folder, and the entries that were left out with the reason."""
 
 import errno
 import os
@@ -6,30 +6,30 @@ from pathlib import Path
 
 from amir_lightning.io.dicom.series import Damaged, Skipped
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a dead or circular link leads to
-_SYSTEM = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # of a disk, not of a user
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of dead and circular links
+_SYSTEM = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}  # made by operating systems
 
 
 def find_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
-    """Files at any depth, with and without suffix, and what is none.
+    """Find files at any depth, with and without a suffix.
 
-    Links to folders and files are followed. Each real folder is visited once, under its own name
-    where it lies in `folder`, so that circles end.
+    Links to folders and files are followed. Each real folder is visited once, so that circular
+    links end; a folder that lies in `folder` itself keeps its own path.
 
     Args:
         folder: The folder.
 
     Returns:
-        Sorted files, and what was left out; what may not be read is `Damaged`.
+        Sorted files, and entries that were left out; those without read permission are `Damaged`.
     """
     files: list[Path] = []
     skipped: list[Skipped] = []
-    seen: set[str] = set()  # real paths of folders and of files that are no links
+    seen: set[str] = set()  # real paths of visited folders and of files that are not links
     pending = [(folder, os.path.realpath(folder))]
     folder_links: list[tuple[Path, str]] = []
     file_links: list[Path] = []
     while pending or folder_links:
-        # Links last, so that what lies in the folder keeps its own name.
+        # Links last, so that folders and files are found under their own path first.
         path, real = pending.pop() if pending else folder_links.pop(0)
         if real in seen:
             skipped.append(Skipped(path, "folder that is found under another name"))
@@ -37,11 +37,11 @@ def find_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         seen.add(real)
         try:
             with os.scandir(path) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                children = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             skipped.append(_unreadable(path, error))
             continue
-        for entry in found:
+        for entry in children:
             child, target = path / entry.name, f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
             if unusable := _unusable(child, entry):
                 skipped.append(unusable)
@@ -66,7 +66,7 @@ def find_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders and links to folders in a folder; none where it may not be read."""
+    """Folders and links to folders in a folder; an empty list if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(folder / entry.name for entry in entries if entry.is_dir())
@@ -75,7 +75,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _unusable(path: Path, entry: os.DirEntry[str]) -> Skipped | None:
-    """What is neither a file nor a folder to look at, and why."""
+    """Reason to leave an entry out, or None for a file or folder to use."""
     if entry.name.startswith("."):
         kind = "folder" if entry.is_dir(follow_symlinks=False) else "file"
         return Skipped(path, f"hidden {kind}")
@@ -94,6 +94,5 @@ def _unusable(path: Path, entry: os.DirEntry[str]) -> Skipped | None:
 def _unreadable(path: Path, error: OSError) -> Skipped:
     return Damaged(
         path,
-        f"{path} cannot be read ({error.strerror}); give yourself the right to read it, or leave "
-        "it out",
+        f"{path} cannot be read ({error.strerror}); change its permissions or leave it out",
     )

@@ -1,13 +1,16 @@
-"""Sizes that a file declares, looked at before anything of that size is made.
+"""Limit on the size that a compressed file may declare, checked before memory is allocated.
 
-A few kilobytes can declare terabytes. What is not compressed has to be there; what is compressed
-unfolds to no more than `most_bytes`.
+A file of a few kilobytes can declare terabytes.
 """
 
-_RATIO = 200  # scans shrink to a half or a fourth; deflate alone could reach 1032
-_SMALL = 64 << 20  # bytes that anybody can afford, for images of one value
+_RATIO = 200  # scans compress by a factor of 2 to 4; deflate itself can reach 1032
+_SMALL = 64 << 20  # bytes; always allowed, because an image of one value compresses very well
 
 
-def most_bytes(packed: int) -> int:
-    """The most bytes that so many packed ones are believed to hold."""
+def max_unpacked_bytes(packed: int) -> int:
+    """Largest credible size of compressed data after decompression [bytes].
+
+    Args:
+        packed: Size of the compressed data [bytes].
+    """
     return max(_SMALL, _RATIO * packed)

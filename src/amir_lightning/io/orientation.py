@@ -1,4 +1,4 @@
-"""Any voxel order to the project's canonical LPS order and back, one slice at a time."""
+"""Reorder slices between the voxel order of a file and the canonical LPS order."""
 
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -12,22 +12,22 @@ from amir_lightning.errors import InputError
 Number = TypeVar("Number", bound=np.generic)
 
 Where = tuple[slice | int, ...]
-"""Index of one slice in the canonical (Z, Y, X) array; any array or HDF5 dataset takes it."""
+"""Index of one slice in the canonical (Z, Y, X) array, for NumPy arrays and HDF5 datasets."""
 
 _LPS = nib.orientations.axcodes2ornt(("L", "P", "S"))
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the stored slices of a scan lie in the canonical (Z, Y, X) array.
+    """Place of the stored slices of a scan in the canonical (Z, Y, X) array.
 
-    Voxels are only reordered, never resampled: an oblique scan keeps its obliqueness in the affine.
+    Voxels are only reordered, never resampled: the affine of an oblique scan stays oblique.
 
     Attributes:
-        shape: Canonical (Z, Y, X).
+        shape: Shape of the canonical array, (Z, Y, X).
         affine: 4x4 matrix from canonical (x, y, z, 1) to world millimetres (RAS+).
-        axes: Canonical axis (0 for x) of each stored axis.
-        flips: Whether each stored axis runs against its canonical one.
+        axes: Canonical axis (0 for x, 1 for y, 2 for z) of each stored axis.
+        flips: Whether each stored axis runs in the opposite direction of its canonical axis.
     """
 
     shape: tuple[int, int, int]
@@ -37,12 +37,12 @@ class Placement:
 
     @classmethod
     def of(cls, affine: NDArray[np.float64], shape: tuple[int, int, int], name: str) -> Self:
-        """Placement of a stored volume.
+        """Compute the placement of a stored volume.
 
         Args:
             affine: 4x4 matrix from stored (i, j, k, 1) to world millimetres (RAS+).
-            shape: Stored (I, J, K); slices are those of constant k.
-            name: What to call the scan in an error, usually its path.
+            shape: Stored (I, J, K); a slice has constant k.
+            name: Name of the scan in errors, usually its path.
 
         Raises:
             InputError: The affine is singular or not finite.
@@ -52,7 +52,7 @@ class Placement:
         if not np.isfinite(axes).all():
             raise InputError(
                 f"{name} has a singular or non-finite affine; "
-                "expected one with voxel sizes in mm: write it anew"
+                "expected one with voxel sizes in mm: correct it and save the file again"
             )
         turn = nib.orientations.ornt_transform(axes, _LPS)
         i, j, k = (int(axis) for axis in turn[:, 0])
@@ -73,22 +73,22 @@ class Placement:
 
     @property
     def num_slices(self) -> int:
-        """Stored slices K."""
+        """Number of stored slices, K."""
         return self.shape[2 - self.axes[2]]
 
     def where(self, index: int) -> Where:
-        """Place of the stored slice k = ``index``."""
+        """Index of the stored slice k = ``index`` in the canonical array."""
         place: list[slice | int] = [slice(None)] * 3
         place[2 - self.axes[2]] = self.num_slices - 1 - index if self.flips[2] else index
         return tuple(place)
 
     def orient(self, stored: NDArray[Number]) -> NDArray[Number]:
-        """Turn a stored slice (I, J) to how it lies in the canonical array."""
+        """Turn a stored slice (I, J) into its orientation in the canonical array."""
         turned = self._flip(stored)
         return turned if self.axes[0] > self.axes[1] else turned.T
 
     def unorient(self, image: NDArray[Number]) -> NDArray[Number]:
-        """Turn a slice of the canonical array to how it is stored, (I, J)."""
+        """Turn a slice of the canonical array into its stored orientation (I, J)."""
         return self._flip(image if self.axes[0] > self.axes[1] else image.T)
 
     def _flip(self, stored: NDArray[Number]) -> NDArray[Number]:

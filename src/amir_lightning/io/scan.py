@@ -1,4 +1,4 @@
-"""Scans on disk: geometry at once, pixels slice by slice, so that memory stays small."""
+"""Find the scans below a path. A scan is opened by its headers and read slice by slice."""
 
 import errno
 import stat
@@ -14,7 +14,8 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.dicom.series import Damaged, Skipped, find_dicom_series, summarise
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import NiftiScan, is_half_of_pair, is_nifti
+from amir_lightning.io.nifti.file import is_half_of_pair, is_nifti
+from amir_lightning.io.nifti.scan import NiftiScan
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.volume import Volume
 
@@ -25,8 +26,8 @@ class Scan(Protocol):
     Attributes:
         path: The file, or the folder of the series.
         files: The source files.
-        modality: "CT", "PT" or "MR" of DICOM; None for NIfTI.
-        units: "HU", "SUV" or "a.u."; for NIfTI what the caller says.
+        modality: "CT", "PT" or "MR" for DICOM; None for NIfTI.
+        units: "HU", "SUV" or "a.u."; for NIfTI as the caller says.
         shape: (Z, Y, X).
         affine: 4x4 matrix from voxel index (x, y, z, 1) to world millimetres (RAS+).
         spacing_mm: Voxel size along (z, y, x) [mm].
@@ -42,27 +43,27 @@ class Scan(Protocol):
 
     @property
     def source(self) -> str:
-        """Hash of the source files, free of names."""
+        """Kind and hash of the source files, without names."""
 
     def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
-        """Stored slices; ``array[where] = image`` fills the canonical array."""
+        """Yield the stored slices; ``array[where] = image`` fills the canonical array."""
 
     def read(self) -> Volume:
-        """All slices at once."""
+        """Read all slices into memory."""
 
 
 def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skipped]]:
-    """Every NIfTI file and every usable DICOM series of a file or folder, at any depth.
+    """Find every NIfTI file and every usable DICOM series below a path.
 
     Args:
-        path: A NIfTI file, a DICOM file, or a folder of either.
+        path: A NIfTI file, a DICOM file, or a folder of either; folders are searched at any depth.
         units: Units of NIfTI voxels.
 
     Returns:
-        Scans sorted by path, and the files that belong to none of them.
+        Scans sorted by path, and the files that belong to no scan.
 
     Raises:
-        InputError: There is no scan that can be read.
+        InputError: No scan can be read.
     """
     try:
         kind = path.stat().st_mode
@@ -73,7 +74,7 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
         raise InputError(
             f"{path} {problem}; type a NIfTI file, a DICOM file or a folder"
         ) from error
-    if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):  # reading a pipe would wait for ever
+    if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):  # reading a pipe would block
         raise InputError(
             f"{path} is neither a file nor a folder; type a NIfTI file, a DICOM file or a folder"
         )
@@ -104,11 +105,11 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
 def niftis_and_others(
     files: Iterable[Path], skipped: list[Skipped]
 ) -> tuple[list[Path], list[Path]]:
-    """NIfTI files, and those that may be DICOM.
+    """Separate NIfTI files from files that may be DICOM.
 
     Args:
         files: Any files.
-        skipped: Filled with the ``.hdr`` and ``.img`` files of pairs, which are not read.
+        skipped: Receives the ``.hdr`` and ``.img`` files of pairs, which are not supported.
     """
     niftis, others = [], []
     for path in files:

@@ -1,4 +1,4 @@
-"""`Volume`: one scan in physical units with its geometry, the only thing `io` returns."""
+"""`Volume`: one scan in physical units with its geometry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -45,14 +45,14 @@ class Labels:
 class Volume:
     """A scan in canonical LPS order: x to the left, y to posterior, z to superior.
 
-    A slice ``array[z]`` displayed with row 0 on top is therefore the usual radiological view.
+    A slice ``array[z]`` with row 0 at the top is the usual radiological view.
 
     Attributes:
         array: Voxels in physical units, (Z, Y, X) float32.
         affine: 4x4 matrix from voxel index (x, y, z, 1) to world millimetres (RAS+, as in NIfTI).
         units: Physical units of the voxels: "HU", "SUV" or "a.u.".
-        source: Where it came from, free of patient names; written into the prepared store.
-        labels: Organs and lesions on the same grid, of a patient that was drawn with them.
+        source: Origin of the data, without patient names; written into the prepared store.
+        labels: Organs and lesions on the same grid, from phantoms that label what they draw.
     """
 
     array: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Volume:
 
 
 def lps_affine(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Affine of an axis-aligned LPS volume with its first voxel at the origin.
+    """Affine of an axis-aligned LPS volume whose first voxel lies at the origin.
 
     Args:
         spacing_mm: Voxel size along (z, y, x) [mm].

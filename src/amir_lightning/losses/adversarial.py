@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Least squares: scores of HQ images towards 1, those of restored images towards 0.
+    """Least-squares loss of the critic: 1 is the target for HQ images, 0 for restored ones.
 
     Args:
         real: Score maps of (LQ, HQ) pairs.
@@ -20,7 +20,7 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Least squares: scores of restored images towards 1."""
+    """Least-squares loss of the network: 1 is the target for restored images."""
     return (fake - 1).square().mean()
 
 
@@ -30,15 +30,15 @@ def spectral_loss(restored: Tensor, hq: Tensor) -> Tensor:
     R. Durall et al., "Watch your up-convolution: CNN based generative deep neural networks are
     failing to reproduce spectral distributions", CVPR 2020.
 
-    Deviation: both profiles are relative to the HQ image's power at frequency zero, and clamped to
-    [1e-5, 1 - 1e-5]. Each relative to its own would put a wall of steep gradients where the mean of
-    a restored image passes zero, as it does in the first steps.
+    Deviation: both profiles are divided by the HQ image's power at frequency zero and clamped to
+    [1e-5, 1 - 1e-5]. If each were divided by its own, gradients would explode where the mean of a
+    restored image passes zero, as it does in the first steps.
 
     Args:
         restored: Restored images, (B, C, H, W).
         hq: High-quality images, (B, C, H, W).
     """
-    with torch.autocast(restored.device.type, enabled=False):  # powers overflow half precision
+    with torch.autocast(restored.device.type, enabled=False):  # the power overflows half precision
         power = hq.float().sum(dim=(-2, -1)).square().clamp_min(1e-12)[..., None]
         found, wanted = (
             (radial_spectrum(image) / power).clamp(1e-5, 1 - 1e-5) for image in (restored, hq)
@@ -47,7 +47,7 @@ def spectral_loss(restored: Tensor, hq: Tensor) -> Tensor:
 
 
 def radial_spectrum(image: Tensor) -> Tensor:
-    """Power spectrum, averaged over each ring of frequencies.
+    """Power spectrum, averaged over rings of equal frequency.
 
     Args:
         image: (B, C, H, W).

@@ -1,4 +1,4 @@
-"""Momentum contrast: which vectors come from the same slice?
+"""Momentum contrast: a loss that recognises vectors of the same slice.
 
 K. He et al., "Momentum contrast for unsupervised visual representation learning", CVPR 2020, as
 AirNet uses it (B. Li et al., "All-in-one image restoration for unknown corruption", CVPR 2022).
@@ -12,17 +12,16 @@ from torch.nn import functional as F
 
 
 class MomentumContrast(nn.Module):
-    """A slowly following copy of an encoder and a queue of its outputs for other slices.
+    """Slowly updated copy of an encoder, and a queue of its outputs for other slices.
 
-    Everything it holds is state of the training, not of the network: it belongs in a checkpoint and
-    not in exported weights.
+    All of it is state of the training: it is saved in checkpoints, but not in exported weights.
 
     Args:
         encoder: Maps images to an object whose `query` is (B, D).
         in_channels: Channels of the images.
         queue_size: Keys that each query is compared with.
         momentum: Share of the old key encoder in each update.
-        temperature: Divides the cosines before the softmax.
+        temperature: Divisor of the cosines before the softmax.
     """
 
     queue: Tensor
@@ -39,7 +38,7 @@ class MomentumContrast(nn.Module):
         super().__init__()
         self.momentum, self.temperature = momentum, temperature
         self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
-        self.key_encoder.eval()  # the look at its output leaves no trace in running statistics
+        self.key_encoder.eval()  # probing the output size must not update running statistics
         with torch.no_grad():
             size = self.key_encoder(torch.zeros(1, in_channels, 32, 32)).query.shape[-1]
         self.key_encoder.train()
@@ -48,24 +47,24 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module) -> None:
-        """Move the key encoder a little towards the encoder; running statistics stay its own."""
+        """Move the key encoder towards the encoder; it keeps its own running statistics."""
         parameters = zip(self.key_encoder.parameters(), encoder.parameters(), strict=True)
         for key, query in parameters:
             key.lerp_(query, 1 - self.momentum)
 
     @torch.no_grad()
     def keys(self, positive: Tensor) -> Tensor:
-        """Unit vectors of other crops of the same slices, (B, D), from (B, C, H, W)."""
+        """Encode other crops of the same slices, (B, C, H, W), as unit vectors, (B, D)."""
         return F.normalize(self.key_encoder(positive).query.float(), dim=-1)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Cross-entropy of finding each query's own key among it and the queue, scalar.
+        """Cross-entropy of picking each query's own key from it and the queue, scalar.
 
         Args:
             query: Vectors of the slices, (B, D).
             keys: Unit vectors of other crops of the same slices, (B, D).
         """
-        with torch.autocast(query.device.type, enabled=False):  # cosines over 0.07 need the digits
+        with torch.autocast(query.device.type, enabled=False):  # cosines / 0.07 need the digits
             query = F.normalize(query.float(), dim=-1)
             own = (query * keys).sum(dim=-1, keepdim=True)
             logits = torch.cat([own, query @ self.queue.clone().T], dim=1) / self.temperature
@@ -73,7 +72,7 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys in the place of the oldest ones."""
+        """Replace the oldest keys by new ones."""
         keys = keys[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys

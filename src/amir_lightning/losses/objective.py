@@ -1,4 +1,4 @@
-"""How far a restored image is from HQ, and the paper's objective, Eq. (5): L1 + gamma * balance."""
+"""Training objective, Sec. 2.3, Eq. (5): `L = L_1 + gamma * L_Balance`, and its other terms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,8 +12,8 @@ class Term(NamedTuple):
     """One term of an objective.
 
     Attributes:
-        weight: Its factor in the sum.
-        value: The term without its weight, scalar.
+        weight: Factor of the term in the sum.
+        value: Value without that factor, scalar.
     """
 
     weight: float
@@ -21,12 +21,12 @@ class Term(NamedTuple):
 
 
 def total(terms: Mapping[str, Term]) -> Tensor:
-    """Weighted sum of the terms, scalar."""
+    """Sum the terms by their weights, as Eq. (5) does; scalar."""
     return torch.stack([term.weight * term.value for term in terms.values()]).sum()
 
 
 def charbonnier(restored: Tensor, hq: Tensor) -> Tensor:
-    """Mean of `sqrt(difference^2 + 1e-9)`, the smooth L1 that SwinIR trains denoising with."""
+    """Mean of `sqrt(difference^2 + 1e-9)`, a smooth L1 that SwinIR uses for denoising."""
     return ((restored - hq).square() + 1e-9).sqrt().mean()
 
 
@@ -36,6 +36,9 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "charbonnier": charbonnier,
 }
 """Distances between images of the same shape, by name."""
+
+OPTIONS = ("distance", "image_weight", "estimate_weight", "balance_weight", "edge_weight")
+"""Keyword options of `restoration_terms`, as a loss file names them."""
 
 
 def restoration_terms(
@@ -50,17 +53,19 @@ def restoration_terms(
     balance_weight: float = 0.0,
     edge_weight: float = 0.0,
 ) -> dict[str, Term]:
-    """The terms of a network's training on pairs, Eq. (5) by default.
+    """Compute the terms of training on image pairs; `total` adds them up.
+
+    Without estimates and edges, these are the two terms of Eq. (5), `L = L_1 + gamma * L_Balance`.
 
     Args:
         restored: Restored images, (B, C, H, W), normalised.
         hq: High-quality images, (B, C, H, W), normalised.
-        estimates: Earlier estimates of the image that are supervised, too, each (B, C, H, W).
+        estimates: Earlier estimates of the images to supervise as well, each (B, C, H, W).
         balance: Balance loss summed over the spatial routing modules; None without routing.
-        distance: Name of the distance, see `DISTANCES`; also the name of its term.
-        image_weight: Factor of the distance of the restored image.
-        estimate_weight: Factor of the summed distance of the estimates.
-        balance_weight: gamma.
+        distance: Name of a distance in `DISTANCES`, which also names its term.
+        image_weight: Factor of the distance of the restored images.
+        estimate_weight: Factor of the distances of the estimates, which are added.
+        balance_weight: gamma of Eq. (5).
         edge_weight: Factor of `edge_distance`; 0 leaves it out.
     """
     measure = DISTANCES[distance]
@@ -78,9 +83,9 @@ def restoration_terms(
 def edge_distance(restored: Tensor, hq: Tensor) -> Tensor:
     """L1 distance between the responses to the four Sobel filters of Eformer, scalar.
 
-    Deviation: Eformer's own second term compares features of a ResNet-50 that was trained on
-    photographs, which cannot be had without a download; this term asks for the same, sharp edges,
-    with the filters of its edge branch.
+    Deviation: Eformer's second loss term compares features of a ResNet-50 trained on photographs,
+    whose weights would have to be downloaded. This term serves the same purpose, sharp edges, with
+    the filters of its edge branch.
 
     Args:
         restored: Restored images, (B, C, H, W).
@@ -91,7 +96,7 @@ def edge_distance(restored: Tensor, hq: Tensor) -> Tensor:
 
 
 def _sobel(like: Tensor) -> Tensor:
-    """Gradients along y, x and both diagonals, (4, 1, 3, 3)."""
+    """Sobel filters along y, x and both diagonals, (4, 1, 3, 3)."""
     vertical = like.new_tensor([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])
     diagonal = like.new_tensor([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]])
     return torch.stack([vertical, vertical.T, diagonal, diagonal.flip(-1)]).unsqueeze(1)

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Deferred: who only reads scores needs no torch.
+    # Deferred, because reading scores needs no torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from amir_lightning.metrics import definitions, slices

@@ -10,12 +10,12 @@ definition    data range R                    borders of the SSIM
 ``standard``  width of ``score_range``        mirrored, as torchmetrics
 ============  ==============================  ==========================
 
-``paper`` is what the tables of AMIR (Sec. 3.1) were scored with. Its range depends on the label, so
-that its scores compare methods on the same slices and nothing else.
+The tables of AMIR (Sec. 3.1) use ``paper``. Its range depends on the label, so that its scores only
+compare methods on the same slices.
 
 SSIM (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5, population variances, C1 = (0.01 R)^2,
-C2 = (0.03 R)^2, mean over all pixels. It is not invariant to a shift of the intensities; both
-definitions take the values as they are, signed HU for CT.
+C2 = (0.03 R)^2, mean over all pixels. It changes if all intensities are shifted; both definitions
+take the values as they are, signed HU for CT.
 """
 
 import math
@@ -36,7 +36,7 @@ _SIGMA = 1.5
 
 @torch.no_grad()
 def paper(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
-    """Score slices as the paper does: data range of each label slice, zero-padded SSIM.
+    """Score slices as the paper does, with the range of each label slice and zero-padded SSIM.
 
     A constant label has no range: its PSNR and SSIM are NaN, also for a perfect restoration. A
     non-finite pixel makes all three scores of its slice NaN.
@@ -44,7 +44,7 @@ def paper(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
     Args:
         restored: Restored slices, (B, 1, H, W), any floating type [physical units].
         hq: Labels, (B, 1, H, W) [physical units].
-        task: Gives the two ranges.
+        task: Task with the value range and the score range.
 
     Returns:
         ``psnr`` [dB], ``ssim`` and ``rmse`` [physical units], each (B,), float64.
@@ -54,7 +54,7 @@ def paper(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
     """
     x, y = _clipped(restored, hq, task)
     data_range = y.amax(dim=(1, 2, 3)) - y.amin(dim=(1, 2, 3))
-    # A range of NaN gives the scores that a range of zero lacks.
+    # PSNR and SSIM are undefined for a range of zero; a range of NaN makes both NaN.
     data_range = data_range.masked_fill(data_range == 0, math.nan)
     return {**_errors(x, y, data_range), "ssim": _zero_padded_ssim(x, y, data_range)}
 
@@ -63,9 +63,10 @@ def paper(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
 def standard(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
     """Score slices the common way: one fixed data range per task, SSIM of torchmetrics.
 
-    Arguments, returned scores and errors are those of `paper`, except that a constant label has
-    ordinary scores and that slices need 6x6 pixels to be mirrored. The SSIM of torchmetrics takes a
-    second for a 512x512 slice in float64; in float32 it was off by 0.002 on signed HU.
+    Arguments, returned scores and errors are those of `paper`, with two differences: a constant
+    label has ordinary scores, and slices need at least 6x6 pixels to be mirrored. The SSIM of
+    torchmetrics takes a second for a 512x512 slice in float64; in float32, its error was 0.002 on
+    signed HU.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure  # slow import
 
@@ -84,18 +85,18 @@ def standard(restored: Tensor, hq: Tensor, task: Task) -> dict[str, Tensor]:
 
 
 METRICS: dict[str, Definition] = {"paper": paper, "standard": standard}
-"""The definitions by the name that configurations and captions of tables use."""
+"""Definitions by their name in configurations and captions of tables."""
 
 
 def _clipped(restored: Tensor, hq: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Both sides in float64, clipped to the value range and then to the score range."""
+    """Convert both sides to float64 and clip to the value range, then to the score range."""
     if restored.shape != hq.shape or hq.ndim != 4 or hq.shape[1] != 1:
         raise InputError(
             f"restored is {tuple(restored.shape)} and HQ is {tuple(hq.shape)}; "
             "scoring expects two equal shapes (B, 1, H, W)"
         )
     restored, hq = (_float64(image) for image in (restored, hq))
-    # Clipping would turn an infinite pixel into a valid one and hide that the network overflowed.
+    # Clipping would make an infinite pixel valid and hide that the network overflowed.
     broken = ~(restored - hq).isfinite().all(dim=(1, 2, 3), keepdim=True)
     for low, high in (task.value_range, task.score_range):
         restored, hq = restored.clamp(low, high), hq.clamp(low, high)
@@ -115,7 +116,7 @@ def _errors(x: Tensor, y: Tensor, data_range: Tensor) -> dict[str, Tensor]:
 def _zero_padded_ssim(x: Tensor, y: Tensor, data_range: Tensor) -> Tensor:
     """Mean structural similarity of each slice, (B,)."""
     c1, c2 = ((k * data_range.view(-1, 1, 1, 1)).square() for k in (0.01, 0.03))
-    # The formula holds the two variances only as their sum: four filtered images, not five.
+    # The formula has the two variances only as their sum: four filtered images, not five.
     moments = _blur(torch.cat([x, y, x * x + y * y, x * y], dim=1))
     mean_x, mean_y, squares, product = moments.split(1, dim=1)
     means = mean_x * mean_y
@@ -126,9 +127,10 @@ def _zero_padded_ssim(x: Tensor, y: Tensor, data_range: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Gaussian window along columns, then rows, with zeros outside, (B, C, H, W).
+    """Blur (B, C, H, W) with the Gaussian window, along columns and then rows, zeros outside.
 
-    Shifted sums: ten times faster on a CPU than a float64 convolution, which has no fast kernel.
+    Sums of shifted images are ten times faster on a CPU than a float64 convolution, which has no
+    fast kernel.
     """
     weights = [math.exp(-0.5 * (tap / _SIGMA) ** 2) for tap in range(_RADIUS + 1)]
     total = weights[0] + 2 * sum(weights[1:])

@@ -1,8 +1,9 @@
 """Interference between tasks, Fig. 1 (b), and conflict of their gradients.
 
 The interference metric is that of J. Zhu et al., "Uni-Perceiver-MoE: Learning Sparse Generalist
-Models with Conditional MoEs", NeurIPS 2022, to first order in the step: how much a step along the
-normalised gradient of task j lowers the loss of task i, relative to a step along i's own.
+Models with Conditional MoEs", NeurIPS 2022, to first order in the step size. A step along the
+normalised gradient of task j lowers the loss of task i by some amount; the metric is this amount
+relative to that of a step along the gradient of task i itself.
 """
 
 from typing import NamedTuple
@@ -16,15 +17,15 @@ Matrix = NDArray[np.float64]
 
 
 class Interference(NamedTuple):
-    """Interference of the acting task (column j) on the affected task (row i), both definitions.
+    """Interference of the acting task (column j) on the affected task (row i), two definitions.
 
     Positive where task j helps task i, negative where it hurts; 1 on the diagonal. The bounds are
     the 95 % percentile interval of a bootstrap over the mini-batches.
 
     Attributes:
-        mean_of_ratios: As defined: the mean over the mini-batches of i of each one's ratio, (T, T);
-            unstable where a mini-batch hardly gains by a step of its own task.
-        ratio_of_means: The ratio of the mean effects, (T, T), which such a mini-batch hardly moves.
+        mean_of_ratios: Original definition, the mean of the ratios of all mini-batches of task i,
+            (T, T). It is unstable where a mini-batch gains little by a step of its own task.
+        ratio_of_means: Ratio of the mean effects, (T, T), which is robust to such mini-batches.
         mean_of_ratios_bounds: Lower and upper bound, (2, T, T).
         ratio_of_means_bounds: Lower and upper bound, (2, T, T).
     """
@@ -36,17 +37,17 @@ class Interference(NamedTuple):
 
 
 def interference(gradients: Tensor, bootstrap: int = 0, seed: int = 0) -> Interference:
-    """The interference metric of every pair of tasks.
+    """Compute the interference metric of every pair of tasks.
 
-    With gradients g_t^n of mini-batch n of task t, the effect of task j on mini-batch n of task i
-    is `D_ji(n) = mean over m != n of <g_j^m / |g_j^m|, g_i^n>`, and the metric is the mean over n
-    of `D_ji(n) / D_ii(n)`, or the ratio of the two means.
+    With the gradient g_t^n of mini-batch n of task t, the effect of task j on mini-batch n of task
+    i is `D_ji(n) = mean over m != n of <g_j^m / |g_j^m|, g_i^n>`. The metric is the mean over n of
+    `D_ji(n) / D_ii(n)`, or the ratio of the two means.
 
     Args:
-        gradients: Of T tasks with S mini-batches each, with respect to P weights, (T, S, P), S at
-            least 2.
-        bootstrap: Resamples of the mini-batches for the bounds; with 0 they are NaN.
-        seed: Of the resamples.
+        gradients: Gradients of T tasks with S >= 2 mini-batches each with respect to P weights,
+            (T, S, P).
+        bootstrap: Number of resamples of the mini-batches; with 0 the bounds are NaN.
+        seed: Seed of the resamples.
     """
     tasks, samples, _ = gradients.shape
     inner = _inner_products(gradients)
@@ -65,7 +66,8 @@ def gradient_conflict(gradients: Tensor) -> Matrix:
     """Cosine between the mean gradients of every pair of tasks, (T, T).
 
     Args:
-        gradients: Of T tasks with S mini-batches each, with respect to P weights, (T, S, P).
+        gradients: Gradients of T tasks with S mini-batches each with respect to P weights,
+            (T, S, P).
     """
     mean = gradients.mean(dim=1, dtype=torch.float64).numpy()
     length = np.linalg.norm(mean, axis=-1, keepdims=True)
@@ -74,7 +76,7 @@ def gradient_conflict(gradients: Tensor) -> Matrix:
 
 
 def _inner_products(gradients: Tensor) -> NDArray[np.float64]:
-    """`<g_j^m / |g_j^m|, g_i^n>` as (j, i, m, n)."""
+    """Compute `<g_j^m / |g_j^m|, g_i^n>`, indexed (j, i, m, n)."""
     tasks, samples, _ = gradients.shape
     inner = np.empty((tasks, tasks, samples, samples))
     for i, affected in enumerate(gradients.double()):
@@ -85,21 +87,21 @@ def _inner_products(gradients: Tensor) -> NDArray[np.float64]:
 
 
 def _metrics(inner: NDArray[np.float64], counts: NDArray[np.number]) -> tuple[Matrix, Matrix]:
-    """Both definitions for mini-batches that count several times or not at all.
+    """Compute both definitions for R resamples of the mini-batches.
 
     Args:
-        inner: What `_inner_products` returns, (T, T, S, S).
-        counts: How often each mini-batch of each task is there, (R, T, S).
+        inner: Result of `_inner_products`, (T, T, S, S).
+        counts: How often a resample has each mini-batch of each task, (R, T, S).
 
     Returns:
-        Two arrays (R, affected task, acting task).
+        Mean of ratios and ratio of means, each (R, affected task, acting task).
     """
     tasks, samples = counts.shape[1:]
-    # A mini-batch never acts on itself, nor on its copies in a resample.
+    # A mini-batch does not act on itself or on its copies in a resample.
     others = inner * (1 - np.eye(samples))
     left = counts.sum(axis=-1, keepdims=True) - counts
     weights = counts.transpose(1, 0, 2) / samples
-    # Without other mini-batches, or with an effect of zero, there is no value: NaN.
+    # Without other mini-batches, or with an effect of zero, the value is NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = np.stack(
             [[counts[:, j] @ others[j, i] / left[:, j] for j in range(tasks)] for i in range(tasks)]

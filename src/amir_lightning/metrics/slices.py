@@ -1,4 +1,4 @@
-"""Scores of one slice pair, from whatever array type it comes in."""
+"""Scores of one slice pair, of any array type."""
 
 from functools import lru_cache
 
@@ -18,8 +18,8 @@ def paper_scores(
     """Score one slice with the paper's definition (`definitions.paper`).
 
     Args:
-        restored: Restored slice, (H, W), (1, H, W) or (1, 1, H, W) [physical units]: an array or
-            tensor of any real type on any device, nested lists, or what numpy reads as an array.
+        restored: Restored slice, (H, W), (1, H, W) or (1, 1, H, W) [physical units]: a tensor of
+            any real type on any device, or anything that numpy reads as an array.
         hq: Label of the same size [physical units].
         task: A task or its name, e.g. ``"ct"``.
 
@@ -40,9 +40,9 @@ def standard_scores(
 ) -> dict[str, float]:
     """Score one slice with the common definition (`definitions.standard`).
 
-    Unlike `paper_scores` the data range is the width of the task's score range, whatever the label,
-    so that scores of different slices compare and a constant label scores like any other; SSIM is
-    that of torchmetrics, which mirrors the image at its borders. The rest is as in `paper_scores`.
+    The data range is the width of the task's score range and does not depend on the label: scores
+    of different slices can be compared, and a constant label has ordinary scores. SSIM is that of
+    torchmetrics, which mirrors the image at its borders. The rest is as in `paper_scores`.
     """
     return _scores("standard", restored, hq, task)
 
@@ -61,20 +61,20 @@ def _scores(
     return {name: score.item() for name, score in scores.items()}
 
 
-_task = lru_cache(load_task)  # a loop over slices reads the task's file once
+_task = lru_cache(load_task)  # reads the task's file once in a loop over slices
 
 
 def _slice(image: ArrayLike | Tensor, side: str) -> Tensor:
-    """The image as (1, 1, H, W) in float64."""
+    """Convert an image to (1, 1, H, W) in float64."""
     if isinstance(image, Tensor):
-        # bfloat16 does not exist in numpy, and gradients and devices end here.
+        # numpy has no bfloat16, no gradients and no devices.
         image = image.detach().cpu()
         image = image.to(torch.complex128 if image.is_complex() else torch.float64).numpy()
     try:
         array = np.asarray(image)
         if np.iscomplexobj(array):
             raise TypeError("complex numbers")
-        # A copy: torch neither shares read-only memory maps nor negative strides.
+        # A copy, because torch shares neither read-only memory maps nor negative strides.
         array = np.array(array, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise InputError(

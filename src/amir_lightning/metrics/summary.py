@@ -1,4 +1,4 @@
-"""From scores of slices to the numbers of a table: means per patient, per task and over tasks."""
+"""Means of slice scores per patient, per task and over tasks."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from amir_lightning.errors import InputError
 
 SCORES = ("psnr", "ssim", "rmse", "input_psnr", "input_ssim", "input_rmse")
-"""Columns of a row: the scores of the restored slice and those of its LQ input."""
+"""Columns of a row: scores of the restored slice, then of its LQ input."""
 
 Means = dict[str, float | None]
 
@@ -19,7 +19,7 @@ class Group:
     """Arithmetic means over the slices of a patient or of a task.
 
     Attributes:
-        means: One mean for each of `SCORES`; all None if no slice could be scored.
+        means: Mean of each of `SCORES`; None if no slice could be scored.
         num_slices: Slices that the means are taken over.
         num_constant: Slices left out because their label is constant.
     """
@@ -31,12 +31,12 @@ class Group:
 
 @dataclass(frozen=True)
 class TaskSummary(Group):
-    """A task's means over slices and what lies below them.
+    """Means over the slices of a task, with those of its patients.
 
     Attributes:
-        patients: The same for each patient.
-        intervals: Bounds of the bootstrap confidence interval of each mean; empty if it was not
-            asked for or there are fewer than two patients.
+        patients: Means of each patient.
+        intervals: Bounds of the bootstrap confidence interval of each mean; empty without bootstrap
+            or with fewer than two patients.
     """
 
     patients: dict[str, Group] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Summary:
 
     Attributes:
         tasks: One summary per task, in the order of the rows.
-        average: Mean of the task means, as in the paper's Table 2 (RMSE mixes units there too);
+        average: Mean of the task means, as in Table 2 of the paper, where RMSE mixes units as well;
             None if a task has no mean.
     """
 
@@ -57,9 +57,9 @@ class Summary:
     average: Means
 
     def flat(self, stage: str) -> dict[str, float]:
-        """Means by logging key, ``{stage}/{task}/{score}`` and ``{stage}/avg/{score}``.
+        """Return means by logging key, ``{stage}/{task}/{score}`` and ``{stage}/avg/{score}``.
 
-        Means that do not exist are left out.
+        Means that are None are left out.
         """
         groups = {**{name: task.means for name, task in self.tasks.items()}, "avg": self.average}
         return {
@@ -76,25 +76,24 @@ def summarise(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Summary:
-    """Average scores over slices, as the paper does: means of dB values, not dB of a mean error.
+    """Average scores over slices as the paper does: means of dB values, not dB of a mean error.
 
-    Slices with a constant label have no PSNR and SSIM under the paper's definition; they are
-    counted and left out of all means, the RMSE included, so that all columns describe the same
+    Under the paper's definition, slices with a constant label have no PSNR and no SSIM. They are
+    counted and left out of all means, even of the RMSE, so that all columns describe the same
     slices.
 
-    The confidence interval resamples patients, not slices: neighbouring slices are no independent
-    evidence.
+    The confidence interval resamples patients, because neighbouring slices are not independent.
 
     Args:
         rows: One mapping per slice with ``task``, ``patient``, ``slice`` and `SCORES`; numbers may
             be text, as a CSV reader gives them.
         bootstrap: Number of resamples of the patients; 0 computes no interval.
-        confidence: Probability that the interval covers.
+        confidence: Coverage of the interval.
         seed: Seed of the resampling.
 
     Raises:
-        InputError: There are no rows, a row lacks a column, or an RMSE is not finite, which means
-            that the network's output was not.
+        InputError: There are no rows, a row lacks a column, or an RMSE is not finite because the
+            restored image or the LQ input was not.
     """
     tasks: dict[str, dict[str, list[list[float]]]] = {}
     for row in rows:
@@ -167,7 +166,7 @@ def _intervals(
     draws = rng.integers(len(patients), size=(resamples, len(patients)))
     means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)[:, None]
     tail = (1 - confidence) / 2
-    # A resampled mean itself, not a blend of two: blending two infinite PSNRs would give NaN.
+    # Quantiles without interpolation, because that would turn two infinite PSNRs into NaN.
     low, high = np.quantile(means, [tail, 1 - tail], axis=0, method="inverted_cdf")
     return {score: (float(a), float(b)) for score, a, b in zip(SCORES, low, high, strict=True)}
 

@@ -1,4 +1,4 @@
-"""LightningModules: a network, how it is trained, and how it is scored."""
+"""LightningModules: training and scoring of a network."""
 
 from amir_lightning.errors import InputError
 from amir_lightning.modules.restoration_module import RestorationModule
@@ -7,7 +7,7 @@ __all__ = ["RestorationModule", "module_class"]
 
 
 def module_class(objective: str) -> type[RestorationModule]:
-    """The module of an objective: plain, contrastive, adversarial or task_adaptive.
+    """Return the module class of an objective: plain, contrastive, adversarial or task_adaptive.
 
     Raises:
         InputError: There is no such objective.

@@ -1,4 +1,4 @@
-"""Training with weights of images that are learned beside the network: TAT."""
+"""Training with learned weights of the images: TAT."""
 
 from torch import nn
 
@@ -8,14 +8,15 @@ from amir_lightning.modules.restoration_module import RestorationModule
 
 
 class AdaptiveModule(RestorationModule):
-    """Takes the learned balance between images in place of the plain distance of the image.
+    """Replaces the distance of the restored images by one with learned weights per image.
 
-    One optimiser trains the network and the estimator, which is part of checkpoints and not of
-    exported weights. ``image_weight`` is the factor of the balanced distance; that one is L1.
+    One optimiser trains the network and the estimator of these weights. The estimator is saved in
+    checkpoints, but not in exported weights. ``image_weight`` is the factor of the weighted
+    distance, which is always L1.
     """
 
     def add_partners(self, in_channels: int) -> None:
-        """Build the estimator."""
+        """Build the estimator of the weights."""
         self.balance = ErrorBalance()
 
     @property
@@ -24,7 +25,7 @@ class AdaptiveModule(RestorationModule):
         return nn.ModuleList([self.network, self.balance])
 
     def objective(self, batch: Batch) -> dict[str, Term]:
-        """The terms of a batch; the plain distance is shown and has no weight."""
+        """Compute the terms of a batch; the plain distance is logged with weight 0."""
         report = self.network.report(batch.lq)
         terms = self.image_terms(report, batch)
         plain = self.loss_config["distance"]

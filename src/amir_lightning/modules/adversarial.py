@@ -8,26 +8,27 @@ from torch.func import functional_call
 
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
-from amir_lightning.losses import Term, critic_loss, generator_loss, spectral_loss
+from amir_lightning.losses import OPTIONS, Term, critic_loss, generator_loss, spectral_loss
 from amir_lightning.modules.restoration_module import RestorationModule
 from amir_lightning.networks.argan import Discriminator
 
 
 class AdversarialModule(RestorationModule):
-    """Adds to the distance a critic that tells restored from HQ images, and their spectra.
+    """Adds the verdict of a critic and a term of the power spectra to the loss.
 
-    Each step trains the critic first, then the network against the new critic, with an optimiser
-    each; both follow the shared recipe. The critic is part of checkpoints, not of exported weights.
-
-    Beside `RestorationModule`'s, `loss` has ``adversarial_weight``, ``spectral_weight`` and
-    ``critic_width``.
+    The critic learns to tell restored from HQ images. Each step trains it first, then the network
+    against the updated critic. Each has an optimiser, both with the shared recipe. The critic is
+    saved in checkpoints, but not in exported weights.
     """
+
+    loss_options = (*OPTIONS, "adversarial_weight", "spectral_weight", "critic_width")
+    loss_file = "adversarial"
 
     def add_partners(self, in_channels: int) -> None:
         """Build the critic.
 
         Raises:
-            InputError: A number is out of its range.
+            InputError: A number is out of range.
         """
         self.automatic_optimization = False
         width = self.loss_config["critic_width"]
@@ -38,11 +39,11 @@ class AdversarialModule(RestorationModule):
         self.critic = Discriminator(in_channels, width)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Two of the shared recipe: the network's and the critic's."""
+        """Build an optimiser for the network and one for the critic, with the shared recipe."""
         return self.recipe(self.network), self.recipe(self.critic)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the critic, then one of the network."""
+        """Train the critic for one step, then the network."""
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         network, critic = optimizers
@@ -69,7 +70,7 @@ class AdversarialModule(RestorationModule):
             schedule.step()  # type: ignore[call-arg]  # a cosine needs no metric
 
     def _descend(self, optimizer: LightningOptimizer | torch.optim.Optimizer, loss: Tensor) -> None:
-        """Only a LightningOptimizer counts as a step of the trainer: the network's."""
+        """Take a step; the trainer counts only that of a LightningOptimizer, the network's."""
         optimizer.zero_grad()
         self.manual_backward(loss)
         if not isinstance(optimizer, LightningOptimizer):

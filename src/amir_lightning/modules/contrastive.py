@@ -6,26 +6,33 @@ from torch.optim import Optimizer
 
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
-from amir_lightning.losses import MomentumContrast, Term
+from amir_lightning.losses import OPTIONS, MomentumContrast, Term
 from amir_lightning.modules.restoration_module import RestorationModule
 
 
 class ContrastiveModule(RestorationModule):
-    """Adds to Eq. (5) that two crops of one slice should say the same of its degradation.
+    """Adds a contrastive term to Eq. (5): two crops of one slice have the same degradation.
 
-    The query is the crop that is restored, the key a second crop of the same slice; keys of all
-    processes enter one queue. During the first ``warmup_fraction`` of the steps the encoder is
-    trained alone; the learning rate follows one cosine over both stages.
-
-    Beside `RestorationModule`'s, `loss` has ``contrast_weight``, ``temperature``, ``momentum``,
-    ``queue_size`` and ``warmup_fraction``.
+    The query is the encoding of the crop that is restored, the key that of a second crop of the
+    same slice. The keys of all processes enter one queue. During the first ``warmup_fraction`` of
+    the steps, only the encoder is trained; the learning rate follows one cosine over both stages.
     """
+
+    loss_options = (
+        *OPTIONS,
+        "contrast_weight",
+        "temperature",
+        "momentum",
+        "queue_size",
+        "warmup_fraction",
+    )
+    loss_file = "contrastive"
 
     def add_partners(self, in_channels: int) -> None:
         """Build key encoder and queue.
 
         Raises:
-            InputError: The network has no encoder to contrast, or a number is out of its range.
+            InputError: The network has no query encoder, or a number is out of range.
         """
         loss = self.loss_config
         if self.network.query_encoder is None:
@@ -56,19 +63,19 @@ class ContrastiveModule(RestorationModule):
 
     @property
     def encoder(self) -> nn.Module:
-        """The part of the network that makes the query."""
+        """Query encoder of the network."""
         encoder = self.network.query_encoder
         assert encoder is not None
         return encoder
 
     @property
     def warming_up(self) -> bool:
-        """Whether this step trains the encoder alone."""
+        """True while only the encoder is trained."""
         steps = round(self.loss_config["warmup_fraction"] * self.trainer.max_steps)
         return self.trainer.global_step < steps
 
     def objective(self, batch: Batch) -> dict[str, Term]:
-        """The terms of a batch: contrast, and after the warm-up Eq. (5)."""
+        """Compute the terms of a batch: contrast, and after the warm-up those of Eq. (5)."""
         if batch.positive is None:
             raise ValueError("a contrastive step needs a second crop of each slice")
         self.contrast.follow(self.encoder)
@@ -84,7 +91,7 @@ class ContrastiveModule(RestorationModule):
         return terms
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave the parameters that the warm-up does not train out of the step."""
+        """Exclude parameters from the step that the warm-up does not train."""
         super().on_before_optimizer_step(optimizer)
         if self.warming_up:
             for parameter in self._idle():

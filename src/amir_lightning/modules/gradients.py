@@ -1,9 +1,9 @@
-"""Gradients of each task alone with respect to some layers, for Fig. 1 (b)."""
+"""Gradients of single tasks with respect to some layers, for Fig. 1 (b)."""
 
 import contextlib
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +20,24 @@ from amir_lightning.networks.layers.topk_gate import TopKGate
 
 Layers = Mapping[str, Sequence[nn.Parameter]]
 
-_LARGEST = 8 * 2**30  # bytes of gradients that are kept at once
+_LARGEST = 8 * 2**30  # largest memory of all gradients [bytes]
+_LISTS = (nn.ModuleList, nn.Sequential)
 
 
 def find_layers(network: nn.Module, names: Sequence[str]) -> dict[str, list[nn.Parameter]]:
-    """The weights that some names mean.
+    """Find the trained weights of some layers.
 
-    A name is that of a parameter or of a module, then all its weights together; ``network`` is all
-    of them. ``second`` and ``last`` are the blocks of Fig. 1 (b): the last linear map of the second
-    and of the last transformer block's feed-forward network, to which the metric was first applied.
+    A layer is named by a parameter, or by a module, which stands for all its weights; ``network``
+    is the whole network. ``second`` and ``last`` are the blocks of Fig. 1 (b), represented by the
+    last linear map of the feed-forward network in the second and in the last Restormer block: the
+    metric was introduced for such maps.
 
     Args:
-        network: Where they are looked up.
-        names: Of the layers.
+        network: Network that has the layers.
+        names: Names of the layers.
 
     Returns:
-        The weights under their full names.
+        Weights by full name of the layer.
 
     Raises:
         InputError: There is no such layer, or nothing in it is trained.
@@ -55,31 +57,38 @@ def find_layers(network: nn.Module, names: Sequence[str]) -> dict[str, list[nn.P
         elif name in modules:
             weights = list(modules[name].parameters())
         else:
-            raise InputError(_unknown(name, [*meant, *modules, *parameters]))
+            kind, known = type(network).__name__, [*meant, *modules, *parameters]
+            raise InputError(
+                f"{kind} has no layer '{name}'; {_hint(name, known)}"
+                f"choose for instance from {_listed(network, meant)}"
+            )
         found[name] = [one for one in weights if one.requires_grad]
         if not found[name]:
-            raise InputError(f"layer '{name}' has no weights that are trained; name another layer")
+            raise InputError(
+                f"layer '{name}' has no weights that are trained; choose from "
+                f"{_listed(network, meant)}"
+            )
     return found
 
 
 def task_gradients(
     module: RestorationModule, data: MultiTaskDataModule, layers: Layers, batches: int
 ) -> dict[str, Tensor]:
-    """Gradients of the loss of each task alone over training mini-batches of that task.
+    """Compute the gradients of the loss of each task over training mini-batches of that task.
 
-    Each task's mini-batches are drawn as in a training of the task alone with the run's patch and
-    batch size, and are the same in every call. The loss is that of the restored images and the
-    routing; a critic or a contrast takes no part. Weights, their gradients, running statistics
-    and the state of the random generators are left as they were.
+    The mini-batches of a task are those of a training on this task alone, with the run's patch and
+    batch size; every call draws the same ones. The loss has the terms of restored images and
+    routing, without critic or contrast. Weights, their ``.grad``, running statistics and random
+    generators are left unchanged.
 
     Args:
-        module: In training mode, so that routing noise takes part.
-        data: Its tasks.
-        layers: What `find_layers` returns.
+        module: Module in training mode, so that routing noise is included.
+        data: Data of T tasks.
+        layers: Result of `find_layers`.
         batches: Mini-batches S per task.
 
     Returns:
-        For each layer (T, S, P), P its number of weights; float32 on the CPU.
+        Gradients of each layer, (T, S, P) for P weights, float32 on the CPU.
 
     Raises:
         InputError: There are fewer than two tasks or mini-batches, or too many gradients.
@@ -108,7 +117,7 @@ def task_gradients(
 
 @contextlib.contextmanager
 def _alone(network: RestorationNetwork) -> Iterator[None]:
-    """Gates draw from the process's generator and wait for no other process, as written."""
+    """Return a context of uncompiled passes, global gate noise and per-process balance."""
     gates = [one for one in network.modules() if isinstance(one, TopKGate)]
     before = [(gate.noise, gate.over_processes) for gate in gates]
     for gate in gates:
@@ -128,7 +137,7 @@ def _gradients(
     number: int,
     weights: Sequence[nn.Parameter],
 ) -> list[Tensor]:
-    """Of one mini-batch, each flat."""
+    """Compute the flattened gradients of one mini-batch."""
     seed, size, count = data.options.seed, data.options.patch_size, data.options.batch_size
     sampler = MultiTaskSampler([len(part)], seed=seed)
     draws = [sampler.item(k) for k in range(number * count, (number + 1) * count)]
@@ -141,7 +150,7 @@ def _gradients(
 
 
 def check(tasks: int, layers: Layers, batches: int) -> None:
-    """Refuse what `task_gradients` cannot do.
+    """Check the arguments of `task_gradients`.
 
     Raises:
         InputError: There are fewer than two tasks or mini-batches, or too many gradients.
@@ -162,10 +171,25 @@ def check(tasks: int, layers: Layers, batches: int) -> None:
         )
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    listed = ", ".join(one for one in known if one.count(".") < 2)
+def _hint(name: str, known: Sequence[str]) -> str:
     if name in ("second", "last"):
-        hint = "it has no two transformer blocks; "
-    return f"this network has no layer '{name}'; {hint}choose for instance from {listed}"
+        return "it has fewer than two Restormer blocks; "
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def _listed(network: nn.Module, special: Iterable[str]) -> str:
+    """Name layers with trained weights: the network, its parts, and the parts of its lists."""
+    names = [*special, "network"]
+    for name, part in _trained_children(network).items():
+        parts = list(_trained_children(part)) if isinstance(part, _LISTS) else []
+        names.append(f"{name}.{parts[0]} to {name}.{parts[-1]}" if parts else name)
+    return ", ".join(names)
+
+
+def _trained_children(module: nn.Module) -> dict[str, nn.Module]:
+    return {
+        name: child
+        for name, child in module.named_children()
+        if any(one.requires_grad for one in child.parameters())
+    }

@@ -1,4 +1,4 @@
-"""What several processes saw of an evaluation, as if one had seen it all."""
+"""Merging of an evaluation's results over processes."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,11 +10,11 @@ V = TypeVar("V")
 
 
 def merged(own: Mapping[K, V], processes: int) -> dict[K, V]:
-    """Merge the mappings of all processes; each process gets the same one.
+    """Merge the mappings of all processes; each process gets the same result.
 
     Args:
-        own: What this process saw, by slice; a slice that several saw counts once.
-        processes: Number of processes, all of which have to call this.
+        own: Results of this process by slice; a slice that several processes have counts once.
+        processes: Number of processes; all of them have to call this.
     """
     if processes == 1:
         return dict(own)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -15,38 +15,44 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from amir_lightning.data.dataset import Batch
 from amir_lightning.errors import InputError
-from amir_lightning.losses import DISTANCES, Term, restoration_terms, total
+from amir_lightning.losses import DISTANCES, OPTIONS, Term, restoration_terms, total
 from amir_lightning.metrics import METRICS, Summary, summarise
 from amir_lightning.modules.merging import merged
-from amir_lightning.modules.optimizers import chosen
+from amir_lightning.modules.optimizers import check_clip, chosen
 from amir_lightning.networks import Report, RestorationNetwork
 from amir_lightning.networks.layers.topk_gate import TopKGate
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
-_MOST_SKIPPED = 10  # steps in a row without a finite gradient: the weights themselves are lost
+_MOST_SKIPPED = 10  # consecutive steps without a finite gradient; then the weights are broken
 
 
 class RestorationModule(pl.LightningModule):
     """Trains and scores any restoration network on any combination of tasks.
 
-    All arguments but the network are plain dictionaries, lists, numbers and strings, so that every
-    checkpoint loads with ``weights_only=True``.
+    All arguments except the network are plain dictionaries, lists, numbers and strings, so that
+    every checkpoint loads with ``weights_only=True``.
 
-    What is random about a patch, its place and its routing noise, is a function of the seed and of
-    the patch's number in the run, so that a step is the same whatever the number of processes.
+    The random numbers of a patch, its position and its routing noise, depend only on the seed and
+    on the patch's number in the run. A step is therefore the same for any number of processes.
+
+    Attributes:
+        loss_options: Required options of the loss; a subclass adds its own.
+        loss_file: Loss file of conf/ that has them all.
 
     Args:
         network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].
-        network_config: What the network was built from; kept in checkpoints to recognise it.
+        network_config: Configuration of the network; saved in checkpoints to recognise it.
         tasks: Configuration of each task by name, in the order of `Batch.task`.
         loss: Weights of `restoration_terms`; a subclass adds its own.
-        optimizer: ``learning_rate``, ``final_learning_rate`` and ``betas`` of Adam (Sec. 3.2), and
-            ``adjustable_clip``; ``algorithm`` and ``weight_decay`` where it is AdamW.
+        optimizer: Options of `optimizers.chosen`, and ``adjustable_clip``.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
-        on_nan: What to do where a gradient is not finite: "stop" the run, or "skip" that step.
+        on_nan: Reaction to a gradient that is not finite: "stop" the run, or "skip" the step.
     """
+
+    loss_options: ClassVar[tuple[str, ...]] = OPTIONS
+    loss_file: ClassVar[str] = "l1_balance"
 
     def __init__(
         self,
@@ -63,16 +69,19 @@ class RestorationModule(pl.LightningModule):
         self.save_hyperparameters(ignore=["network"], logger=False)
         self.network = network
         self.tasks = [Task.from_config(name, config) for name, config in tasks.items()]
+        gates = [one for one in network.modules() if isinstance(one, TopKGate)]
+        options = [*self.loss_options, *["global_balance"] * bool(gates)]
+        missing = ", ".join(name for name in options if name not in loss)
+        if missing:
+            raise InputError(
+                f"the loss has no {missing}; write 'defaults: [{self.loss_file}, _self_]' as first "
+                "line of its file, which gives every option a value"
+            )
         if loss["distance"] not in DISTANCES:
             raise InputError(
                 f"loss.distance is '{loss['distance']}'; choose from {', '.join(DISTANCES)}"
             )
-        theta = optimizer["adjustable_clip"]
-        if theta is not None and not (isinstance(theta, int | float) and theta > 0):
-            raise InputError(
-                f"optimizer.adjustable_clip is {theta!r}, expected a number above 0, or null for "
-                "no clipping; type for instance optimizer.adjustable_clip=0.001"
-            )
+        check_clip(optimizer["adjustable_clip"])
         self.loss_config = loss
         self.optimizer_config = optimizer
         self.score = METRICS[metrics]
@@ -84,25 +93,24 @@ class RestorationModule(pl.LightningModule):
         self._batches: list[Batch] = []  # of the step in progress
         self.rows: list[dict[str, Any]] = []
         self.summary: Summary | None = None
-        for gate in network.modules():
-            if isinstance(gate, TopKGate):
-                gate.over_processes = loss["global_balance"]
+        for gate in gates:
+            gate.over_processes = loss["global_balance"]
         self.add_partners(int(network_config.get("in_channels", 1)))
 
     def add_partners(self, in_channels: int) -> None:
-        """Build what trains beside the network, and check its options; here nothing does."""
+        """Build modules that train together with the network; by default there are none."""
 
     @property
     def trained(self) -> nn.Module:
-        """What the optimiser of the network trains."""
+        """Module whose parameters the optimiser trains."""
         return self.network
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Restored images, (B, 1, H, W), normalised."""
+        """Restore normalised images, (B, 1, H, W)."""
         return self.network(lq)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the routing noise of each patch by its draw, and the rest by the first one."""
+        """Seed the routing noise of each patch by its number, and other noise by the first one."""
         seeds = [_seed(self.seed, counter) for counter in batch.counters]
         torch.manual_seed(seeds[0])
         noise = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
@@ -110,15 +118,15 @@ class RestorationModule(pl.LightningModule):
         self._batches.append(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """One batch of mixed tasks under the objective."""
+        """Compute the loss of a batch of mixed tasks."""
         return self.log_terms(self.objective(batch), batch) + self.touch(self.trained)
 
     def objective(self, batch: Batch) -> dict[str, Term]:
-        """The terms of a batch, Eq. (5)."""
+        """Compute the terms of a batch, Eq. (5)."""
         return self.image_terms(self.network.report(batch.lq), batch)
 
     def image_terms(self, report: Report, batch: Batch) -> dict[str, Term]:
-        """What the restored images and their routing add to the objective."""
+        """Compute the terms of restored images and routing, and log the error of each task."""
         error = (report.image.detach() - batch.hq).abs().mean(dim=(1, 2, 3))
         for index, task in enumerate(self.tasks):
             chosen = batch.task == index
@@ -128,46 +136,39 @@ class RestorationModule(pl.LightningModule):
         return self.pair_terms(report, batch.hq)
 
     def pair_terms(self, report: Report, hq: Tensor) -> dict[str, Term]:
-        """The same terms, with nothing logged: for observers of the training."""
-        options = ("image_weight", "estimate_weight", "balance_weight", "edge_weight")
-        return restoration_terms(
-            report.image,
-            hq,
-            report.estimates,
-            report.balance,
-            distance=self.loss_config["distance"],
-            **{name: self.loss_config[name] for name in options},
-        )
+        """Compute the same terms without logging, for observers of the training."""
+        options = {name: self.loss_config[name] for name in OPTIONS}
+        return restoration_terms(report.image, hq, report.estimates, report.balance, **options)
 
     def log_terms(self, terms: Mapping[str, Term], batch: Batch) -> Tensor:
         """Log each term without its weight as ``train/{term}``, and return their weighted sum.
 
-        The learning rate of the step is logged beside them, as ``train/learning_rate``.
+        The learning rate of the step is logged as ``train/learning_rate``. LearningRateMonitor
+        would write it into a row of metrics.csv other than that of the losses.
         """
         loss = total(terms)
         for name, value in {"loss": loss, **{key: one.value for key, one in terms.items()}}.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(batch.lq))
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        # The distance of a NaN has gradient zero: let it spoil all gradients, for `guard` to see.
+        # A NaN in the distance has gradient zero: spread it to all gradients, where `guard` looks.
         return loss * (1 + 0 * loss.detach())
 
     def touch(self, network: nn.Module) -> Tensor:
-        """Zero that depends on every parameter, for several processes.
+        """Return a zero that depends on every parameter, so that DDP finds none unused.
 
-        DDP waits for the gradient of each parameter, and a search for those without would cost
-        time in every step.
+        DDP waits for the gradient of every parameter; its own search for unused ones costs time.
         """
         if not isinstance(self.trainer.strategy, DDPStrategy):
             return torch.zeros((), device=self.device)
         return 0.0 * torch.stack([one.sum() for one in network.parameters()]).sum()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a cosine per optimiser step from the first to the final rate (Sec. 3.2)."""
+        """Build the optimiser, whose rate follows a cosine from first to final rate (Sec. 3.2)."""
         return self.recipe(self.trained)
 
     def recipe(self, network: nn.Module) -> OptimizerLRSchedulerConfig:
-        """The shared optimiser and schedule for the parameters of a network."""
-        # Lightning cannot clip gradients of float16 that a fused optimiser unscales itself.
+        """Build the shared optimiser and schedule for the parameters of a network."""
+        # Lightning cannot clip float16 gradients that a fused optimiser unscales itself.
         fused = self.trainer.precision != "16-mixed"
         optimizer = chosen(network.parameters(), self.optimizer_config, fused)
         last = self.optimizer_config["final_learning_rate"]
@@ -178,23 +179,23 @@ class RestorationModule(pl.LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Take no step with a gradient that is not finite."""
+        """Refuse a step whose gradients are not finite."""
         self.guard(self.trained)
         self._batches = []
 
     def guard(self, network: nn.Module) -> None:
-        """Drop the gradients of a network if one of them is not finite, or end the run.
+        """Drop the gradients of a network or end the run if a gradient is not finite.
 
-        All processes have the same gradients here, so that they decide alike.
+        All processes have the same gradients here and decide alike.
 
         Raises:
-            InputError: `on_nan` is "stop", or too many steps in a row had to be skipped.
+            InputError: `on_nan` is "stop", or too many consecutive steps had to be skipped.
         """
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
-            return  # float16 overflows now and then, and its scaler skips those steps
+            return  # float16 overflows now and then; the gradient scaler skips those steps
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
         finite = bool(nn.utils.get_total_norm(gradients).isfinite()) if gradients else True
-        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has its part
+        if isinstance(self.trainer.strategy, FSDPStrategy):  # each process has a part of them
             finite = self.trainer.strategy.reduce_boolean_decision(finite)
         if finite:
             if any(part is self.network for part in network.modules()):
@@ -214,7 +215,7 @@ class RestorationModule(pl.LightningModule):
             parameter.grad = None
 
     def _suspects(self) -> str:
-        """The slices of this step that are not finite, or all of it."""
+        """Name the slices of this step that are not finite, or else all of its slices."""
         named, bad = [], []
         for batch in self._batches:
             finite = torch.stack([batch.lq, batch.hq]).isfinite().all(dim=0).flatten(1).all(dim=1)
@@ -234,10 +235,10 @@ class RestorationModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, or adjustably as VDSR does: each value to theta / rate.
+        """Clip as the trainer says, or adjustably to theta / learning rate as VDSR does.
 
-        J. Kim et al., CVPR 2016, Sec. 3.2: the bound widens as the rate falls, so that the largest
-        step stays theta.
+        The bound grows as the rate falls, so that the largest step stays theta (J. Kim et al., CVPR
+        2016, Sec. 3.2).
         """
         theta = self.optimizer_config["adjustable_clip"]
         if theta is None:
@@ -251,15 +252,15 @@ class RestorationModule(pl.LightningModule):
     def validation_step(
         self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, Any]:
-        """Scores of one task's slices; returns what the callbacks show."""
+        """Score slices of one task; returns the images that callbacks show."""
         return self._evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Scores of one task's slices and of their LQ input."""
+        """Score slices of one task and their LQ input."""
         return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/{task}/{metric}`` and the mean over tasks, ``val/avg/{metric}``."""
+        """Log ``val/{task}/{metric}`` and the means over tasks, ``val/avg/{metric}``."""
         self._summarise("val")
 
     def on_test_epoch_end(self) -> None:
@@ -279,7 +280,7 @@ class RestorationModule(pl.LightningModule):
         return {"task": task, "lq": lq, "restored": restored, "hq": hq, "report": report}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the rows of the last validation."""
+        """Drop the rows of the last evaluation."""
         self.rows = []
 
     on_test_epoch_start = on_validation_epoch_start

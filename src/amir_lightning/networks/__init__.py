@@ -1,7 +1,7 @@
 """Networks: plain modules from tensors to tensors, without Lightning, configuration or tasks.
 
-One file a network; what several share is in `layers`. A network is imported when it is asked for:
-`amir_lightning.networks.SwinIR` needs MONAI, whose import takes seconds, and AMIR does not.
+Each network has one file; shared layers are in `layers`. A network is imported when it is first
+used, because some need MONAI, whose import takes seconds.
 
 Dimension letters: B batch, C channels, H height, W width, N instructions, M experts, K chosen
 experts, T tokens (pixels).
@@ -50,7 +50,7 @@ FILES = {
     "TAT": "tat",
     "VDSR": "vdsr",
 }
-"""The file of each network class."""
+"""Module of each network class."""
 
 __all__ = [
     "AMIR",
@@ -77,7 +77,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> type[RestorationNetwork]:
-    """Import a network when it is asked for."""
+    """Import a network when it is first used."""
     if name not in FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     network: type[RestorationNetwork] = getattr(import_module(f"{__name__}.{FILES[name]}"), name)

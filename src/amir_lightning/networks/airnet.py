@@ -1,14 +1,14 @@
-"""AirNet, an all-in-one network without task labels: the degradation is learned by contrast.
+"""AirNet, an all-in-one network that learns degradations by contrast, without task labels.
 
 B. Li et al., "All-In-One Image Restoration for Unknown Corruption", CVPR 2022: the
 contrastive-based degradation encoder (CBDE) and the degradation-guided restoration network (DGRN).
-Momentum contrast, which compares the queries, belongs to training and is not part of the network.
+Momentum contrast, which compares the queries, is part of the training, not of the network.
 
 Source: layers, widths and strides are those of the released code.
 
-Deviation: the released code runs the whole encoder to restore an image, and its result depends on
-the first residual block alone; `restore` runs no more than that block. The deformable convolution
-is the same formula in plain PyTorch instead of a compiled operator.
+Deviation: the released code runs the whole encoder to restore an image, although the restored image
+depends only on its first residual block; `restore` runs only that block. The deformable convolution
+is plain PyTorch instead of a compiled operator, with the same formula.
 """
 
 from typing import NamedTuple
@@ -26,10 +26,10 @@ _SLOPE = 0.1
 
 
 class AirNet(RestorationNetwork):
-    """Restorer that is guided, in all its blocks, by what an encoder reads of the degradation.
+    """Degradation encoder, and a restorer that it guides in every block.
 
-    The image is predicted whole, not as a residual of the input. A loss on the image alone leaves
-    the encoder after its first block without gradients: train it on `Report.query`, too.
+    The network predicts the image itself, not a residual. A loss on the image alone gives no
+    gradients to the encoder behind its first block; train it on `Report.query` as well.
 
     Args:
         in_channels: Channels of the images.
@@ -37,8 +37,8 @@ class AirNet(RestorationNetwork):
         num_groups: Groups of blocks in the restorer.
         num_blocks: Blocks of each group.
         embedding_size: Length of the encoder's embedding and of its query.
-        checkpoint_blocks: Whether training recomputes each block in the backward pass: a step is
-            slower and needs a fraction of the memory, its result is the same.
+        checkpoint_blocks: Recompute each block in the backward pass of training. A step is slower
+            and needs a fraction of the memory; its result is the same.
 
     Raises:
         InputError: An argument is out of range.
@@ -64,7 +64,7 @@ class AirNet(RestorationNetwork):
 
     @property
     def query_encoder(self) -> nn.Module:
-        """The part whose output contrastive learning compares, as ``query``."""
+        """Degradation encoder, whose output has the ``query``."""
         return self.encoder
 
     def restore(self, lq: Tensor) -> Tensor:
@@ -78,11 +78,11 @@ class AirNet(RestorationNetwork):
 
 
 class Encoding(NamedTuple):
-    """What the encoder reads of the degradation.
+    """Output of the degradation encoder.
 
     Attributes:
         features: Guide of the restorer, at full resolution, (B, width, H, W).
-        embedding: Average over the image of the last features, (B, embedding_size).
+        embedding: Last features, averaged over the image, (B, embedding_size).
         query: Vector that contrastive learning compares, not normalised, (B, embedding_size).
     """
 
@@ -107,7 +107,7 @@ class DegradationEncoder(nn.Module):
         )
 
     def forward(self, lq: Tensor) -> Encoding:
-        """Read the degradation of (B, C, H, W)."""
+        """Encode the degradation of (B, C, H, W)."""
         features = self.pre(lq)
         embedding = self.body(features).mean(dim=(-2, -1))
         return Encoding(features, embedding, self.mlp(embedding))
@@ -131,7 +131,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Transform (B, C, H, W) to (B, C', H / stride, W / stride), rounded up."""
+        """Transform (B, C, H, W) to (B, C', H / stride, W / stride), sizes rounded up."""
         return F.leaky_relu(self.main(features) + self.shortcut(features), _SLOPE)
 
 
@@ -155,7 +155,7 @@ class GuidedRestorer(nn.Module):
         self.head = ImageConv2d(width, in_channels, 3, padding=1)
 
     def forward(self, lq: Tensor, guide: Tensor) -> Tensor:
-        """Restore (B, C, H, W) by the guide (B, width, H, W)."""
+        """Restore (B, C, H, W) under the guide (B, width, H, W)."""
         shallow = features = self.stem(lq)
         for group in self.groups:
             features = group(features, guide)
@@ -172,7 +172,7 @@ class GuidedGroup(nn.Module):
         self.merge = _convolution(width, width)
 
     def forward(self, features: Tensor, guide: Tensor) -> Tensor:
-        """Transform (B, width, H, W) by a guide of the same shape."""
+        """Transform (B, width, H, W) under a guide of the same shape."""
         shortcut = features
         for block in self.blocks:
             if self.checkpoint_blocks and self.training:
@@ -195,7 +195,7 @@ class GuidedBlock(nn.Module):
         self.convolution2 = _convolution(width, width)
 
     def forward(self, features: Tensor, guide: Tensor) -> Tensor:
-        """Transform (B, width, H, W) by a guide of the same shape."""
+        """Transform (B, width, H, W) under a guide of the same shape."""
         inner = F.leaky_relu(self.guided1(features, guide), _SLOPE)
         inner = F.leaky_relu(self.convolution1(inner), _SLOPE)
         inner = F.leaky_relu(self.guided2(inner, guide), _SLOPE)
@@ -203,10 +203,9 @@ class GuidedBlock(nn.Module):
 
 
 class GuidedModule(nn.Module):
-    """DGM: `x + deformable convolution of x + (x * scale + shift)`, all told by the guide.
+    """DGM: `x + deformable convolution of x + (x * scale + shift)`, all under the guide.
 
-    The last term is a spatial feature transform. Its scale is not 1 plus a deviation: it starts
-    random.
+    The last term is a spatial feature transform, whose scale starts at random values, not near 1.
     """
 
     def __init__(self, width: int) -> None:
@@ -216,7 +215,7 @@ class GuidedModule(nn.Module):
         self.shift = _pointwise_mlp(width)
 
     def forward(self, features: Tensor, guide: Tensor) -> Tensor:
-        """Transform (B, width, H, W) by a guide of the same shape."""
+        """Transform (B, width, H, W) under a guide of the same shape."""
         transformed = features * self.scale(guide) + self.shift(guide)
         return features + self.deform(features, guide) + transformed
 

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import official
-from amir_lightning.networks.layers.experts import Fusion
+from amir_lightning.networks.layers.expert_options import (
+    ExpertOptions,
+    Fusion,
+    GateMap,
+    GateOrder,
+)
 from amir_lightning.networks.layers.instruction import (
     DictionaryMode,
     InstructionActivation,
@@ -25,7 +30,6 @@ from amir_lightning.networks.layers.routing import (
     SpatialMode,
     SpatialRouting,
 )
-from amir_lightning.networks.layers.topk_gate import GateMap, GateOrder
 from amir_lightning.networks.restoration_network import Report
 from amir_lightning.networks.restormer import Restormer
 from amir_lightning.networks.validate import one_of
@@ -34,22 +38,23 @@ from amir_lightning.networks.validate import one_of
 class AMIR(Restormer):
     """All-in-one medical image restoration by task-adaptive routing.
 
-    The instruction network reads the task from the image; a spatial routing module precedes each
-    encoder level and a channel routing module the bottleneck and each decoder level (Sec. 2.1).
+    A routing instruction network predicts an instruction from the image. A spatial routing module
+    precedes each encoder level; a channel routing module precedes the bottleneck and each decoder
+    level (Sec. 2.1).
 
-    Deviation: where the paper and the released code differ, the defaults are the released behaviour
-    with N=32, which has the 23.54 M parameters of Table 4. The arguments from `num_instructions` on
-    that are marked with an equation choose the literal paper instead.
+    Deviation: where the paper and the released code differ, the defaults follow the code with
+    N=32, which has the 23.54 M parameters of Table 4. Arguments that name an equation can be set to
+    what the paper prints.
 
-    The rows of Table 4 are `dictionary="none"`, `spatial_mode="none"` and `channel_mode="none"`.
-    Deviation: "w/o SRM" has 22,669,364 parameters if the modules are removed whole; the 22.74 M of
-    the table still count the three projections of the instruction, which is
-    `spatial_mode="projection"`: they are added to the features, one value per channel.
+    The ablations of Table 4 are `dictionary="none"`, `spatial_mode="none"` and
+    `channel_mode="none"`. Deviation: without its spatial modules the network has 22,669,364
+    parameters. The 22.74 M of "w/o SRM" still count the three projections of the instruction;
+    `spatial_mode="projection"` keeps these and adds them to the features, one value per channel.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
@@ -57,19 +62,19 @@ class AMIR(Restormer):
         num_experts: Experts M of each spatial routing module.
         top_k: Experts K that each pixel uses.
         num_instructions: Dictionary entries N; paper: 16.
-        mixture_head: Eq. (1), "linear" layer after the pooling, or "pooled": paper.
-        instruction_activation: Eq. (1), "gelu" of the mixed dictionary, or "none": paper.
-        gate_map: Eq. (2), "noisy" without bias, or "plain" fully connected layer: paper.
-        gate_order: Eq. (2), "topk_softmax", gates sum to 1, or "softmax_topk": paper.
-        fusion: Eq. (3), "logsumexp" of the experts, or weighted "sum": paper.
-        expert_ratio: Eq. (3), hidden units of an expert per channel; the paper says "MLP".
-        spatial_residual: Eq. (3), features plus fused experts; paper: False.
-        channel_mode: Eq. (4), "affine" change under the mask, "mask" alone: paper, or "none": no
+        mixture_head: Eq. (1), "linear" layer after the pooling; paper: "pooled".
+        instruction_activation: Eq. (1), "gelu" of the mixed dictionary; paper: "none".
+        gate_map: Eq. (2), "noisy" map without bias; paper: "plain" fully connected layer.
+        gate_order: Eq. (2), "topk_softmax", gates sum to 1; paper: "softmax_topk".
+        fusion: Eq. (3), "logsumexp" of the experts; paper: weighted "sum".
+        expert_ratio: Eq. (3), hidden units of an expert per channel; the paper only says "MLP".
+        spatial_residual: Eq. (3), add the features to the fused experts; paper: False.
+        channel_mode: Eq. (4), "affine" map under the mask; paper: "mask" alone. "none" leaves out
             channel routing.
-        refinement_routing: Whether a channel routing module precedes the refinement, too.
-        dictionary: Table 4, "learned", "frozen" as it was drawn, or "none".
+        refinement_routing: Put a channel routing module before the refinement as well.
+        dictionary: Table 4, "learned", "frozen" at its random initial values, or "none".
         spatial_mode: Table 4, "mixture" of experts, "projection" of the instruction alone, or
-            "none": no spatial routing.
+            "none" for no spatial routing.
 
     Raises:
         InputError: An argument is out of range or not among its choices.
@@ -133,17 +138,16 @@ class AMIR(Restormer):
         def spatial(channels: int) -> nn.Module:
             if spatial_mode == "projection":
                 return nn.Linear(instruction_size, channels)
-            return SpatialRouting(
-                channels,
-                instruction_size,
-                num_experts,
-                top_k,
-                expert_ratio,
-                gate_map,
-                gate_order,
-                fusion,
-                spatial_residual,
+            options = ExpertOptions(
+                num_experts=num_experts,
+                top_k=top_k,
+                expert_ratio=expert_ratio,
+                gate_map=gate_map,
+                gate_order=gate_order,
+                fusion=fusion,
+                residual=spatial_residual,
             )
+            return SpatialRouting(channels, instruction_size, options)
 
         spatial_stages = [] if spatial_mode == "none" else ["encoder1", "encoder2", "encoder3"]
         self.spatial_routing = nn.ModuleDict(
@@ -161,7 +165,7 @@ class AMIR(Restormer):
 
     @property
     def query_encoder(self) -> nn.Module:
-        """The part whose output contrastive learning compares, as ``query``."""
+        """Routing instruction network, whose output has the ``query``."""
         return self.instruct
 
     def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
@@ -207,15 +211,15 @@ class AMIR(Restormer):
 
     @classmethod
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
-        """Build the network of a checkpoint of the authors' release.
+        """Build the network from a checkpoint of the authors' release.
 
-        Sizes are inferred from the shapes, the switches are those of the release.
+        Sizes are inferred from the shapes; the switches are those of the released code.
 
         Args:
-            source: The checkpoint file, or its parameters by official name.
+            source: Checkpoint file, or its parameters by official name.
 
         Raises:
-            InputError: The file is unreadable, or a name or shape is not that of the release.
+            InputError: The file is unreadable, or a name or shape does not match the release.
         """
         state = official.read(source)
         network = cls(**official.infer_sizes(state)._asdict())
@@ -223,10 +227,10 @@ class AMIR(Restormer):
         return network
 
     def to_official(self) -> dict[str, Tensor]:
-        """Return a copy of the parameters under official names, the inverse of `from_official`.
+        """Copy the parameters under their official names; the inverse of `from_official`.
 
         Raises:
-            InputError: A switch is not that of the release.
+            InputError: A switch differs from the release.
         """
         for name, value in official.SWITCHES.items():
             if self.switches[name] != value:

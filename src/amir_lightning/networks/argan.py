@@ -1,16 +1,16 @@
-"""AR-GAN, a U-Net whose estimate a second network rectifies, and the critic it is trained against.
+"""AR-GAN: a U-Net, a second network that rectifies its estimate, and the critic of the training.
 
 Y. Luo et al., "Adaptive rectification based adversarial network with spectrum constraint for
 high-quality PET image synthesis", Medical Image Analysis 2022. No official code is public.
 
-Source: two public re-implementations; the article itself was not read. Both have the U-Net of seven
-halvings, the same layers in the rectification network, and R = P * tanh(AR-Net(P)). The 4x4 kernels
-of the U-Net are those that one of them quotes from the article. The widths of the rectification
-network are those of the same re-implementation. No line of either was taken.
+Source: two public re-implementations; the article itself was not read, and no code was copied.
+Both have the U-Net of seven halvings, the same layers in the rectification network, and
+R = P * tanh(AR-Net(P)). One of them quotes the 4x4 kernels of the U-Net from the article; the
+widths of the rectification network are from the same one.
 
-Deviation: widths, activations and initial weights are documented nowhere. Those of U-Net and critic
-are pix2pix's (P. Isola et al., CVPR 2017). Where the two re-implementations differ, the rectified
-image has no sigmoid, the critic judges that image, and its scores have no bounds.
+Deviation: widths, activations and initial weights are not documented. U-Net and critic take those
+of pix2pix (P. Isola et al., CVPR 2017). Where the two re-implementations differ, the choice here
+is: the rectified image has no sigmoid, the critic judges that image, and its scores are unbounded.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ from amir_lightning.networks.validate import whole
 
 
 class ARGAN(RestorationNetwork):
-    """Preliminary image P, estimated residual R = P * tanh(AR-Net(P)), and their sum.
+    """Sum of a preliminary image P and its estimated residual R = P * tanh(AR-Net(P)).
 
     Args:
         in_channels: Channels of the images.
-        width: Channels of the first level of the U-Net; they double up to eight times as many.
+        width: Channels of the first level of the U-Net; they double per level, up to 8 times.
         num_downs: Halvings in the U-Net, at least 2.
         rectifier_width: Channels of the first level of the rectification network.
 
@@ -57,7 +57,7 @@ class ARGAN(RestorationNetwork):
         """Restore (B, in_channels, H, W), H and W multiples of `size_multiple`.
 
         Returns:
-            The rectified image, and the preliminary one as its only estimate.
+            Report with the rectified image; the preliminary one is its only estimate.
         """
         preliminary = self.predict(lq)
         residual = preliminary * self.rectify(preliminary).tanh()
@@ -67,12 +67,12 @@ class ARGAN(RestorationNetwork):
 class PreNet(nn.Module):
     """U-Net of strided 4x4 convolutions.
 
-    The first and last layer have no batch normalisation, and neither has the smallest map, which
-    may be a single pixel.
+    The first and last layer have no batch normalisation. Neither has the smallest map, which may be
+    a single pixel.
 
     Args:
         in_channels: Channels of the images.
-        width: Channels of the first level; they double up to eight times as many.
+        width: Channels of the first level; they double per level, up to 8 times.
         num_downs: Halvings.
     """
 
@@ -80,7 +80,7 @@ class PreNet(nn.Module):
         super().__init__()
         widths = [in_channels, *(width * min(2**level, 8) for level in range(num_downs))]
         self.downs = nn.ModuleList()
-        self.ups = nn.ModuleList()  # the deepest first, in the order of execution
+        self.ups = nn.ModuleList()  # in the order of execution, the deepest first
         for level, (outer, inner) in enumerate(pairwise(widths)):
             first, last = level == 0, level == num_downs - 1
             self.downs.append(
@@ -97,20 +97,20 @@ class PreNet(nn.Module):
         self.head = nn.ConvTranspose2d(2 * width, in_channels, 4, stride=2, padding=1)
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Predict images (B, in_channels, H, W), H and W multiples of two to the `num_downs`."""
+        """Predict images (B, in_channels, H, W), H and W multiples of `2 ** num_downs`."""
         skips = [lq]
         for down in self.downs:
             skips.append(down(skips[-1]))
         features = skips.pop()
         for up in self.ups:
             features = torch.cat([skips.pop(), up(features)], dim=1)
-        # No input is added to the image: bfloat16 would round it to 8 bits.
+        # The image is not a residual of the input: bfloat16 would round it to 8 bits.
         with without_autocast(features):
             return self.head(widen(features).relu())
 
 
 class RectificationNetwork(nn.Sequential):
-    """AR-Net, encoder and decoder of 3x3 convolutions without skips; the tanh is left out.
+    """AR-Net, encoder and decoder of 3x3 convolutions without skips and without the final tanh.
 
     Args:
         in_channels: Channels of the images.
@@ -144,7 +144,7 @@ class RectificationNetwork(nn.Sequential):
 
 
 class Discriminator(nn.Module):
-    """AdvNet, the critic: judges each 70x70 patch of an image beside its LQ image.
+    """AdvNet, the critic: scores each 70x70 patch of an image, given its LQ image.
 
     Args:
         in_channels: Channels of the images.
@@ -155,7 +155,7 @@ class Discriminator(nn.Module):
     """
 
     smallest_side = 24
-    """Height and width of an image have at least so many pixels; the score map then has one."""
+    """Smallest height and width of an image in pixels, which gives a score map of one pixel."""
 
     def __init__(self, in_channels: int = 1, width: int = 64) -> None:
         super().__init__()
@@ -177,14 +177,14 @@ class Discriminator(nn.Module):
         initialise(self)
 
     def forward(self, lq: Tensor, image: Tensor) -> Tensor:
-        """Score images, HQ or restored.
+        """Score HQ or restored images.
 
         Args:
             lq: Low-quality images, (B, in_channels, H, W), H and W at least `smallest_side`.
             image: Images to judge, (B, in_channels, H, W).
 
         Returns:
-            Scores without bounds, (B, 1, H', W'), with H' = H // 8 - 2 and W' = W // 8 - 2.
+            Unbounded scores, (B, 1, H', W'), with H' = H // 8 - 2 and W' = W // 8 - 2.
 
         Raises:
             InputError: H or W is below `smallest_side`.
@@ -200,7 +200,7 @@ class Discriminator(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.02) and scales from N(1, 0.02), and set biases to 0, as pix2pix."""
+    """Initialise as pix2pix: weights N(0, 0.02^2), scales N(1, 0.02^2), biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             mean = 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0

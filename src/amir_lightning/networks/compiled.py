@@ -1,8 +1,8 @@
-"""Training passes made fast by torch.compile and CUDA graphs; evaluation runs as written.
+"""Faster training passes by torch.compile and CUDA graphs; evaluation is not compiled.
 
-Patches of training have one shape, so that each part is compiled once. On a GPU a pass is thousands
-of short kernels, which Python takes longer to launch than the GPU to run: a pass that was recorded
-is launched as a whole.
+Training patches have one shape, so that each part is compiled once. On a GPU, a pass is thousands
+of short kernels, which take longer to launch from Python than to run. A recorded pass is launched
+as a whole.
 """
 
 import copy
@@ -15,30 +15,30 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from amir_lightning.networks.layers.blocks import Stage
 
-_WARM_UP = 3  # passes before the recording, in which libraries choose their algorithms
-_MOST_SHAPES = 64  # of one kind of block; torch would give up after 8
+_WARM_UP = 3  # passes before the recording, so that libraries have chosen their algorithms
+_MOST_SHAPES = 64  # that one kind of block is compiled for; torch would give up after 8
 
 R = TypeVar("R", bound=tuple[Any, ...])
-"""A named tuple of tensors, of tuples of tensors, and of None: what a pass returns."""
+"""Result of a pass: a named tuple of tensors, tuples of tensors, and None."""
 
 
 class TrainingPass(Generic[R]):
-    """A network's pass, fast for training images like the first ones, as written for all others.
+    """Compiled pass of a network for training images that match the first ones in shape and type.
 
-    A copy of the network runs as written.
+    All other images, evaluation, and copies of the network use the original pass.
 
     Args:
-        network: Its blocks are compiled, or all of the pass where it has no stages of blocks.
-        run: The pass as written, of images (B, C, H, W).
-        replays: Whether passes on a GPU are recorded. Then each backward pass comes before the next
-            forward pass, and gradients are not added to those of another pass.
+        network: Network whose stages of blocks are compiled. Without stages, the whole pass is.
+        run: Original pass, of images (B, C, H, W).
+        replays: Record passes on a GPU. Each backward pass then has to precede the next forward
+            pass, and gradients of several passes cannot be accumulated.
         options: Passed to `torch.compile`.
     """
 
     def __init__(
         self, network: nn.Module, run: Callable[[Tensor], R], replays: bool, **options: Any
     ) -> None:
-        torch._dynamo.reset()  # what the runs before this one in a sweep compiled
+        torch._dynamo.reset()  # drop what earlier runs of a sweep compiled
         torch._dynamo.config.recompile_limit = _MOST_SHAPES
         self._network, self._run, self._replays = network, run, replays
         self._stages = [one for one in network.modules() if isinstance(one, Stage)]
@@ -49,7 +49,7 @@ class TrainingPass(Generic[R]):
         self._recorded: _Recorded[R] | None = None
 
     def __call__(self, lq: Tensor) -> R:
-        """Run it on images (B, C, H, W)."""
+        """Run the pass on images (B, C, H, W)."""
         if not (self._network.training and torch.is_grad_enabled()):
             return self._run(lq)
         device = lq.device.type
@@ -62,7 +62,7 @@ class TrainingPass(Generic[R]):
         if not (self._replays and lq.is_cuda):
             return self._fast(lq)
         if self._recorded is None or self._recorded.places() != self._recorded.recorded_places:
-            self._recorded = None  # its memory first
+            self._recorded = None  # free its memory first
             self._recorded = _Recorded(self._fast, lq, self._network)
         return self._recorded(lq)
 
@@ -80,14 +80,14 @@ class TrainingPass(Generic[R]):
 
 
 class _Recorded(Generic[R]):
-    """A pass and its backward pass as two CUDA graphs.
+    """Forward and backward pass as two CUDA graphs.
 
-    They read and write fixed places in memory: images are copied to one, and what a pass returns is
-    overwritten by the next one. Nothing of the recording is felt outside: random generators and
-    running statistics are where they were.
+    The graphs read and write fixed places in memory. Images are copied there, and the results of a
+    pass are overwritten by the next one. Recording leaves random generators and running statistics
+    unchanged.
 
     Attributes:
-        recorded_places: What `places` was.
+        recorded_places: Result of `places` at the time of the recording.
     """
 
     def __init__(self, run: Callable[[Tensor], R], lq: Tensor, network: nn.Module) -> None:
@@ -99,7 +99,7 @@ class _Recorded(Generic[R]):
             "cuda",
             torch.get_autocast_dtype("cuda"),
             torch.is_autocast_enabled("cuda"),
-            cache_enabled=False,  # the cast of a weight belongs into the recording
+            cache_enabled=False,  # casts of weights have to be part of the recording
         )
         buffers = [(one, one.clone()) for one in network.buffers()]
         side = torch.cuda.Stream()
@@ -114,7 +114,7 @@ class _Recorded(Generic[R]):
                 buffer.copy_(before)
         torch.cuda.current_stream().wait_stream(side)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # The thread that pins the next batches goes on meanwhile, and is no part of a recording.
+        # "thread_local", because the thread that pins the next batches goes on meanwhile.
         with precision, torch.cuda.graph(self.forward, capture_error_mode="thread_local"):
             self.result = run(self.lq)
         self.outputs = _tensors(self.result)
@@ -123,23 +123,23 @@ class _Recorded(Generic[R]):
             self.backward, pool=self.forward.pool(), capture_error_mode="thread_local"
         ):
             self.gradients = self._differentiate(self.outputs, self.cotangents)
-        # What was recorded keeps its memory; autograd may forget how it came about.
+        # The graphs own their memory; the autograd history of the outputs is not needed any more.
         self.outputs = [one.detach() for one in self.outputs]
         self.result = _with_tensors(self.result, self.outputs)
 
     def places(self) -> list[int]:
-        """Where parameters and buffers lie: a recording holds while they stay there."""
+        """Addresses of parameters and buffers; the recording is valid while they do not change."""
         return [one.data_ptr() for one in self._tensors]
 
     def __call__(self, lq: Tensor) -> R:
-        """Replay the pass on other images of the same shape."""
+        """Replay the pass on images of the recorded shape."""
         return _with_tensors(self.result, _Replay.apply(self, lq, *self.parameters))
 
     def _differentiate(
         self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
         chosen = [i for i, one in enumerate(outputs) if one.requires_grad]
-        with torch.autocast("cuda", enabled=False):  # as trainers do; gates are kept in float32
+        with torch.autocast("cuda", enabled=False):  # trainers do so, too
             return torch.autograd.grad(
                 [outputs[i] for i in chosen],
                 self.parameters,
@@ -175,7 +175,7 @@ def _tensors(result: tuple[Any, ...]) -> list[Tensor]:
 
 
 def _with_tensors(result: R, tensors: Sequence[Tensor]) -> R:
-    """A named tuple of the same form with other tensors, the inverse of `_tensors`."""
+    """Put other tensors into a named tuple of the same form, the inverse of `_tensors`."""
     rest = iter(tensors)
 
     def field(one: Any) -> Any:

@@ -1,4 +1,4 @@
-"""CTformer, tokens from dilated and rolled neighbourhoods, without convolutions.
+"""CTformer, a transformer without convolutions on tokens of dilated and rolled neighbourhoods.
 
 D. Wang et al., "CTformer: Convolution-free Token2Token Dilated Vision Transformer for Low-dose CT
 Denoising", Physics in Medicine & Biology 2023. The network sees tiles of 64x64 pixels; slices are
@@ -7,8 +7,8 @@ restored by the paper's overlapped inference.
 Source: layers and sizes are those of the released code.
 
 Deviation: the class token and the head of 1000 classes of the release, which nothing uses, are left
-out; that leaves 1.38 of its 1.45 M parameters. AMIR's training patches of 128x128 are cut into four
-tiles. The side of a tile may be another one, and the sizes of the token grids follow from it.
+out. That leaves 1.38 of its 1.45 M parameters. AMIR's training patches of 128x128 are cut into four
+tiles. The side of a tile can be changed; the sizes of the token grids follow from it.
 """
 
 import math
@@ -21,20 +21,18 @@ from monai.networks.blocks.mlp import MLPBlock
 from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, drop_probability, multiple_of, whole
 
 
 class CTformer(RestorationNetwork):
-    """Token2Token encoder, transformer blocks and mirrored decoder, which predicts the noise.
+    """Token2Token encoder, transformer blocks and mirrored decoder that predict the noise.
 
-    What an image is cut into depends on the mode of the module. In training mode tiles lie side by
-    side, and the last row and column of each, which no token covers, come back unchanged. In
-    evaluation mode tiles overlap: they lie half a tile apart on the image in a border of zeros, and
-    the central quarter of the area of each is kept.
+    Images are cut into tiles. In training mode, tiles lie side by side; the last row and column of
+    each, which no token covers, come back unchanged. In evaluation mode, the image gets a border of
+    zeros, tiles lie half a tile apart, and the central quarter of the area of each is kept.
 
     Args:
         in_channels: Channels of the images.
@@ -51,7 +49,7 @@ class CTformer(RestorationNetwork):
     """
 
     position: Tensor
-    """Sinusoids for the tokens of the smallest grid, (T, C)."""
+    """Position encoding of the tokens of the smallest grid, (T, C)."""
 
     def __init__(
         self,
@@ -68,16 +66,9 @@ class CTformer(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width, heads=heads, tiles_at_once=tiles_at_once)
         whole(0, depth=depth)
         whole(20, tile=tile)
-        at_least(0, dropout=dropout)
         at_least(1, mlp_ratio=mlp_ratio)
-        if tile % 4:
-            raise InputError(
-                f"tile is {tile}, expected a multiple of 4; type tile={tile + -tile % 4}"
-            )
-        if dropout >= 1:
-            raise InputError(
-                f"dropout is {dropout}, expected a number below 1; type for example dropout=0.1"
-            )
+        multiple_of(4, tile=tile)
+        drop_probability(dropout=dropout)
         divides("heads", heads, width, of="a token")
         self.tile = tile
         self.tiles_at_once = tiles_at_once
@@ -101,9 +92,9 @@ class CTformer(RestorationNetwork):
 
     @property
     def size_multiple(self) -> int:  # type: ignore[override]
-        """A tile in training mode, half a tile in evaluation mode.
+        """Side of a tile in training mode, half of it in evaluation mode.
 
-        Not set by `train`, because Lightning ends a validation without calling it.
+        A property, because Lightning ends a validation without calling `train`.
         """
         return self.tile if self.training else self.tile // 2
 
@@ -115,7 +106,7 @@ class CTformer(RestorationNetwork):
         tiles = bordered.unfold(2, self.tile, kept).unfold(3, self.tile, kept)
         rows, columns = tiles.shape[2:4]
         tiles = rearrange(tiles, "b c rows columns h w -> (b rows columns) c h w")
-        if torch.compiler.is_exporting():  # a program for every size cannot count its turns
+        if torch.compiler.is_exporting():  # a program for every size cannot have such a loop
             noise = self.predict_noise(tiles)
         else:
             chunks = tiles.split(self.tiles_at_once)
@@ -147,8 +138,7 @@ class Neighbourhoods:
         kernel: Height and width of a neighbourhood, in elements.
         stride: Distance between neighbourhoods.
         dilation: Distance between the elements of a neighbourhood.
-        shift: How far the map is rolled to the bottom and right before it is split; what leaves it
-            at one side enters at the other.
+        shift: Elements by which the map is rolled to the bottom and right before it is split.
     """
 
     side: int
@@ -173,7 +163,7 @@ class Neighbourhoods:
         return columns.transpose(1, 2)
 
     def merge(self, tokens: Tensor) -> Tensor:
-        """Turn tokens into a map; where neighbourhoods overlap it has their sum, not their mean."""
+        """Turn tokens into a map; overlapping neighbourhoods are added, not averaged."""
         features = F.fold(
             tokens.transpose(1, 2),
             (self.side, self.side),
@@ -190,11 +180,11 @@ def to_tokens(features: Tensor) -> Tensor:
 
 
 class Performer(nn.Module):
-    """Attention of linear cost by random features, then `x + MLP(LN(x))`; one head.
+    """Single-head attention of linear cost by random features, then `x + MLP(LN(x))`.
 
-    Keys and queries become `exp(w x - |x|^2 / 2) / sqrt(M)` for M fixed random orthogonal vectors
-    w; the inner product of two approximates the exponential of that of key and query. As the width
-    changes, the value takes the part of the input in the residual connection.
+    Keys and queries x become `exp(w x - |x|^2 / 2) / sqrt(M)` for M fixed random orthogonal vectors
+    w. The inner product of two such features approximates `exp(key query)`. Because the width
+    changes, the residual connection adds the value instead of the input.
 
     Args:
         channels: Channels of the tokens that come in.
@@ -203,7 +193,7 @@ class Performer(nn.Module):
     """
 
     random_features: Tensor
-    """Vectors w, (M, C); drawn once, hence part of the weights."""
+    """Vectors w, (M, C); drawn once and saved with the weights."""
 
     def __init__(self, channels: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -242,7 +232,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        # Its own dropout would also thin out the attention weights.
+        # MONAI's own dropout would also be applied to the attention weights.
         self.attention = SABlock(width, heads, use_flash_attention=True)
         self.dropout = nn.Dropout(dropout)
         self.norm2 = nn.LayerNorm(width)
@@ -255,7 +245,7 @@ class TransformerBlock(nn.Module):
 
 
 def sinusoids(tokens: int, width: int) -> Tensor:
-    """Sine and cosine of the number of a token at falling frequencies, in turn, (T, C)."""
+    """Position encoding: sines and cosines of the token number at falling frequencies, (T, C)."""
     frequencies = 10000.0 ** (-2 * (torch.arange(width) // 2) / width)
     angles = torch.arange(tokens)[:, None] * frequencies
     return torch.where(torch.arange(width) % 2 == 0, angles.sin(), angles.cos())

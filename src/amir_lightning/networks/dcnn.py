@@ -3,9 +3,9 @@
 C. Chan et al., "Noise adaptive deep convolutional neural network for whole-body PET denoising",
 IEEE NSS/MIC 2018.
 
-Deviation: the abstract alone was to be had. It says eight layers and a predicted noise residual;
-width, kernels and batch normalisation are those of DnCNN, whose idea it takes up. "Noise adaptive"
-is a training on several doses; with one dose it is the article's plain network.
+Deviation: only the abstract was available. It mentions eight layers and a predicted noise residual;
+width, kernels and batch normalisation are those of DnCNN, on which it builds. "Noise adaptive"
+means training on several doses; with one dose this is the article's plain network.
 """
 
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ from amir_lightning.networks.validate import one_of, whole
 
 
 class DCNN(RestorationNetwork):
-    """3x3 convolutions, batch normalisation and ReLU in the middle, plus the input.
+    """Stack of 3x3 convolutions with batch normalisation and ReLU, plus the input.
 
     Args:
         in_channels: Channels of the images.
         width: Channels of the hidden layers.
         depth: Convolutions, at least 3.
-        batch_norm: Whether the middle layers are normalised; without, they have biases.
+        batch_norm: Normalise the middle layers; if False, they have biases instead.
 
     Raises:
         InputError: An argument is out of range.

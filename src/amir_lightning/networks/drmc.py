@@ -1,4 +1,4 @@
-"""DRMC, residual blocks whose attention and MLP are mixed of experts as the image asks for.
+"""DRMC, residual blocks whose attention and MLP are mixtures of experts, weighted per image.
 
 Z. Yang et al., "DRMC: A Generalist Model with Dynamic Routing for Multi-Center PET Image
 Synthesis", MICCAI 2023.
@@ -20,21 +20,21 @@ from amir_lightning.networks.validate import at_least, divides, whole
 
 
 class DRMC(RestorationNetwork):
-    """Blocks at full resolution; a routing state h goes along and is renewed by each router.
+    """Blocks at full resolution; each router updates a routing state h, which the next one reads.
 
-    The expert weights are ReLUs. With random biases, as released, about two in five experts start
-    with weight 0 for every image; they learn nothing until the routing state moves. A positive
-    `router_bias` starts them all.
+    Expert weights are outputs of a ReLU. With random biases, as released, about two in five experts
+    start with weight 0 for every image and learn nothing until the routing state changes. With a
+    positive `router_bias`, all experts learn from the start.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the features.
-        num_blocks: Blocks, of two expert banks each.
+        num_blocks: Blocks, each with two expert banks.
         num_experts: Experts M of a bank.
         heads: Attention heads of an expert; divide the width.
         mlp_ratio: Hidden channels of an MLP expert per channel, rounded down.
         state_size: Length S of the routing state.
-        router_bias: Biases of the expert weights at the start; None: random, as released.
+        router_bias: Initial biases of the expert weights; None for random ones, as released.
 
     Raises:
         InputError: An argument is out of range, or heads do not divide the width.
@@ -71,9 +71,9 @@ class DRMC(RestorationNetwork):
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W)."""
-        # Channels-last makes layer normalisation a view.
+        # Channels-last: layer normalisation needs no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
-        # A copy; without gradients torch's FLOP counter fails at a view of a parameter.
+        # repeat, not expand: torch's FLOP counter fails at views of parameters in inference.
         state = self.state.repeat(lq.shape[0], 1)
         for block in self.blocks:
             features, state = block(features, state)
@@ -107,10 +107,10 @@ class RoutedBlock(nn.Module):
 
 
 class ExpertBank(nn.Module):
-    """Sum of all experts, each times the weight that the router gives it for the image.
+    """Sum of all experts, weighted per image by a router.
 
     Args:
-        expert: Makes one expert.
+        expert: Builds one expert.
         channels: Channels C of the features.
         num_experts: Experts M.
         state_size: Length S of the routing state.
@@ -141,7 +141,7 @@ class Router(nn.Module):
         self.weigh = nn.Linear(state_size, num_experts)
 
     def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights (B, M) and the new state (B, S) of features (B, C, H, W)."""
+        """Compute weights (B, M) and the new state (B, S) from features (B, C, H, W)."""
         with without_autocast(features):
             pooled = widen(features.mean(dim=(-2, -1)))
             state = F.gelu(self.renew(torch.cat([pooled, state], dim=-1)))
@@ -167,7 +167,7 @@ class AttentionExpert(nn.Module):
             qkv=3,
             head=self.heads,
         )
-        with without_autocast(features):  # a sum over all pixels overflows float16
+        with without_autocast(features):  # float16 would overflow in sums over all pixels
             query, key = widen(query), widen(key)
             norms = _norm(query) * _norm(key).transpose(-2, -1)
             cosine = query @ key.transpose(-2, -1) / norms
@@ -185,7 +185,7 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 class MLPExpert(nn.Sequential):
-    """An MLP of each pixel."""
+    """MLP on each pixel."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__(nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels, 1))

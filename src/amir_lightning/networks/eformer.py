@@ -1,4 +1,4 @@
-"""Eformer, a U-net of window attention that is told the edges of the image.
+"""Eformer, a U-net of window attention with the edges of the image as second input.
 
 A. Luthra et al., "Eformer: Edge Enhancement based Transformer for Medical Image Denoising", ICCV
 Workshops 2021. The edges are those of T. Liang et al., "EDCNN: Edge enhancement-based Densely
@@ -6,12 +6,12 @@ Connected Network with Compound Loss for Low-Dose CT Denoising", ICSP 2020; the 
 Z. Wang et al., "Uformer: A General U-Shaped Transformer for Image Restoration", CVPR 2022.
 
 Source: the article and public notes on it; the released code of EDCNN for the edge filters and of
-Uformer for the numbers of its block. No line was taken from either.
+Uformer for the numbers of its block. No code was copied.
 
-Deviation: no code is public, and the text leaves width, depth and number of levels open. Here: two
-levels of two blocks, skips as in Uformer, and in the decoder upsampling, concatenation, a
-convolution and then the blocks. Edges of lower levels are made by strided convolution, as the
-features are. Its perceptual loss is left out; it needs downloaded weights.
+Deviation: no code is public, and the text does not state width, depth and number of levels. Here
+there are two levels of two blocks with skips as in Uformer; a level of the decoder is upsampling,
+concatenation, a convolution and the blocks. Strided convolutions bring the edges to lower levels,
+as they do for features. The perceptual loss is left out, because it needs downloaded weights.
 """
 
 import torch
@@ -19,25 +19,24 @@ import torch.nn.functional as F
 from monai.networks.nets.swin_unetr import window_partition, window_reverse
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.swin import window_attention
 from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, multiple_of, whole
 
 
 class Eformer(RestorationNetwork):
-    """Encoder and decoder, each level of which sees the edges, that predict what is to be removed.
+    """Encoder and decoder that see the edges at each level and predict the noise.
 
-    Level l of `levels` has `width * 2 ** l` channels, and so has the bottleneck below the last.
+    Level l, counted from 0, has `width * 2 ** l` channels; the bottleneck follows this rule, too.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level.
         levels: Halvings of the image.
-        depth: LeWin blocks of each level, in the encoder as in the decoder, and of the bottleneck.
-        heads: Attention heads of the first level; each next level has twice as many. They divide
-            the width.
+        depth: LeWin blocks of each level in encoder and decoder, and of the bottleneck.
+        heads: Attention heads of the first level; they divide the width. Each level has twice as
+            many as the one before.
         window_size: Side of an attention window in pixels of its level.
         mlp_ratio: Hidden channels of the feed-forward network per channel, rounded down.
         edge_channels: Channels of the edges, a multiple of 4.
@@ -104,7 +103,7 @@ class Eformer(RestorationNetwork):
         edges = [F.gelu(self.sobel(lq))]
         for down in self.edge_downs:
             edges.append(down(edges[-1]))
-        # Channels-last makes tokens of features without a copy.
+        # Channels-last: features become tokens without a copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, skip, down, edge in zip(
@@ -119,10 +118,10 @@ class Eformer(RestorationNetwork):
 
 
 class SobelEdges(nn.Module):
-    """Sobel responses, each with a learned factor and bias.
+    """Sobel filters, each with a learned factor and bias.
 
-    The channels repeat four directions: vertical, horizontal and the two diagonals. The responses
-    of several image channels are added.
+    The output channels cycle through four directions: vertical, horizontal and the two diagonals.
+    The responses of several image channels are added.
 
     Args:
         in_channels: Channels of the images.
@@ -133,16 +132,12 @@ class SobelEdges(nn.Module):
     """
 
     kernels: Tensor
-    """The kernel of each channel, (edge_channels, in_channels, 3, 3)."""
+    """Kernel of each channel, (edge_channels, in_channels, 3, 3)."""
 
     def __init__(self, in_channels: int, edge_channels: int) -> None:
         super().__init__()
         whole(1, edge_channels=edge_channels)
-        if edge_channels % 4:
-            raise InputError(
-                f"edge_channels is {edge_channels}, expected a multiple of 4; "
-                f"type edge_channels={edge_channels + -edge_channels % 4}"
-            )
+        multiple_of(4, edge_channels=edge_channels)
         directions = torch.tensor(
             [
                 [[-1.0, -2.0, -1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 1.0]],
@@ -157,7 +152,7 @@ class SobelEdges(nn.Module):
         self.bias = nn.Parameter(torch.zeros(edge_channels))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Find edges of (B, in_channels, H, W), as (B, edge_channels, H, W)."""
+        """Compute the edges of (B, in_channels, H, W), (B, edge_channels, H, W)."""
         return F.conv2d(image, self.factor * self.kernels, self.bias, padding=1)
 
 
@@ -185,7 +180,7 @@ class LeWinBlock(nn.Module):
 
 
 class LocallyEnhancedFeedForward(nn.Module):
-    """LeFF: an MLP of each pixel, the hidden channels of which see their neighbours."""
+    """LeFF: MLP on each pixel, with a depthwise convolution of its hidden channels."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

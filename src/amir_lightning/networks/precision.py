@@ -1,6 +1,7 @@
-"""Routing decisions and attention weights are made in float32, whatever autocast does around them.
+"""Computing in float32 inside of autocast.
 
-Half precision turns close gates into ties, and overflows in sums over pixels and in exponentials.
+Routing decisions and attention weights need it: half precision turns close gates into ties and
+overflows in exponentials and in sums over pixels.
 """
 
 import torch
@@ -8,10 +9,10 @@ from torch import Tensor
 
 
 def without_autocast(tensor: Tensor) -> torch.autocast:
-    """Return a context in which autocast is off on the device of the tensor."""
+    """Return a context that turns autocast off on the device of the tensor."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def widen(tensor: Tensor) -> Tensor:
-    """Return half precision as float32, and every wider type as it is."""
+    """Convert half precision to float32; return wider types unchanged."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,11 +1,11 @@
-"""PromptIR, Restormer whose decoder is prompted with what the image says about its degradation.
+"""PromptIR, Restormer with learned prompts in the decoder, mixed by the features of the image.
 
 V. Potlapalli et al., "PromptIR: Prompting for All-in-One Blind Image Restoration", NeurIPS 2023,
 Sec. 3.
 
 Source: layers and widths are those of the released code.
 
-Deviation: six convolutions that the release creates and never uses are left out, 35.37 of its
+Deviation: six convolutions that the release creates and never uses are left out; 35.37 of its
 35.59 M parameters remain.
 """
 
@@ -15,32 +15,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.blocks import Downsample, Stage, TransformerBlock, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, divides, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, divides, multiple_of, whole, whole_numbers
 
 
 class PromptIR(RestorationNetwork):
     """Encoder, bottleneck and decoder of transposed-attention blocks, with prompts between levels.
 
-    Level l has `width * 2 ** (l - 1)` channels. Before each of the three upsamplings a prompt joins
-    the features, one block mixes both, and a convolution narrows them.
+    Level l has `width * 2 ** (l - 1)` channels. Before each of the three upsamplings, a prompt is
+    concatenated to the features, one block mixes both, and a convolution reduces the channels.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
-        num_prompts: Learned maps N that a prompt is mixed of.
+        num_prompts: Learned maps N that are mixed to a prompt.
         prompt_channels: Channels of the prompts at levels 2 to 4.
         prompt_heads: Attention heads of the blocks that mix features and prompt.
-        prompt_size: Side in pixels, a multiple of 8, of the images that the learned maps fit
-            without being resized.
+        prompt_size: Side in pixels, a multiple of 8, of images for which the learned maps are not
+            resized.
 
     Raises:
         InputError: An argument is out of range, or heads do not divide channels.
@@ -67,13 +66,8 @@ class PromptIR(RestorationNetwork):
         whole(0, refinement_depth=refinement_depth)
         whole(8, prompt_size=prompt_size)
         at_least(1, ffn_expansion_factor=ffn_expansion_factor)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
-        if prompt_size % 8:
-            raise InputError(
-                f"prompt_size is {prompt_size}, expected a multiple of 8; "
-                f"type prompt_size={prompt_size + -prompt_size % 8}"
-            )
+        multiple_of(2, width=width)
+        multiple_of(8, prompt_size=prompt_size)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         prompt_channels = whole_numbers("prompt_channels", prompt_channels, 3)
@@ -104,7 +98,7 @@ class PromptIR(RestorationNetwork):
         self.decoders = nn.ModuleList()
         channels = width * 8
         for level in (2, 1, 0):
-            # As released, the bottleneck is narrowed twice as much as the levels above it.
+            # As released, the bottleneck is reduced twice as much as the levels above it.
             narrowed = width * 4 if level == 2 else channels
             block = TransformerBlock(prompted[level], prompt_heads, ffn_expansion_factor)
             self.prompts.append(
@@ -128,7 +122,7 @@ class PromptIR(RestorationNetwork):
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
-        # Channels-last makes layer normalisation a view.
+        # Channels-last: layer normalisation needs no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -144,7 +138,7 @@ class PromptIR(RestorationNetwork):
 
 
 class PromptGenerator(nn.Module):
-    """Mix learned maps by weights that the features choose, and resize the sum to the features.
+    """Mix learned maps by weights from the features, and resize the sum to their size.
 
     Args:
         channels: Channels C of the features.
@@ -160,7 +154,7 @@ class PromptGenerator(nn.Module):
         self.conv = nn.Conv2d(prompt_channels, prompt_channels, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the prompt of features (B, C, H, W), (B, P, H, W)."""
+        """Compute the prompt (B, P, H, W) of features (B, C, H, W)."""
         with without_autocast(features):
             weights = self.weigh(widen(features.mean(dim=(-2, -1)))).softmax(dim=-1)
             prompt = torch.einsum("bn,nphw->bphw", weights, self.maps)

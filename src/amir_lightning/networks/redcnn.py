@@ -3,8 +3,8 @@
 H. Chen et al., "Low-Dose CT with a Residual Encoder-Decoder Convolutional Neural Network", IEEE TMI
 36(12), 2017, Sec. II.
 
-Deviation: layers start from torch's initialisation, not from a Gaussian of deviation 0.01, which
-belongs to the article's own training.
+Deviation: weights have PyTorch's initialisation. The article's Gaussian of standard deviation 0.01
+was chosen for its own training.
 """
 
 from torch import Tensor, nn
@@ -16,19 +16,19 @@ from amir_lightning.networks.validate import one_of, whole
 class REDCNN(RestorationNetwork):
     """Five 5x5 convolutions and five transposed ones; skips are added before the ReLU.
 
-    Nothing is padded: what the convolutions take off the border, the transposed ones give back.
+    Nothing is padded: the convolutions shrink the image, and the transposed ones restore its size.
 
     Args:
         in_channels: Channels of the images.
         width: Channels of the hidden layers.
-        final_relu: Whether the sum of residual and input goes through a ReLU, as published; it
-            suits images that are not negative.
+        final_relu: Apply a ReLU to the sum of residual and input, as published; it suits images
+            without negative values.
 
     Raises:
         InputError: An argument is out of range.
     """
 
-    smallest_side = 21  # five unpadded 5x5 convolutions leave one pixel of it
+    smallest_side = 21  # five unpadded 5x5 convolutions leave one pixel
 
     def __init__(self, in_channels: int = 1, width: int = 96, final_relu: bool = True) -> None:
         super().__init__()

@@ -1,7 +1,4 @@
-"""A restoration network for images of any size, and what it reports beside the image.
-
-The one place that pads an image to the size that a network can process and crops the result back.
-"""
+"""Base class of restoration networks: padding to a size that fits, and the report of a pass."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -18,20 +15,20 @@ from amir_lightning.networks.validate import whole
 
 
 class Report(NamedTuple):
-    """A restored image and how the network came to it; gradients flow through every field.
+    """Restored images and intermediate results; gradients flow through every field.
 
-    What a network does not have is None or empty.
+    Fields that a network does not have are None or empty.
 
     Attributes:
         image: Restored images, (B, C, H, W).
-        estimates: Earlier estimates of the same image that training supervises, too, each
+        estimates: Earlier estimates of the images, which training supervises as well, each
             (B, C, H, W).
-        balance: Balance loss, summed over the spatial routing modules, scalar. In evaluation it is
-            that of the gates without noise, for monitoring.
-        gates: Expert weights of each pixel before encoder levels 1 to 3, each (B, H', W', M), with
-            H' and W' the padded size over 1, 2 and 4.
+        balance: Balance loss, summed over the spatial routing modules, scalar. In evaluation the
+            gates have no noise, and the value is for monitoring.
+        gates: Expert weights of each pixel before encoder levels 1 to 3, each (B, H', W', M). H'
+            and W' are the padded height and width, divided by 1, 2 and 4.
         mixture: Weights alpha of the dictionary entries, (B, N).
-        instruction: What the network read of the task from the image, (B, D).
+        instruction: Vector that describes the task or degradation of the image, (B, D).
         query: Vector that contrastive learning compares, not normalised, (B, D).
     """
 
@@ -45,16 +42,17 @@ class Report(NamedTuple):
 
 
 class RestorationNetwork(nn.Module):
-    """LQ image to restored image, for sizes that fit; this class makes every size fit.
+    """Restores images of any size by padding them to a size that the subclass can process.
 
-    A subclass writes `restore`, or `trace` if it has more to report than the image.
+    A subclass implements `restore`, or `trace` if it reports more than the image. Here each of the
+    two calls the other.
 
     Attributes:
-        size_multiple: Height and width that a subclass receives are multiples of this.
-        smallest_side: Height and width of an image have at least so many pixels.
+        size_multiple: The subclass receives heights and widths that are multiples of this.
+        smallest_side: Smallest height and width of an image in pixels.
 
     Raises:
-        InputError: The subclass writes neither method; here each is defined by the other.
+        InputError: The subclass implements neither method.
     """
 
     size_multiple: int = 1
@@ -72,14 +70,14 @@ class RestorationNetwork(nn.Module):
 
     @property
     def query_encoder(self) -> nn.Module | None:
-        """The part whose output contrastive learning compares, as ``query``; None without one."""
+        """Module whose output has the ``query`` of contrastive learning; None without one."""
         return None
 
     @property
     def follows_size(self) -> str | None:
-        """What it does in other steps for other sizes of an image; None if it does nothing so.
+        """Operation whose steps depend on the size of the image, in words; None without one.
 
-        Such a network cannot be written down as one program for all sizes.
+        A network with such an operation cannot be exported as one program for all sizes.
         """
         return None
 
@@ -98,7 +96,7 @@ class RestorationNetwork(nn.Module):
         return self._crop(self.restore(self.pad(lq)), lq)
 
     def report(self, lq: Tensor) -> Report:
-        """Restore images of any size and report how, see `Report`.
+        """Restore images of any size and report intermediate results, see `Report`.
 
         Args:
             lq: Low-quality images, (B, C, H, W), H and W at least `smallest_side`.
@@ -117,22 +115,22 @@ class RestorationNetwork(nn.Module):
         return self.trace(lq).image
 
     def trace(self, lq: Tensor) -> Report:
-        """Restore images that fit, with by-products."""
+        """Restore images whose size fits and report intermediate results."""
         return Report(self.restore(lq))
 
     def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
-        """Draw what training passes need of each image's own; nothing, unless a subclass says so.
+        """Draw per-image random numbers for the next training passes; by default there are none.
 
         Args:
             lq: Low-quality images of these passes, (B, C, H, W).
-            generators: One of each image, on the device of the network.
+            generators: One per image, on the device of the network.
         """
 
     def compile(self, *, replays: bool = False, **options: Any) -> None:
-        """Make `report` fast in training, in place; names of parameters stay. See `TrainingPass`.
+        """Compile `report` for training, in place; parameter names stay. See `TrainingPass`.
 
         Args:
-            replays: Whether training passes on a GPU are recorded and replayed.
+            replays: Record training passes on a GPU as CUDA graphs and replay them.
             options: Passed to `torch.compile`.
         """
         fast = TrainingPass(self, self.trace, replays, **options)
@@ -140,7 +138,7 @@ class RestorationNetwork(nn.Module):
 
     @contextlib.contextmanager
     def as_written(self) -> Iterator[None]:
-        """A context in which nothing is compiled or replayed."""
+        """Return a context in which nothing is compiled or replayed."""
         fast = vars(self).pop("trace", None)
         try:
             yield
@@ -149,15 +147,15 @@ class RestorationNetwork(nn.Module):
                 self.trace = fast  # type: ignore[method-assign]
 
     def recompute(self, levels: int) -> None:
-        """Trade time for memory in training: activation checkpointing of the finest levels.
+        """Turn on activation checkpointing for the finest levels, to trade time for memory.
 
-        Their activations are computed again in the backward pass; results are the same.
+        The backward pass computes their activations again; results are the same.
 
         Args:
-            levels: Levels of resolution, from the finest; 0 for none.
+            levels: Number of resolution levels, counted from the finest; 0 for none.
 
         Raises:
-            InputError: The number is none, or the network has no such levels.
+            InputError: It is not a whole number, or the network has no levels of blocks.
         """
         whole(0, recompute=levels)
         stages = [module for module in self.modules() if isinstance(module, Stage)]
@@ -170,9 +168,10 @@ class RestorationNetwork(nn.Module):
             stage.recomputed = stage.level <= levels
 
     def pad(self, lq: Tensor) -> Tensor:
-        """Extend an image at the bottom and right to the next multiple; one that fits is returned.
+        """Pad images at the bottom and right to multiples of `size_multiple`.
 
-        The border is reflected, or replicated where the image is too small to be reflected so far.
+        The image is reflected, or its last pixels are repeated where it is too small for that.
+        Images that fit are returned unchanged.
 
         Raises:
             InputError: Height or width is below `smallest_side`.
@@ -191,7 +190,7 @@ class RestorationNetwork(nn.Module):
 
     @staticmethod
     def _crop(restored: Tensor, lq: Tensor) -> Tensor:
-        """Cut the padding off, to the size of the image before `pad`."""
+        """Cut the padding off; `lq` has the size before `pad`."""
         return restored[..., : lq.shape[-2], : lq.shape[-1]]
 
 

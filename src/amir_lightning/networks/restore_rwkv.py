@@ -1,17 +1,17 @@
-"""Restore-RWKV, Restormer's U with linear attention over pixels in two scan orders.
+"""Restore-RWKV, the U-net of Restormer with linear attention over pixels in two scan orders.
 
 Z. Yang et al., "Restore-RWKV: Efficient and Effective Medical Image Restoration with RWKV", IEEE J.
 Biomed. Health Inform. 30(1), 2026.
 
-Deviation: WKV is computed by its formula. The kernel of the release cuts the pixels into 64 pieces,
-counts distances to other pieces by one more and adds 1e-6 to each sum of weights. On 256 pixels
-that changes values of size 1 by up to 7e-4, on 1024 pixels by 6e-6 and on 4096 by less than 1e-6.
+Deviation: WKV follows its formula exactly. The kernel of the release cuts the pixels into 64
+pieces, adds one to distances between pieces and adds 1e-6 to each sum of weights. That changes
+values of size 1 by up to 7e-4 for 256 pixels, 6e-6 for 1024 pixels and less than 1e-6 for 4096.
 
-Deviation: a shift is one 5x5 convolution in training, too, where the release adds three branches:
-the sum is the same. The second copy of the kernel, which the release keeps for deployment, is left
-out.
+Deviation: a shift is one 5x5 convolution in training as well, where the release adds three
+branches; the sum is the same. The second copy of the kernel, which the release keeps for
+deployment, is left out.
 
-Deviation: initial weights that are not described are those of PyTorch.
+Deviation: initial weights that the paper does not describe are those of PyTorch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,26 +22,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import RESTORE_RWKV
 from amir_lightning.networks.layers.blocks import Downsample, LayerNorm, Stage, Upsample
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.layers.wkv import bidirectional_wkv
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import whole, whole_numbers
+from amir_lightning.networks.validate import multiple_of, whole, whole_numbers
+
+_GROUP = 2**19  # hidden values of a channel mix that are computed at a time in inference on a CPU
 
 
 class RestoreRWKV(RestorationNetwork):
     """Encoder, bottleneck and decoder of RWKV blocks on four scales.
 
-    Level l has `width * 2 ** (l - 1)` channels, save the decoder's first level and the refinement,
-    which keep the `2 * width` channels of skip and upsampled features.
+    Level l has `width * 2 ** (l - 1)` channels. Exceptions are the first level of the decoder and
+    the refinement: they keep the `2 * width` channels of skip and upsampled features.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         hidden_ratio: Hidden channels of a channel mix per channel.
 
@@ -62,8 +63,7 @@ class RestoreRWKV(RestorationNetwork):
         super().__init__()
         whole(1, in_channels=in_channels, width=width, hidden_ratio=hidden_ratio)
         whole(0, refinement_depth=refinement_depth)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         depths = whole_numbers("depths", depths, 4)
 
         def stage(channels: int, level: int, depth: int) -> Stage:
@@ -89,12 +89,12 @@ class RestoreRWKV(RestorationNetwork):
 
     @property
     def follows_size(self) -> str | None:
-        """The chunks of pixels of WKV."""
+        """WKV, whose chunks depend on the number of pixels."""
         return "mixes pixels in chunks"
 
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
-        # Channels-last makes layer normalisation and the linear maps of a pixel views.
+        # Channels-last: layer normalisation and the linear maps of a pixel need no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -107,13 +107,13 @@ class RestoreRWKV(RestorationNetwork):
 
     @classmethod
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
-        """Build the network of a checkpoint of the authors' release.
+        """Build the network from a checkpoint of the authors' release.
 
         Args:
-            source: The checkpoint file, or its parameters by official name.
+            source: Checkpoint file, or its parameters by official name.
 
         Raises:
-            InputError: The file is unreadable, or a name or shape is not that of the release.
+            InputError: The file is unreadable, or a name or shape does not match the release.
         """
         return successors.load(cls, source, "patch_embed.weight", RESTORE_RWKV)
 
@@ -138,9 +138,9 @@ class RWKVBlock(nn.Module):
 
 
 class OmniShift(nn.Module):
-    """A depthwise 5x5 convolution whose kernel is a sum of four parts.
+    """Depthwise 5x5 convolution whose kernel is a weighted sum of four parts.
 
-    They are the pixel itself and learned kernels of sides 1, 3 and 5, each with a weight.
+    The parts are the identity and learned kernels of sides 1, 3 and 5.
     """
 
     def __init__(self, channels: int) -> None:
@@ -152,7 +152,7 @@ class OmniShift(nn.Module):
         )
 
     def kernel(self) -> Tensor:
-        """The sum of the parts, (C, 1, 5, 5)."""
+        """Sum the parts, (C, 1, 5, 5)."""
         one, three, five = self.kernels
         identity, *weights = self.weights
         kernel = F.pad(identity + weights[0] * one, [2] * 4)
@@ -182,18 +182,20 @@ class SpatialMix(nn.Module):
         height, width = features.shape[-2:]
         pixels = height * width
         tokens = self.shift(features).flatten(2)
-        # Products of this order leave the pixels of a channel side by side, as WKV wants them.
+        # Weight times tokens leaves the pixels of a channel contiguous, as WKV needs them.
         key, value, gate = (one.weight @ tokens for one in (self.key, self.value, self.receptance))
-        # The reach follows the size of the image.
-        for decay, bonus in zip(self.decay / pixels, self.bonus / pixels, strict=True):
-            value = bidirectional_wkv(decay, bonus, key, value)
-            # By columns after the first turn, by rows again after the second.
-            key, value = (
-                one.unflatten(2, (height, width)).transpose(2, 3).flatten(2) for one in (key, value)
-            )
-            height, width = width, height
+        # Divided by the number of pixels, so that the reach grows with the image.
+        rows, columns = zip(self.decay / pixels, self.bonus / pixels, strict=True)
+        value = bidirectional_wkv(*rows, key, value)
+        key, value = (_turned(one, height, width) for one in (key, value))
+        value = _turned(bidirectional_wkv(*columns, key, value), width, height)
         mixed = F.linear((gate.sigmoid() * value).mT, self.output.weight)
         return mixed.mT.unflatten(2, (height, width))
+
+
+def _turned(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Reorder pixels (B, C, H W) from row by row to column by column."""
+    return tokens.unflatten(2, (height, width)).transpose(2, 3).flatten(2)
 
 
 class ChannelMix(nn.Module):
@@ -209,5 +211,16 @@ class ChannelMix(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Mix (B, C, H, W)."""
         tokens = self.shift(features).permute(0, 2, 3, 1)
+        if torch.is_grad_enabled() or features.is_cuda:
+            return self._mix(tokens).permute(0, 3, 1, 2)
+        # A few rows at a time: their hidden values stay in the CPU's cache. Those of a whole image
+        # are a buffer of 100 MB for 256x256 pixels, whose page faults cost as much as the products.
+        batch, _, width, _ = tokens.shape
+        rows = max(1, _GROUP // (batch * width * self.key.out_features))
+        mixed = torch.cat([self._mix(group) for group in tokens.split(rows, dim=1)], dim=1)
+        return mixed.permute(0, 3, 1, 2)
+
+    def _mix(self, tokens: Tensor) -> Tensor:
+        """Mix the channels of tokens, (B, H, W, C)."""
         hidden = self.key(tokens).relu().square()
-        return (self.receptance(tokens).sigmoid() * self.value(hidden)).permute(0, 3, 1, 2)
+        return self.receptance(tokens).sigmoid() * self.value(hidden)

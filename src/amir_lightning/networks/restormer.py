@@ -1,7 +1,7 @@
 """Restormer, the baseline of the paper and the backbone of AMIR.
 
 S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image Restoration", CVPR
-2022. Channel layer normalisation has a bias: with one image channel this gives the 26.12 M
+2022. By default the layer normalisation has a bias: with one image channel this gives the 26.12 M
 parameters of the AMIR paper (Table 4).
 
 Source: the article, and the released code for numbers that the article does not print.
@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.blocks import (
     BiasFreeLayerNorm,
     Downsample,
@@ -24,24 +23,24 @@ from amir_lightning.networks.layers.blocks import (
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, multiple_of, one_of, whole, whole_numbers
 
 LayerNormMode = Literal["with_bias", "bias_free"]
 Route = Callable[[str, Tensor], Tensor]
-"""What happens to the features (B, C', H', W') before a stage: (name of the stage, features)."""
+"""Map of (name of a stage, its input features (B, C', H', W')) to features of the same shape."""
 
 
 class Restormer(RestorationNetwork):
     """Encoder, bottleneck and decoder of transposed-attention blocks on four scales.
 
     The stages are named encoder1 to encoder3, bottleneck, decoder3 to decoder1 and refinement.
-    Level l has `width * 2 ** (l - 1)` channels, save decoder1 and refinement, which keep the
-    `2 * width` channels of skip and upsampled features and have the heads of level 1.
+    Level l has `width * 2 ** (l - 1)` channels. Exceptions are decoder1 and refinement: they keep
+    the `2 * width` channels of skip and upsampled features, with the heads of level 1.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
@@ -69,8 +68,7 @@ class Restormer(RestorationNetwork):
         whole(1, in_channels=in_channels, width=width)
         whole(0, refinement_depth=refinement_depth)
         at_least(1, ffn_expansion_factor=ffn_expansion_factor)
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         self.stage_channels = stage_channels(width)
@@ -110,16 +108,16 @@ class Restormer(RestorationNetwork):
         return self.traverse(lq, lambda _stage, features: features)
 
     def traverse(self, lq: Tensor, route: Route) -> Tensor:
-        """Run all stages, each on what `route` makes of its input features.
+        """Run all stages and pass the input features of each through `route` first.
 
         Args:
             lq: Low-quality images, (B, in_channels, H, W), H and W multiples of 8.
-            route: Called before each stage; the baseline hands the features on unchanged.
+            route: Called before each stage; the baseline returns the features unchanged.
 
         Returns:
             `lq` plus the predicted residual, (B, in_channels, H, W).
         """
-        # Channels-last makes layer normalisation and expert tokens views; a tenth faster on CPU.
+        # Channels-last: layer normalisation and expert tokens need no copy; 10 % faster on a CPU.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for level, (encoder, down) in enumerate(zip(self.encoders, self.downs, strict=True), 1):

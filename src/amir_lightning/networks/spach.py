@@ -1,13 +1,13 @@
-"""Spach Transformer, channel attention on four scales beside shifted-window attention on two.
+"""Spach Transformer, channel attention on four scales and shifted-window attention on two.
 
 S.-I. Jang et al., "Spach Transformer: Spatial and Channel-wise Transformer Based on Local and
 Global Self-attentions for PET Image Denoising", IEEE TMI 2023.
 
-Source: the layout is that of the code released in November 2023, the only public one when AMIR was
-written; the later release has fewer blocks and a second feed-forward network in each.
+Source: the code released in November 2023, the only public one when AMIR was written. A later
+release has fewer blocks, each with a second feed-forward network.
 
-Deviation: the original is 3D; here each convolution, window and interpolation has two dimensions,
-and windows have 8x8 tokens in place of 6x6x6, so that training patches need no padding.
+Deviation: the original is 3D. Here convolutions, windows and interpolations have two dimensions,
+and windows have 8x8 instead of 6x6x6 tokens, so that training patches need no padding.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from amir_lightning.networks.validate import at_least, whole, whole_numbers
 
 
 class SpachTransformer(RestorationNetwork):
-    """Restormer-like U-net; a Swin branch of the image joins it at levels 3 and 4.
+    """U-net like Restormer; the features of a Swin branch are concatenated at levels 3 and 4.
 
-    Level l has `width * 2 ** (l - 1)` channels, save decoder 1 and refinement, which keep the
-    `2 * width` channels of skip and upsampled features and have the heads of level 1. Convolutions
+    Level l has `width * 2 ** (l - 1)` channels. Exceptions are decoder 1 and refinement: they keep
+    the `2 * width` channels of skip and upsampled features, with the heads of level 1. Convolutions
     outside the Swin branch have no bias.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level.
-        depths: Channel-attention blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Channel-attention blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Channel-attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
@@ -41,7 +41,7 @@ class SpachTransformer(RestorationNetwork):
         swin_heads: Attention heads of the Swin blocks at 1/4 and 1/8 of the size.
         window_size: Side of an attention window in tokens, at least 2.
         mlp_ratio: Hidden units of the MLP in a Swin block per channel, rounded down.
-        position_size: Side of the learned position table, which is interpolated to the tokens.
+        position_size: Side of the learned position table, which is resized to the tokens.
         drop_path: Probability that a residual branch of the last Swin block is skipped while
             training; it grows linearly from 0 at the first block.
 
@@ -123,7 +123,7 @@ class SpachTransformer(RestorationNetwork):
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W), H and W multiples of 8."""
         quarter, eighth = self.swin(lq)
-        # Channels-last makes layer normalisation a view.
+        # Channels-last: layer normalisation needs no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -137,7 +137,7 @@ class SpachTransformer(RestorationNetwork):
 
 
 class SwinBranch(nn.Module):
-    """Swin Transformer on 4x4 patches of the image, with the features of its two stages.
+    """Swin Transformer on 4x4 patches of the image, which returns the features of both stages.
 
     Args:
         in_channels: Channels of the images.
@@ -147,7 +147,7 @@ class SwinBranch(nn.Module):
         window_size: Side of an attention window in tokens.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
         position_size: Side of the position table.
-        drop_path: Drop path of the last block.
+        drop_path: Drop-path probability of the last block.
     """
 
     def __init__(

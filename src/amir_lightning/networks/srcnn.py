@@ -4,11 +4,11 @@ C. Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", IEEE
 Sec. 3. With kernels 9-3-5 it is also the network of H. Chen et al., "Low-dose CT denoising with
 convolutional neural network", ISBI 2017.
 
-Source: the articles; the numbers of the CT network are those of a public benchmark of low-dose CT.
+Source: the articles; the numbers of the CT network are from a public benchmark of low-dose CT.
 
-Deviation: the AMIR paper does not say which kernels it compares with; 9-5-5 is the best network of
-the article. Convolutions are padded with zeros, where the article lets the image shrink, and start
-from torch's initialisation, because the article's tiny one belongs to its slow SGD.
+Deviation: the AMIR paper does not state the kernels of its SRCNN; 9-5-5 is the best network of the
+article. Convolutions are padded with zeros, where the article lets the image shrink. Weights have
+PyTorch's initialisation; the much smaller one of the article was chosen for slow SGD.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from amir_lightning.networks.validate import odd_numbers, whole, whole_numbers
 
 
 class SRCNN(RestorationNetwork):
-    """Patch extraction, non-linear mapping and reconstruction; the image is predicted whole.
+    """Patch extraction, non-linear mapping and reconstruction; predicts the image, no residual.
 
     Args:
         in_channels: Channels of the images.

@@ -1,11 +1,11 @@
 """SwinIR, residual groups of shifted-window attention at full resolution.
 
-J. Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops 2021, Sec. 3. It
-is the model of grey-image denoising, with the input added to the output, because images here have
-their final size.
+J. Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops 2021, Sec. 3.
+LQ images already have their final size, so that this is the model for denoising grey images, which
+adds the input to the output.
 
-Deviation: the AMIR paper does not state the size that it compares with. The defaults are the
-released grey-denoising model, the only one for one channel at full size.
+Deviation: the AMIR paper does not state the size of its SwinIR. The defaults are the released
+grey-denoising model, the only one for one channel at full size.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class SwinIR(RestorationNetwork):
         in_channels: Channels of the images.
         width: Channels C of the features.
         groups: Residual groups.
-        depth: Swin blocks of a group, plain and shifted in turn.
+        depth: Swin blocks of a group, with plain and shifted windows in turn.
         heads: Attention heads; divide the width.
         window_size: Side of an attention window in pixels, at least 2.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.

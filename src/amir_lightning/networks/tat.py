@@ -1,15 +1,16 @@
-"""TAT, Restormer whose depthwise kernels adapt to the task that the image shows.
+"""TAT, Restormer with depthwise kernels that adapt to the task of the image.
 
 Z. Yang et al., "TAT: Task-Adaptive Transformer for All-in-One Medical Image Restoration", MICCAI
 2025.
 
-Deviation: where the paper's figure and the released code differ, this is the code: decoder level 1
-keeps the channels of skip and upsampled features, a refinement and a fusion of three features
-follow it, kernels are `shared + share * generated` with a share that starts at zero, and the
-features are pixel-shuffled before the task is read from them.
+Deviation: where the paper's figure and the released code differ, this is the code. Decoder level 1
+keeps the channels of skip and upsampled features; a refinement and a fusion of three features
+follow it. Kernels are `shared + share * generated` with a share that starts at zero. The features
+are pixel-shuffled before the task is encoded.
 
-Deviation: the windows of attention at test time belong to a level. In the release they belong to a
-number of heads, which is the same with the released heads; there they need a batch of one image.
+Deviation: the size of the attention windows at test time depends on the level. In the release it
+depends on the number of heads, which is the same for the released heads, and the batch has to be a
+single image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ from typing import Self, get_args
 import torch
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import successors
 from amir_lightning.networks.checkpoints.names import TAT as NAMES
 from amir_lightning.networks.layers.adaptive import (
@@ -35,31 +35,31 @@ from amir_lightning.networks.layers.blocks import (
 )
 from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.restoration_network import Report, RestorationNetwork
-from amir_lightning.networks.validate import at_least, one_of, whole, whole_numbers
+from amir_lightning.networks.validate import at_least, multiple_of, one_of, whole, whole_numbers
 
 LEVELS = ("level1", "level2", "level3", "bottleneck")
 
 
 class TAT(RestorationNetwork):
-    """Restormer's encoder, then blocks whose depthwise kernels are partly made for each image.
+    """Restormer's encoder, then blocks whose depthwise kernels are partly generated per image.
 
-    What the encoder found is read once, and one pair of kernels for each level comes of it; the
-    blocks of a level differ in their shared kernels and in how much of the generated ones they add.
+    The output of the encoder is encoded once and gives one pair of kernels for each level. The
+    blocks of a level have their own shared kernels and their own shares of the generated ones.
 
     Args:
         in_channels: Channels of the images.
         width: Channels C of the first level, an even number.
-        depths: Blocks of levels 1 to 4, in the encoder as in the decoder.
+        depths: Blocks of levels 1 to 4, the same in encoder and decoder.
         refinement_depth: Blocks after the decoder.
         heads: Attention heads of levels 1 to 4.
         ffn_expansion_factor: Hidden channels of the feed-forward network per channel, rounded down.
-        test_window: In evaluation attention looks at overlapping windows of that side in pixels of
-            the image, a multiple of 8; None: at the whole image, as in training. The release has
-            1.5 times the side of its training patches.
+        test_window: Side in image pixels, a multiple of 8, of overlapping windows for attention in
+            evaluation; None for whole images, as in training. The release uses 1.5 times the side
+            of its training patches.
         task_size: Length of the task representation.
-        stop_gradient: Whether the encoder is left alone by what the kernels learn.
+        stop_gradient: Keep gradients of the generated kernels out of the encoder.
         kernel_activation: "gelu" of the generated kernels, or "none".
-        first_share: Share of the generated kernels at the start.
+        first_share: Initial share of the generated kernels.
 
     Raises:
         InputError: An argument is out of range, or heads do not divide channels.
@@ -88,15 +88,10 @@ class TAT(RestorationNetwork):
         at_least(0, first_share=first_share)
         one_of("stop_gradient", stop_gradient, (True, False))
         one_of("kernel_activation", kernel_activation, get_args(KernelActivation))
-        if width % 2:
-            raise InputError(f"width is {width}, expected an even number; type width={width + 1}")
+        multiple_of(2, width=width)
         if test_window is not None:
             whole(8, test_window=test_window)
-            if test_window % 8:
-                raise InputError(
-                    f"test_window is {test_window}, expected a multiple of 8; "
-                    f"type test_window={test_window + -test_window % 8}"
-                )
+            multiple_of(8, test_window=test_window)
         depths = whole_numbers("depths", depths, 4)
         heads = whole_numbers("heads", heads, 4)
         self.test_window = test_window
@@ -165,12 +160,12 @@ class TAT(RestorationNetwork):
 
     @property
     def follows_size(self) -> str | None:
-        """The windows of attention, unless it looks at whole images."""
+        """Attention in windows; None if it uses whole images."""
         return None if self.test_window is None else "attends in windows"
 
     def trace(self, lq: Tensor) -> Report:
-        """Restore (B, in_channels, H, W), sides multiples of 8, and report the task's vector."""
-        # Channels-last makes layer normalisation a view.
+        """Restore (B, in_channels, H, W), sides multiples of 8, and report the task vector."""
+        # Channels-last: layer normalisation needs no copy.
         features = self.stem(lq).contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -190,12 +185,12 @@ class TAT(RestorationNetwork):
 
     @classmethod
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
-        """Build the network of a checkpoint of the authors' release.
+        """Build the network from a checkpoint of the authors' release.
 
         Args:
-            source: The checkpoint file, or its parameters by official name.
+            source: Checkpoint file, or its parameters by official name.
 
         Raises:
-            InputError: The file is unreadable, or a name or shape is not that of the release.
+            InputError: The file is unreadable, or a name or shape does not match the release.
         """
         return successors.load(cls, source, "patch_embed.proj.weight", NAMES)

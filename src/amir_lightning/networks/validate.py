@@ -1,4 +1,4 @@
-"""Checks of constructor arguments, so that a wrong option is one sentence and not a shape error."""
+"""Checks of constructor arguments: a wrong option ends in one sentence, not in a shape error."""
 
 from collections.abc import Sequence
 from math import gcd
@@ -7,10 +7,10 @@ from amir_lightning.errors import InputError
 
 
 def one_of(name: str, value: object, choices: Sequence[object]) -> None:
-    """Refuse a value that is not among the choices.
+    """Check that a value is among the choices.
 
     Raises:
-        InputError: The value is another one.
+        InputError: It is not.
     """
     if value not in choices:
         options = " or ".join(f"{name}={choice}" for choice in choices)
@@ -18,10 +18,10 @@ def one_of(name: str, value: object, choices: Sequence[object]) -> None:
 
 
 def at_least(minimum: float, **values: float) -> None:
-    """Refuse a number below the minimum.
+    """Check that values are numbers, none below the minimum.
 
     Raises:
-        InputError: A value is lower or no number.
+        InputError: A value is lower or not a number.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
@@ -31,8 +31,22 @@ def at_least(minimum: float, **values: float) -> None:
             )
 
 
+def drop_probability(**values: float) -> None:
+    """Check that values are numbers from 0 to below 1.
+
+    Raises:
+        InputError: A value is lower, higher or not a number.
+    """
+    at_least(0, **values)
+    for name, value in values.items():
+        if value >= 1:
+            raise InputError(
+                f"{name} is {value}, expected a number below 1; type for example {name}=0.1"
+            )
+
+
 def whole(minimum: int, **values: int) -> None:
-    """Refuse what is not a whole number from the minimum on.
+    """Check that values are whole numbers, none below the minimum.
 
     Raises:
         InputError: A value is lower or not a whole number.
@@ -45,11 +59,30 @@ def whole(minimum: int, **values: int) -> None:
             )
 
 
-def whole_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
-    """Take a list or tuple of so many whole numbers from 1 on as a tuple.
+def multiple_of(factor: int, **values: int) -> None:
+    """Check that whole numbers are multiples of a factor.
 
     Raises:
-        InputError: The length is another, or an entry is lower or not a whole number.
+        InputError: A value is not.
+    """
+    for name, value in values.items():
+        if value % factor:
+            expected = "an even number" if factor == 2 else f"a multiple of {factor}"
+            raise InputError(
+                f"{name} is {value}, expected {expected}; type {name}={value + -value % factor}"
+            )
+
+
+def whole_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
+    """Return a sequence of whole numbers from 1 on as a tuple.
+
+    Args:
+        name: Name of the option.
+        values: List or tuple of numbers.
+        length: Expected length.
+
+    Raises:
+        InputError: The length differs, or an entry is lower or not a whole number.
     """
     listed = isinstance(values, Sequence) and not isinstance(values, str)
     if not listed or len(values) != length or not all(_is_whole(value, 1) for value in values):
@@ -62,10 +95,15 @@ def whole_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, .
 
 
 def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
-    """Take so many odd numbers, such as sides of kernels that have a centre, as a tuple.
+    """Return a sequence of odd numbers, such as kernel sizes that have a centre, as a tuple.
+
+    Args:
+        name: Name of the option.
+        values: List or tuple of numbers.
+        length: Expected length.
 
     Raises:
-        InputError: The length is another, or an entry is even or not a whole number.
+        InputError: The length differs, or an entry is even or not a whole number from 1 on.
     """
     numbers = whole_numbers(name, values, length)
     if not all(number % 2 for number in numbers):
@@ -78,10 +116,16 @@ def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...
 
 
 def divides(name: str, value: int, *channels: int, of: str) -> None:
-    """Refuse a number, such as one of attention heads, that does not divide all the channels.
+    """Check that a number, such as that of attention heads, divides numbers of channels.
+
+    Args:
+        name: Name of the option.
+        value: Its value.
+        channels: Numbers of channels.
+        of: Part of the network that has these channels, for the error.
 
     Raises:
-        InputError: A number of channels is no multiple of the value.
+        InputError: A number of channels is not a multiple of the value.
     """
     for number in channels:
         if number % value:

@@ -1,10 +1,10 @@
-"""VDSR, twenty convolutions that predict what an enlarged image lacks.
+"""VDSR, twenty convolutions that predict the residual of an enlarged image.
 
 J. Kim et al., "Accurate Image Super-Resolution Using Very Deep Convolutional Networks", CVPR 2016,
 Sec. 3. Its adjustable gradient clipping is an option of the training, not of the network.
 
 Deviation: convolutions have biases, as in the authors' network; a popular port has none. All layers
-start from He's initialisation with the fan-in, where that port takes the fan-out.
+have He's initialisation by the fan-in, where that port uses the fan-out.
 """
 
 from itertools import pairwise
@@ -16,13 +16,13 @@ from amir_lightning.networks.validate import one_of, whole
 
 
 class VDSR(RestorationNetwork):
-    """A plain stack of 3x3 convolutions with ReLU between them, plus the input.
+    """Stack of 3x3 convolutions with ReLU between them, plus the input.
 
     Args:
         in_channels: Channels of the images.
         width: Channels of the hidden layers.
         depth: Convolutions, at least 2.
-        bias: Whether convolutions have biases.
+        bias: Give the convolutions biases.
 
     Raises:
         InputError: An argument is out of range.

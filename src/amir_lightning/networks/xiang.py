@@ -5,10 +5,10 @@ estimation from low-dose PET/MRI", Neurocomputing 267, 2017.
 
 Source: the abstract, public notes on the article, and one public re-implementation; the article
 itself was not read. Three networks of four convolutions and the sum of their losses are from the
-notes, 3x3 kernels with 64 filters from the re-implementation.
+notes, 3x3 kernels with 64 filters are from the re-implementation.
 
 Deviation: the article's second input, a T1 MRI, does not exist here. Convolutions are padded with
-zeros, where the article lets patches shrink, and estimates are not squashed.
+zeros, where the article lets patches shrink. Estimates pass through no final activation.
 """
 
 from itertools import pairwise
@@ -22,7 +22,7 @@ from amir_lightning.networks.validate import odd_numbers, whole
 
 
 class AutoContextCNN(RestorationNetwork):
-    """Each stage sees the image and the estimate of the stage before; the last one is the result.
+    """Chain of networks; each sees the image and the estimate of the one before.
 
     Args:
         in_channels: Channels of the images.

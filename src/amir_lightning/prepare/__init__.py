@@ -1,1 +1,1 @@
-"""Raw scans to the prepared store of one task: look at all, then read, simulate, split, write."""
+"""Turn the raw scans of one task into its prepared store."""

@@ -12,16 +12,17 @@ from amir_lightning.cli import command
 from amir_lightning.errors import InputError
 
 if TYPE_CHECKING:
-    from amir_lightning.data.layouts import Found
+    from amir_lightning.data.layouts import RawDataset
     from amir_lightning.prepare.options import Options
     from amir_lightning.tasks import Task
 
-_log = logging.getLogger("amir_lightning.prepare")  # not __main__, which is quiet
+# Named by hand: __name__ is "__main__" here, outside the package's logger.
+_log = logging.getLogger("amir_lightning.prepare")
 
 
 @command("prepare")
 def main(cfg: DictConfig) -> None:
-    """Read the scans of one task, simulate LQ where none was measured, cut, split and write."""
+    """Prepare the raw scans of one task: simulate missing LQ, cut slices, split patients."""
     from hydra.utils import instantiate
 
     from amir_lightning.data.layouts import LAYOUTS, detect
@@ -33,11 +34,11 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"task={cfg.task} names {len(tasks)} tasks; prepare one at a time")
     (task,) = tasks
     raw_dir = Path(cfg.raw_dir)
-    if raw_dir.name in ("", ".."):  # a folder's name may say what lies in it
+    if raw_dir.name in ("", ".."):  # layouts are recognised by the folder's name, too
         raw_dir = raw_dir.resolve()
     dataset = cfg.dataset
     if dataset == "auto":
-        named = cfg.layout_options  # options that one data set alone has tell it
+        named = cfg.layout_options  # an option that only one layout has selects that layout
         paired = named.hq is not None and named.lq is not None
         dataset = "table" if named.table else "pairs" if paired else detect(raw_dir, task)
         _log.info("%s is read as dataset=%s: %s", raw_dir, dataset, cfg.datasets[dataset].about)
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     prepare(
         task,
         instantiate(dict(task.degradation)),
-        # Absolute: workers may have another working folder.
+        # Absolute: worker processes may have a different working directory.
         _find(cfg, dataset, raw_dir.absolute(), task),
         Path(cfg.output or Path(cfg.paths.prepared_dir) / f"{task.name}.h5"),
         _options(cfg, dataset),
@@ -54,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     )
 
 
-def _find(cfg: DictConfig, dataset: str, raw_dir: Path, task: Task) -> Found:
+def _find(cfg: DictConfig, dataset: str, raw_dir: Path, task: Task) -> RawDataset:
     import inspect
 
     from amir_lightning.data.layouts import LAYOUTS
@@ -72,7 +73,7 @@ def _find(cfg: DictConfig, dataset: str, raw_dir: Path, task: Task) -> Found:
 
 
 def _options(cfg: DictConfig, dataset: str) -> Options:
-    """The user's options; what was left null is as usual for the data set."""
+    """Collect the user's options; null ones take the default of the data set."""
     from amir_lightning.config import plain
     from amir_lightning.prepare.options import Options
 

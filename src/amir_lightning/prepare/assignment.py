@@ -1,4 +1,4 @@
-"""Which patient trains, validates or tests: by the data set, by a file, or by a seed."""
+"""Assign each patient to a split: as the data set says, as a CSV says, or by a seed."""
 
 import logging
 from collections.abc import Sequence
@@ -20,15 +20,18 @@ from amir_lightning.system.wording import counted
 log = logging.getLogger(__name__)
 
 
-def assign(patients: Sequence[RawPatient], options: Options) -> tuple[SplitKind, dict[str, Split]]:
-    """Split of each patient's key; scans of one person share one.
+def assign_splits(
+    patients: Sequence[RawPatient], options: Options
+) -> tuple[SplitKind, dict[str, Split]]:
+    """Assign patients to splits; all scans of one person go to the same split.
 
     Returns:
-        Whether patients or, where there are too few, slice blocks are kept apart; and the splits,
-        none for slice blocks.
+        Whether patients or, if there are too few of them, slice blocks are split; and the split of
+        each patient's key, empty for slice blocks.
 
     Raises:
-        InputError: The split file, the numbers or the named patients do not fit.
+        InputError: The split file, the split sizes or the named test patients do not match the
+            patients that were found.
     """
     if options.split_file:
         return "patients", assign_from_file([one.key for one in patients], options.split_file)

@@ -1,4 +1,7 @@
-"""The second pass: each patient's slice pairs in a file of their own, kept until all are done."""
+"""Second pass: simulate LQ and cache each patient's slice pairs in one file per patient.
+
+The files are kept until all patients are done, so that a stopped preparation can continue.
+"""
 
 import contextlib
 import hashlib
@@ -12,30 +15,36 @@ import numpy as np
 import torch
 
 from amir_lightning.data.layouts import RawPatient
-from amir_lightning.data.pairs import SlicePairs, fit, informative_rows, make_pairs, patient_seed
+from amir_lightning.data.pairs import (
+    SlicePairs,
+    fit_to_grid,
+    informative_rows,
+    make_pairs,
+    patient_seed,
+)
 from amir_lightning.data.store_writer import patient_id
 from amir_lightning.degradation import Degradation
-from amir_lightning.prepare.inspection import Looked
+from amir_lightning.prepare.inspection import Inspection
 from amir_lightning.prepare.options import Options
 from amir_lightning.system.atomic import complete_file, reserve
 from amir_lightning.tasks import Task
 
-_VERSION = 1  # of what a part holds; another number makes old parts unusable
+_VERSION = 1  # raise it when the content of a cached file changes, so that old ones are not used
 
 
-def part_path(folder: Path, looked: Looked, task: Task, options: Options) -> Path:
-    """File of a patient's pairs, named by everything that decides them.
+def cache_path(folder: Path, inspection: Inspection, task: Task, options: Options) -> Path:
+    """Path of a patient's cached pairs, named by a hash of everything that decides their content.
 
     Args:
-        folder: Folder of the parts.
-        looked: What the first pass found.
+        folder: Cache folder.
+        inspection: Result of the first pass.
         task: The task.
         options: The options.
     """
     decisive = {
         "version": _VERSION,
-        "key": looked.key,
-        "sources": looked.sources,
+        "key": inspection.key,
+        "sources": inspection.sources,
         "degradation": dict(task.degradation),
         "plane": task.plane,
         "value_range": task.value_range,
@@ -51,30 +60,32 @@ def part_path(folder: Path, looked: Looked, task: Task, options: Options) -> Pat
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.h5"
 
 
-def make_part(
+def cache_pairs(
     path: Path,
     patient: RawPatient,
+    source: str,
     task: Task,
     degradation: Degradation,
     options: Options,
     threads: int,
 ) -> None:
-    """Read a patient, simulate LQ where it is not measured, and write the part.
+    """Read a patient, simulate LQ unless it was measured, and write the pairs.
 
     Args:
-        path: The part; it appears when it is complete.
+        path: Target; it appears when it is complete.
         patient: The patient.
+        source: `Inspection.source` of the patient: its files are not hashed a second time.
         task: The task.
-        degradation: Makes LQ from HQ.
+        degradation: Simulates LQ from HQ.
         options: The options.
-        threads: Processor threads to use.
+        threads: Number of CPU threads for torch.
 
     Raises:
         InputError: The simulation refuses the scan, or the disk is full.
     """
     torch.set_num_threads(threads)
-    with _told_already():
-        scan = fit(patient.read(), task, options.grid, options.intensity_scale)
+    with _warnings_off():
+        scan = fit_to_grid(patient.read(), task, options.grid, options.intensity_scale)
     seed = patient_seed(options.seed, patient_id(patient.key))
     pairs = make_pairs(scan, task, degradation, seed, options.central_slices)
     pairs = pairs.take(informative_rows(pairs.hq, task))
@@ -83,12 +94,12 @@ def make_part(
         for name in ("lq", "hq", "slice_index", "affine"):
             file[name] = getattr(pairs, name)
         file.attrs["spacing_mm"] = pairs.spacing_mm
-        file.attrs["source"] = scan.hq.source
+        file.attrs["source"] = source
 
 
 @contextlib.contextmanager
-def _told_already() -> Iterator[None]:
-    """Without the warnings about a scan: `look` has read it before."""
+def _warnings_off() -> Iterator[None]:
+    """Suppress warnings about the scan, which the first pass has logged already."""
     logger = logging.getLogger("amir_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -98,8 +109,8 @@ def _told_already() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_part(path: Path) -> tuple[SlicePairs, str]:
-    """Slice pairs of a finished part, and where they came from."""
+def read_cached_pairs(path: Path) -> tuple[SlicePairs, str]:
+    """Read the slice pairs of a patient and the `Inspection.source` they were made from."""
     with h5py.File(path, "r") as file:
         slices, row, column = (float(value) for value in file.attrs["spacing_mm"])
         pairs = SlicePairs(

@@ -1,4 +1,7 @@
-"""The first pass: what is in each patient's files, before anything is simulated or written."""
+"""First pass: read every patient and check it, before anything is simulated or written.
+
+The pixels of all patients do not fit into memory, so the second pass (`cache`) reads them again.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amir_lightning.data.layouts import RawPatient
-from amir_lightning.data.pairs import Array, fit, hq_slices, informative_rows
+from amir_lightning.data.pairs import Array, fit_to_grid, hq_slices, informative_rows
 from amir_lightning.data.plausible import check_units
 from amir_lightning.errors import InputError
 from amir_lightning.prepare.options import Options
@@ -15,20 +18,21 @@ from amir_lightning.tasks import Task
 
 
 @dataclass
-class Looked:
-    """What was found in one patient's files.
+class Inspection:
+    """Summary of one patient's files.
 
     Attributes:
         key: The patient's key.
-        problem: Why the patient cannot be prepared, or nothing.
-        slices: Informative slices.
-        dropped: Slices of air or of one value.
-        shape: Rows and columns of a slice.
-        spacing_mm: Distance of slices, rows and columns [mm].
-        low: Smallest HQ value of the informative slices.
-        high: Largest one.
+        problem: Why the patient cannot be prepared; empty if it can.
+        slices: Number of informative slices.
+        dropped: Number of slices left out because they show air or one value.
+        shape: Rows and columns of a slice, such as "256x256".
+        spacing_mm: Distance between slices, rows and columns [mm].
+        low: Smallest HQ value in the informative slices.
+        high: Largest HQ value in the informative slices.
         pixels: Hash of each informative HQ slice.
         sources: SHA-256 of each source file.
+        source: Kind of the scan and one hash of all its files, for the store.
     """
 
     key: str
@@ -41,11 +45,12 @@ class Looked:
     high: float = 0.0
     pixels: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    source: str = ""
 
 
-def look(patient: RawPatient, task: Task, options: Options) -> Looked:
-    """Read one patient and say what is there; a mistake in it is noted, not raised."""
-    found = Looked(patient.key)
+def inspect_patient(patient: RawPatient, task: Task, options: Options) -> Inspection:
+    """Read one patient and summarise it; a mistake in its files is recorded, not raised."""
+    found = Inspection(patient.key)
     try:
         for path in patient.files:
             with path.open("rb") as file:
@@ -56,7 +61,7 @@ def look(patient: RawPatient, task: Task, options: Options) -> Looked:
                 f"patient {patient.key} is in {scan.hq.units}; task {task.name} expects "
                 f"{task.units}: type another task or leave it out"
             )
-        scan = fit(scan, task, options.grid, options.intensity_scale)
+        scan = fit_to_grid(scan, task, options.grid, options.intensity_scale)
         if not options.force_units:
             check_units(scan.hq.array, task, f"patient {patient.key}")
             if scan.lq is not None:
@@ -75,6 +80,7 @@ def look(patient: RawPatient, task: Task, options: Options) -> Looked:
     kept = hq[rows]
     found.slices, found.dropped = len(rows), len(hq) - len(rows)
     found.shape = "x".join(map(str, hq.shape[1:]))
+    found.source = f"{scan.hq.source} sha256:{_hash_all(found.sources)}"
     z, y, x = scan.hq.spacing_mm
     found.spacing_mm = {"axial": (z, y, x), "coronal": (y, x, z), "sagittal": (x, y, z)}[task.plane]
     found.low, found.high = float(kept.min()), float(kept.max())
@@ -82,19 +88,19 @@ def look(patient: RawPatient, task: Task, options: Options) -> Looked:
     return found
 
 
-def duplicates(looked: Sequence[Looked], split_of: Mapping[str, str]) -> dict[str, str]:
-    """Pairs of patients in different splits that share a slice, pixel by pixel.
+def duplicates(inspections: Sequence[Inspection], split_of: Mapping[str, str]) -> dict[str, str]:
+    """Find patients in different splits that share a slice, pixel by pixel.
 
     Args:
-        looked: The patients.
+        inspections: The patients.
         split_of: Split of each patient's key.
 
     Returns:
-        A sentence for the later patient of each pair, by key.
+        Error message for the later patient of each pair, by key.
     """
     first: dict[str, str] = {}
     problems: dict[str, str] = {}
-    for one in looked:
+    for one in inspections:
         for digest in one.pixels:
             owner = first.setdefault(digest, one.key)
             if owner != one.key and split_of.get(owner) != split_of.get(one.key):
@@ -108,6 +114,11 @@ def duplicates(looked: Sequence[Looked], split_of: Mapping[str, str]) -> dict[st
 
 def _hash(image: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:24]
+
+
+def _hash_all(hashes: list[str]) -> str:
+    """Hash of one file, or one hash over those of several."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _only_air(key: str, hq: Array, task: Task) -> str:

@@ -1,4 +1,4 @@
-"""What a prepared store was made of: hashes and counts, and nothing personal."""
+"""Manifest of a prepared store: hashes of the source files and counts, nothing personal."""
 
 import json
 from collections import Counter
@@ -9,27 +9,27 @@ from amir_lightning.data.splits import Split, SplitKind
 from amir_lightning.data.store import Store
 from amir_lightning.data.store_writer import patient_id
 from amir_lightning.io.dicom.series import Skipped
-from amir_lightning.prepare.inspection import Looked
+from amir_lightning.prepare.inspection import Inspection
 from amir_lightning.prepare.options import Options
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.tasks import Task
 
 
 def manifest_path(store: Path) -> Path:
-    """``mri.manifest.json`` beside ``mri.h5``."""
+    """Path of a store's manifest: ``mri.manifest.json`` next to ``mri.h5``."""
     return store.with_suffix(".manifest.json")
 
 
 def write_manifest(
     store: Path,
     task: Task,
-    looked: Sequence[Looked],
+    inspections: Sequence[Inspection],
     skipped: Sequence[Skipped],
     kind: SplitKind,
     assigned: Mapping[str, Split],
     options: Options,
 ) -> None:
-    """Write the manifest: for each hashed patient the SHA-256 of every source file."""
+    """Write the options of the preparation and, per hashed patient, the SHA-256 of every file."""
     opened = Store(store, task.name)
     content = {
         "task": task.name,
@@ -53,7 +53,7 @@ def write_manifest(
                 "spacing_mm": one.spacing_mm,
                 "sources": sorted(one.sources),
             }
-            for one in sorted(looked, key=lambda one: patient_id(one.key, options.salt))
+            for one in sorted(inspections, key=lambda one: patient_id(one.key, options.salt))
         },
         "left_out": dict(Counter(one.reason for one in skipped)),
     }

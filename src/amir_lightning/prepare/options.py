@@ -1,4 +1,4 @@
-"""What a user may choose when raw scans are prepared."""
+"""Options of the ``prepare`` command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ class Options:
 
     Attributes:
         split: Share of train, val and test, as fractions or numbers of patients.
-        split_file: CSV of ``patient,split`` instead of ``split``.
-        test_patients: Keys of patients that are always tested on.
-        optional_test_patients: Whether one of them that is not found is no mistake.
-        proportions: Whether numbers in ``split`` that do not add up are meant as proportions.
-        gap: Slices left out between two blocks where slices must be split.
+        split_file: CSV with the columns ``patient,split``, used instead of ``split``.
+        test_patients: Keys of patients that always go to the test split.
+        optional_test_patients: Ignore test patients that were not found instead of raising.
+        proportions: Treat numbers in ``split`` that do not match the patients as proportions.
+        gap: Slices left out between two blocks, where slices and not patients are split.
         grid: Rows and columns to which slices are cropped or padded; None keeps their size.
-        central_slices: Keep that many slices around the middle; None keeps all.
-        intensity_scale: Factor on every value that is read.
-        force_units: Take scans whose range is not that of the task's units.
-        on_error: Stop at a bad patient, or leave it out.
+        central_slices: Number of slices to keep around the middle; None keeps all.
+        intensity_scale: Factor on every voxel value.
+        force_units: Accept scans whose value range does not look like the task's units.
+        on_error: "stop" at a bad patient, or "skip" it.
         compression: None or "lzf".
-        seed: Seed of the assignment and of the simulated noise.
-        salt: Mixed into the hash that names a patient, so that a name cannot be guessed from it.
-        jobs: Patients worked on at a time; -1 for as many as there are cores.
-        backend: Where joblib runs them.
-        scheduler: Address of the Dask scheduler.
+        seed: Seed of the split and of the simulated noise.
+        salt: Secret mixed into the hash of a patient's key, so that the key cannot be guessed.
+        jobs: Number of patients processed in parallel; -1 for one per core.
+        backend: joblib backend.
+        scheduler: Address of the Dask scheduler, for ``backend="dask"``.
     """
 
     split: Mapping[str, float]
@@ -59,12 +59,14 @@ class Options:
             raise InputError(
                 f"gap is {self.gap}, expected a number of slices from 0 on; type gap=2"
             )
-        if self.central_slices is not None and not _whole(self.central_slices):
+        if self.central_slices is not None and not _is_positive_integer(self.central_slices):
             raise InputError(
                 f"central_slices is {self.central_slices}, expected a number of slices; "
                 "type for instance central_slices=100"
             )
-        if self.grid is not None and not (len(self.grid) == 2 and all(map(_whole, self.grid))):
+        if self.grid is not None and not (
+            len(self.grid) == 2 and all(map(_is_positive_integer, self.grid))
+        ):
             raise InputError(
                 f"grid is {self.grid}, expected rows and columns; type for instance grid=[256,256]"
             )
@@ -89,5 +91,5 @@ class Options:
             )
 
 
-def _whole(value: object) -> bool:
+def _is_positive_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

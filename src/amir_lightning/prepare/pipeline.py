@@ -1,4 +1,4 @@
-"""The whole preparation: find, look, report, work in parallel, merge."""
+"""Preparation of one task: inspect all patients, report, cache their pairs, write the store."""
 
 import logging
 import shlex
@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.progress import track
 
 from amir_lightning.cli.searchpath import typed_folders
-from amir_lightning.data.layouts import Found, RawPatient
+from amir_lightning.data.layouts import RawDataset, RawPatient
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Damaged, Skipped, summarise
-from amir_lightning.prepare.assignment import assign
-from amir_lightning.prepare.cache import make_part, part_path, read_part
-from amir_lightning.prepare.inspection import Looked, duplicates, look
+from amir_lightning.prepare.assignment import assign_splits
+from amir_lightning.prepare.cache import cache_pairs, cache_path, read_cached_pairs
+from amir_lightning.prepare.inspection import Inspection, duplicates, inspect_patient
 from amir_lightning.prepare.manifest import write_manifest
 from amir_lightning.prepare.options import Options
-from amir_lightning.prepare.report import found_table
+from amir_lightning.prepare.report import split_table
 from amir_lightning.system import cores
 from amir_lightning.system.locks import locked
 from amir_lightning.system.wording import counted
@@ -37,61 +37,61 @@ log = logging.getLogger(__name__)
 def prepare(
     task: Task,
     degradation: Degradation,
-    found: Found,
+    dataset: RawDataset,
     output: Path,
     options: Options,
     *,
     check: bool = False,
 ) -> Path:
-    """Prepare one task: the patients that a layout found become one HDF5 file of slice pairs.
+    """Write the slice pairs of all patients of a raw data set into one HDF5 file.
 
     Args:
         task: The task.
-        degradation: Makes LQ from HQ where the layout gives no measured LQ.
-        found: What the layout found.
-        output: The HDF5 file; it appears when it is complete. Finished patients wait beside it in
-            a hidden folder, so that a stopped preparation goes on where it was.
-        options: What the user chose.
-        check: Only look and report.
+        degradation: Simulates LQ from HQ for patients without a measured LQ scan.
+        dataset: The raw data set as a layout found it.
+        output: The HDF5 file; it appears when it is complete. Until then finished patients are
+            cached in a hidden folder next to it, so that a stopped preparation can continue.
+        options: The user's options.
+        check: Only inspect and report; write nothing.
 
     Returns:
         ``output``.
 
     Raises:
-        InputError: A scan, an option or the disk does not allow it.
+        InputError: A scan or an option is not usable, or the disk is full.
     """
     _check_output(output)
     if check:
-        return _prepare(task, degradation, found, output, options, check=True)
+        return _prepare(task, degradation, dataset, output, options, check=True)
     lock = output.absolute().with_name(f".{output.name}.lock")
     with locked(lock, f"preparing {output}", wait=True, advice="type output=<file>") as waited:
         if waited and output.exists():
-            print(f"written:  {output}, by the process that was waited for; again makes it anew")
+            print(f"written:  {output}, by another process; run again to write it anew")
             return output
-        return _prepare(task, degradation, found, output, options, check=False)
+        return _prepare(task, degradation, dataset, output, options, check=False)
 
 
 def _prepare(
     task: Task,
     degradation: Degradation,
-    found: Found,
+    dataset: RawDataset,
     output: Path,
     options: Options,
     check: bool,
 ) -> Path:
-    skipped = list(found.skipped)
-    looked, patients, problems = _look_at_all(task, found.patients, options)
+    skipped = list(dataset.skipped)
+    inspections, patients, problems = _inspect_all(task, dataset.patients, options)
     problems = [one.problem for one in skipped if isinstance(one, Damaged)] + problems
-    kind, assigned = assign(patients, options)
+    kind, assigned = assign_splits(patients, options)
     if kind == "patients":
-        shared = duplicates(looked, assigned)
+        shared = duplicates(inspections, assigned)
         problems += shared.values()
-        looked = [one for one in looked if one.key not in shared]
+        inspections = [one for one in inspections if one.key not in shared]
         patients = [one for one in patients if one.key not in shared]
     console = Console(soft_wrap=True)
-    if looked:
-        console.print(found_table(task, kind, assigned, looked))
-    _say_left_out(console, skipped, looked, problems)
+    if inspections:
+        console.print(split_table(task, kind, assigned, inspections))
+    _print_left_out(console, skipped, inspections, problems)
     if check:
         _finish_check(problems)
         return output
@@ -102,41 +102,43 @@ def _prepare(
         )
     if not patients:
         raise InputError("no patient is left to prepare; check=true lists why")
-    parts = _make_parts(task, degradation, patients, looked, output, options)
-    counts = _merge(task, parts, kind, assigned, output, options)
-    write_manifest(output, task, looked, skipped, kind, assigned, options)
-    shutil.rmtree(_parts_folder(output), ignore_errors=True)
-    dealt = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
-    console.print(f"written:  {output} ({counted('slice', counts.total())}: {dealt})")
-    usual = output.as_posix() == f"data/prepared/{task.name}.h5"
-    where = [] if usual else [shlex.quote(f"paths.prepared_dir={output.parent}")]
+    cached = _cache_all(task, degradation, patients, inspections, output, options)
+    counts = _merge(task, cached, kind, assigned, output, options)
+    write_manifest(output, task, inspections, skipped, kind, assigned, options)
+    shutil.rmtree(_cache_folder(output), ignore_errors=True)
+    per_split = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
+    console.print(f"written:  {output} ({counted('slice', counts.total())}: {per_split})")
+    default = output.as_posix() == f"data/prepared/{task.name}.h5"
+    where = [] if default else [shlex.quote(f"paths.prepared_dir={output.parent}")]
     typed = " ".join([*typed_folders(), f"task={task.name}", *where])
     console.print(f"next:     python -m amir_lightning.train {typed}")
     return output
 
 
-def _look_at_all(
+def _inspect_all(
     task: Task, patients: Sequence[RawPatient], options: Options
-) -> tuple[list[Looked], list[RawPatient], list[str]]:
-    jobs = [joblib.delayed(look)(patient, task, options) for patient in patients]
-    seen = list(_parallel(jobs, options, f"Looking at {task.name}", len(patients)))
-    by_key = {one.key: one for one in seen if not one.problem}
+) -> tuple[list[Inspection], list[RawPatient], list[str]]:
+    jobs = [joblib.delayed(inspect_patient)(patient, task, options) for patient in patients]
+    inspections = list(_parallel(jobs, options, f"Looking at {task.name}", len(patients)))
+    by_key = {one.key: one for one in inspections if not one.problem}
     good = [patient for patient in patients if patient.key in by_key]
-    problems = [one.problem for one in seen if one.problem]
+    problems = [one.problem for one in inspections if one.problem]
     return [by_key[patient.key] for patient in good], good, problems
 
 
-def _make_parts(
+def _cache_all(
     task: Task,
     degradation: Degradation,
     patients: Sequence[RawPatient],
-    looked: Sequence[Looked],
+    inspections: Sequence[Inspection],
     output: Path,
     options: Options,
 ) -> dict[str, Path]:
-    folder = _parts_folder(output)
-    parts = {one.key: part_path(folder, one, task, options) for one in looked}
-    waiting = [patient for patient in patients if not parts[patient.key].exists()]
+    """Cache the pairs of all patients; returns the file of each patient's key."""
+    folder = _cache_folder(output)
+    cached = {one.key: cache_path(folder, one, task, options) for one in inspections}
+    sources = {one.key: one.source for one in inspections}
+    waiting = [patient for patient in patients if not cached[patient.key].exists()]
     if len(waiting) < len(patients):
         log.info(
             "continuing: %d of %s done",
@@ -145,27 +147,30 @@ def _make_parts(
         )
     threads = cores.threads(_workers(options, len(waiting)))
     jobs = [
-        joblib.delayed(make_part)(parts[patient.key], patient, task, degradation, options, threads)
+        joblib.delayed(cache_pairs)(
+            cached[patient.key], patient, sources[patient.key], task, degradation, options, threads
+        )
         for patient in waiting
     ]
     for _ in _parallel(jobs, options, f"Preparing {task.name}", len(waiting)):
         pass
-    return parts
+    return cached
 
 
 def _merge(
     task: Task,
-    parts: Mapping[str, Path],
+    cached: Mapping[str, Path],
     kind: SplitKind,
     assigned: Mapping[str, Split],
     output: Path,
     options: Options,
 ) -> Counter[str]:
+    """Write the cached pairs into the store; returns the number of slices of each split."""
     counts: Counter[str] = Counter()
 
     def prepared() -> Iterator[PreparedPatient]:
-        for key, path in parts.items():
-            pairs, source = read_part(path)
+        for key, path in cached.items():
+            pairs, source = read_cached_pairs(path)
             splits: list[Split | None]
             if kind == "patients":
                 splits = [assigned[key]] * len(pairs.hq)
@@ -200,7 +205,7 @@ def _merge(
 
 
 def _parallel(jobs: list[Any], options: Options, what: str, total: int) -> Iterator[Any]:
-    """Results in order, with a progress bar on a terminal."""
+    """Yield results in the order of the jobs; show a progress bar on a terminal."""
     console = Console(stderr=True)
     workers = _workers(options, total)
     with joblib.parallel_config(**_backend(options, workers)):
@@ -218,7 +223,7 @@ def _parallel(jobs: list[Any], options: Options, what: str, total: int) -> Itera
 def _backend(options: Options, workers: int) -> dict[str, Any]:
     if options.backend != "dask":
         backend = {"backend": options.backend, "n_jobs": workers}
-        if options.backend == "loky":  # what numpy takes; torch is told in `make_part`
+        if options.backend == "loky":  # limits NumPy; `cache_pairs` limits torch
             backend["inner_max_num_threads"] = cores.threads(workers)
         return backend
     try:
@@ -238,12 +243,12 @@ def _backend(options: Options, workers: int) -> dict[str, Any]:
 
 
 def _workers(options: Options, patients: int) -> int:
-    """Processes: no more than patients."""
+    """Number of worker processes, at most one per patient."""
     jobs = options.jobs if options.jobs > 0 else max(1, cores.usable() + 1 + options.jobs)
     return max(1, min(jobs, patients))
 
 
-def _parts_folder(output: Path) -> Path:
+def _cache_folder(output: Path) -> Path:
     return output.absolute().with_name(f".{output.name}.parts")
 
 
@@ -252,10 +257,13 @@ def _check_output(output: Path) -> None:
         raise InputError(f"{output} is a folder; choose a file with output=<file>")
 
 
-def _say_left_out(
-    console: Console, skipped: Sequence[Skipped], looked: Sequence[Looked], problems: Sequence[str]
+def _print_left_out(
+    console: Console,
+    skipped: Sequence[Skipped],
+    inspections: Sequence[Inspection],
+    problems: Sequence[str],
 ) -> None:
-    dropped = sum(one.dropped for one in looked)
+    dropped = sum(one.dropped for one in inspections)
     left_out = [f"{dropped} x air or constant slice"] if dropped else []
     left_out += [summarise(skipped)] if skipped else []
     left_out += [f"{len(problems)} x problem"] if problems else []

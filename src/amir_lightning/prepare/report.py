@@ -1,4 +1,4 @@
-"""What was found and what was written: the table before, the manifest after."""
+"""Table of what is about to be prepared, printed before anything is written."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from amir_lightning.data.splits import SPLITS, Split, SplitKind
-from amir_lightning.prepare.inspection import Looked
+from amir_lightning.prepare.inspection import Inspection
 from amir_lightning.tasks import Task
 
 
-def found_table(
-    task: Task, kind: SplitKind, assigned: Mapping[str, Split], looked: Sequence[Looked]
+def split_table(
+    task: Task, kind: SplitKind, assigned: Mapping[str, Split], inspections: Sequence[Inspection]
 ) -> Table:
-    """Patients, slices, shape, spacing and range of each split, before anything is written."""
+    """Tabulate patients, slices, shape, spacing and HQ range of each split.
+
+    Args:
+        task: The task.
+        kind: Whether patients or slice blocks are split.
+        assigned: Split of each patient's key; not used for slice blocks.
+        inspections: The patients.
+    """
     table = Table(title=f"{task.title}: split by {kind}", title_justify="left")
     columns = ("split", "patients", "slices", "shape", "spacing [mm]", f"HQ [{task.units}]")
     for column in columns:
@@ -23,7 +30,7 @@ def found_table(
         )
     names: Sequence[str] = SPLITS if kind == "patients" else ("all",)
     for name in names:
-        own = [one for one in looked if kind != "patients" or assigned[one.key] == name]
+        own = [one for one in inspections if kind != "patients" or assigned[one.key] == name]
         if not own:
             table.add_row(name, "0", "0", "", "", "")
             continue
@@ -32,13 +39,13 @@ def found_table(
             name,
             str(len(own)),
             str(sum(one.slices for one in own)),
-            _most(Counter(one.shape for one in own)),
-            _most(spacings),
+            _most_common(Counter(one.shape for one in own)),
+            _most_common(spacings),
             f"{min(one.low for one in own):.4g} to {max(one.high for one in own):.4g}",
         )
     return table
 
 
-def _most(counts: Counter[str]) -> str:
+def _most_common(counts: Counter[str]) -> str:
     (first, _), *others = counts.most_common()
     return f"{first} (+{len(others)} others)" if others else first

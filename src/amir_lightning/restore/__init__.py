@@ -1,1 +1,1 @@
-"""Scans in, restored scans out: weights, scratch volumes, slices, tiles and the loop over scans."""
+"""Restore scans: scratch volumes, slices, tiles, output and the loop over scans."""

@@ -20,7 +20,8 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.io.dicom.series import summarise as summarise_skipped
     from amir_lightning.io.scan import find_scans
     from amir_lightning.metrics import summarise
-    from amir_lightning.restore.pipeline import Request, restore_all
+    from amir_lightning.restore.pipeline import restore_all
+    from amir_lightning.restore.request import Request
     from amir_lightning.runs.scores import print_scores, write_scores
     from amir_lightning.weights.source import load_weights
 

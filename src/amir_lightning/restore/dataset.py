@@ -15,7 +15,8 @@ from amir_lightning.restore.tiling import Tiling
 from amir_lightning.system.allocator import return_memory
 from amir_lightning.tasks import Task
 
-_NOISE = 0.1  # of the value range: noise in the air of a CT reaches below it, padding far below
+# Share of the value range: noise in the air of a CT lies slightly below it, padding far below.
+_NOISE = 0.1
 
 
 class SliceBatch(NamedTuple):
@@ -45,29 +46,29 @@ class Slices(Dataset[SliceBatch]):
         return SliceBatch(torch.from_numpy(image)[None], torch.tensor(index))
 
     def where(self, index: int) -> Where:
-        """Place of a slice in the volume."""
+        """Index of a slice in the volume."""
         place: list[slice | int] = [slice(None)] * 3
         place[self.axes[0]] = index
         return tuple(place)
 
 
 def to_slice(image: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
-    """A slice of the volume as rows and columns of the task's plane; its own inverse."""
+    """Turn an array into rows and columns of the task's plane, or back: it is its own inverse."""
     return np.ascontiguousarray(image if axes[1] < axes[2] else image.T)
 
 
 class SliceRestorer(pl.LightningModule):
-    """Restores slices and writes each to its place; predicts nothing that has to be kept.
+    """Restores slices and writes each to its place, so that no predictions pile up in memory.
 
-    Restored values are clipped to the task's range, as when they are scored. What lies outside in
-    the input is not restored: padding below the range and metal above it stay as they were.
+    Restored values are clipped to the task's range, as they are for scoring. Pixels of the input
+    outside that range, such as padding or metal, are copied.
 
     Args:
         network: The network.
         task: The task.
-        slices: Where the slices come from.
-        output: Where restored slices go.
-        tiling: How slices are tiled, if they are.
+        slices: Source of the slices.
+        output: Volume that takes the restored slices.
+        tiling: Tiles; None restores whole slices.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class SliceRestorer(pl.LightningModule):
         self.output, self.tiling = output, tiling
 
     def on_predict_start(self) -> None:
-        """Tell the C allocator how large the slices are."""
+        """Tune the C allocator to the size of the slices."""
         return_memory(self.slices[0].lq.numel())
 
     def predict_step(self, batch: SliceBatch, batch_idx: int) -> None:

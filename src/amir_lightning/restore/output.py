@@ -1,4 +1,4 @@
-"""Where restored scans go, and how they are written there."""
+"""Names of restored scans, and writing them."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.dicom.writer import check_dicom_series, write_dicom_series
-from amir_lightning.io.nifti.scan import NiftiScan, nifti_stem, write_nifti
+from amir_lightning.io.nifti.file import nifti_stem
+from amir_lightning.io.nifti.scan import NiftiScan, write_nifti
 from amir_lightning.io.nifti.writer import DType, write_nifti_like
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.scan import Scan
@@ -38,7 +39,7 @@ def check_scan(scan: Scan, format_: Format) -> None:
     """Refuse a scan that cannot be written as asked, before it is restored.
 
     Raises:
-        InputError: As `check_dicom_series`, or one affine does not place the slices of a series.
+        InputError: `check_dicom_series` refuses it, or no single affine places its slices.
     """
     if not isinstance(scan, DicomScan):
         return
@@ -51,11 +52,11 @@ def check_scan(scan: Scan, format_: Format) -> None:
 def write_scan(
     scan: Scan, voxels: Scaled, target: Path, dtype: DType, description: str, derivation: str
 ) -> None:
-    """Write voxels as the kind of file that the name of the target says.
+    """Write voxels in the format of the target.
 
     Args:
         scan: The source.
-        voxels: What to write, canonical (Z, Y, X).
+        voxels: Canonical (Z, Y, X).
         target: A NIfTI file, or a folder for a DICOM series.
         dtype: Type of NIfTI voxels.
         description: Added to the Series Description.
@@ -79,7 +80,7 @@ def write_scan(
 
 
 def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
-    """Where a scan goes: its place below the input, ``_restored`` added to its name."""
+    """Path of the restored scan: the place of the source, with ``_restored`` added to its name."""
     place = Path(_name(scan.path)) if scan.path == root else scan.path.relative_to(root)
     if isinstance(scan, NiftiScan):
         suffix = scan.path.name[len(nifti_stem(scan.path)) :]
@@ -96,13 +97,13 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
 
 
 def lq_target(target: Path) -> Path:
-    """Where the simulated LQ of a restored scan goes."""
+    """Path of the simulated LQ of a restored scan."""
     name, _, suffix = target.name.rpartition("_restored")
     return target.with_name(f"{name}_lq{suffix}")
 
 
 def remove(target: Path) -> None:
-    """Remove what was written of a scan that failed, and of its simulated LQ."""
+    """Remove the incomplete files of a scan that failed, and its simulated LQ."""
     for path in (target, lq_target(target)):
         if path.is_dir():
             shutil.rmtree(path)
@@ -111,6 +112,6 @@ def remove(target: Path) -> None:
 
 
 def _name(folder: Path) -> str:
-    """Name of a folder, also of the one that a user stands in."""
+    """Name of a folder; resolves ``.`` first."""
     named = folder.name not in ("", "..")
     return (folder if named else folder.resolve()).name or "scan"

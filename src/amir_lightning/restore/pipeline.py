@@ -4,7 +4,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from torch.utils.data import DataLoader
 from amir_lightning.callbacks import Progress
 from amir_lightning.data.plausible import check_units
 from amir_lightning.errors import InputError
-from amir_lightning.io.nifti.writer import DType
 from amir_lightning.io.scan import Scan
-from amir_lightning.metrics import METRICS
 from amir_lightning.pictures import save
 from amir_lightning.restore.dataset import SliceRestorer, Slices
 from amir_lightning.restore.output import (
-    Format,
     Scaled,
     check_scan,
     lq_target,
@@ -32,6 +28,7 @@ from amir_lightning.restore.output import (
     write_scan,
 )
 from amir_lightning.restore.report import score_slices, show_slices, value_range
+from amir_lightning.restore.request import Request
 from amir_lightning.restore.scratch import ScratchVolume, degrade, stage
 from amir_lightning.restore.tiling import Tiling, choose_tiling, tile_error
 from amir_lightning.runs.record import environment, write_json
@@ -44,78 +41,25 @@ from amir_lightning.weights.source import Weights
 
 log = logging.getLogger(__name__)
 
-_SAMPLE = 24  # slices that show the range of a scan
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks of a restoration; ``conf/restore.yaml`` describes it.
-
-    Attributes:
-        task: Name of the task, or None.
-        degrade: Simulate LQ from the input and score.
-        format: Output format.
-        dtype: Type of NIfTI voxels.
-        force_units: Take any range of values.
-        intensity_scale: Factor on what is read, undone on what is written.
-        batch_size: Slices at a time.
-        tile: Rows and columns; None tiles only slices that are too large.
-        tile_overlap: Share of a tile.
-        max_pixels: Largest slice that is restored whole.
-        pictures: Slices to show of each scan.
-        metrics: Definition of the scores.
-        seed: Seed of the simulated noise.
-        trainer: Options of Lightning's trainer.
-        degradations: Physics of each task by name; others are simulated as the weights say.
-        trusted: Modules whose physics the weights may name.
-    """
-
-    task: str | None
-    degrade: bool
-    format: Format
-    dtype: DType
-    force_units: bool
-    intensity_scale: float
-    batch_size: int
-    tile: Sequence[int] | None
-    tile_overlap: float
-    max_pixels: int
-    pictures: int
-    metrics: str
-    seed: int
-    trainer: Mapping[str, Any]
-    degradations: Mapping[str, Mapping[str, Any]]
-    trusted: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if self.format not in ("same", "nifti"):
-            raise InputError(f"format is '{self.format}'; choose from same, nifti")
-        if self.dtype not in ("float32", "source"):
-            raise InputError(f"dtype is '{self.dtype}'; choose from float32, source")
-        if self.metrics not in METRICS:
-            raise InputError(f"metrics is '{self.metrics}'; choose from {', '.join(METRICS)}")
-        if self.intensity_scale <= 0:
-            raise InputError(f"intensity_scale is {self.intensity_scale}, expected more than 0")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
+_SAMPLE = 24  # slices from which the range of a scan is estimated
 
 
 def restore_all(
     scans: Sequence[Scan], root: Path, weights: Weights, output: Path, request: Request
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Restore scans one after the other into a folder that appears when all is written.
+    """Restore scans one by one into a folder that appears only when all are written.
 
     A scan that fails does not stop the others.
 
     Args:
         scans: The scans.
-        root: Folder that their places in the output are relative to.
+        root: Folder of the input; the output keeps the paths below it.
         weights: The network and its tasks.
         output: New or empty folder.
-        request: What to do.
+        request: Options of the command.
 
     Returns:
-        Rows of scores, for ``degrade``, and a sentence for each scan that failed.
+        Rows of scores (only with ``degrade``), and one sentence for each scan that failed.
 
     Raises:
         InputError: The output folder holds something, or every scan failed.
@@ -157,10 +101,10 @@ def _naming(scan: Scan, sentence: str) -> str:
 
 
 def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
-    """The task of a scan: as typed, by its DICOM modality, or the only one of the weights.
+    """Choose the task of a scan: the typed one, the one of its DICOM modality, or the only one.
 
     Raises:
-        InputError: It cannot be told, or the weights do not know it.
+        InputError: The task is unclear, or unknown to the weights.
     """
     if name is not None:
         task = choose_task(tasks, name)
@@ -208,7 +152,7 @@ def _restore(
         if request.degrade:
             lq = ScratchVolume(Path(folder) / "lq", scan.shape)
             node = request.degradations.get(task.name)
-            if node is None:  # a task that only the weights know
+            if node is None:  # a task that is not in conf/
                 refuse_foreign_classes(task.degradation, weights.origin, request.trusted)
             physics = instantiate(dict(node or task.degradation))
             degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
@@ -258,7 +202,7 @@ def _restore(
 def _predict(restorer: SliceRestorer, request: Request) -> None:
     options = dict(request.trainer)
     if options["devices"] != 1 and options["strategy"] == "auto":
-        options["strategy"] = "ddp_spawn"  # the command itself runs once
+        options["strategy"] = "ddp_spawn"  # ddp would start the whole command once per process
     trainer = pl.Trainer(
         logger=False,
         callbacks=[Progress()],

@@ -19,7 +19,7 @@ def score_slices(
     name: str,
     metrics: str,
 ) -> list[dict[str, Any]]:
-    """Scores of every slice, of the restored image and of LQ."""
+    """Score every slice, restored and LQ."""
     score, originals = METRICS[metrics], Slices(hq, task)
     rows = []
     for index in range(len(originals)):
@@ -33,7 +33,7 @@ def score_slices(
 
 
 def value_range(volume: ScratchVolume, slices: Slices) -> tuple[float, float]:
-    """Smallest and largest value of a volume that is cut into such slices."""
+    """Smallest and largest value of a volume, read slice by slice."""
     extremes = [
         (float(image.min()), float(image.max()))
         for image in (volume[slices.where(index)] for index in range(len(slices)))
@@ -48,7 +48,7 @@ def show_slices(
     task: Task,
     count: int,
 ) -> Pixels:
-    """Evenly spread slices below each other: LQ, restored and what was changed, or the error."""
+    """Draw evenly spread slices: LQ, restored, and their difference or the error."""
     last = len(Slices(given, task)) - 1
     inner = np.linspace(0, last, count + 2)[1:-1].round().astype(int)
     rows = []

@@ -1,4 +1,4 @@
-"""Volumes on disk while they are restored, so that memory does not grow with their slices."""
+"""Volumes on disk, so that memory does not grow with the number of slices."""
 
 import os
 from pathlib import Path
@@ -12,23 +12,23 @@ from amir_lightning.io.scan import Scan
 from amir_lightning.system.atomic import reserve
 from amir_lightning.tasks import Task
 
-_BLOCK = 8  # slices; the projector of CT is built once for all of a block
-_SPREAD = 0x9E3779B9  # makes the seeds of blocks unlike
+_BLOCK = 8  # slices per block; the projector of CT is built once for each block
+_SPREAD = 0x9E3779B9  # tells the seeds of blocks apart
 
 
 class ScratchVolume:
-    """A canonical (Z, Y, X) float32 array in a file, from and to which slices are copied.
+    """A canonical (Z, Y, X) float32 array in a file; slices are copied in and out.
 
-    The file is mapped for each access alone: pages that were touched leave the memory with the map,
-    and several processes may write different slices. Its space on the disk is claimed at once: on a
-    full disk a mapped write ends the process.
+    The file is mapped anew for each access, so that pages leave the memory with the map. Several
+    processes may write different slices. The disk space is claimed in advance, because writing
+    through a map to a full disk kills the process.
 
     Args:
-        path: The file; made if it does not exist.
+        path: The file; created if it does not exist.
         shape: (Z, Y, X).
 
     Raises:
-        InputError: The disk has less space left.
+        InputError: The disk has not enough space left.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
@@ -37,7 +37,7 @@ class ScratchVolume:
             path.touch()
             num_bytes = 4 * int(np.prod(shape, dtype=np.int64))
             reserve(path, num_bytes, "choose another place with output=<folder>")
-            os.truncate(path, num_bytes)  # where space cannot be claimed
+            os.truncate(path, num_bytes)  # file systems that cannot claim space
 
     def __getitem__(self, where: Where) -> NDArray[np.float32]:
         return np.array(self._map("r")[where])
@@ -67,11 +67,11 @@ def degrade(
     spacing_mm: tuple[float, float, float],
     seed: int,
 ) -> None:
-    """Simulate LQ: axial slices block by block, each with noise of its own; else the whole volume.
+    """Simulate LQ: axial volumes in blocks of slices with independent noise, others as a whole.
 
     Args:
         hq: The scan.
-        lq: Filled.
+        lq: Takes the result.
         task: The task.
         degradation: Its physics.
         spacing_mm: Voxel size along (z, y, x) [mm].

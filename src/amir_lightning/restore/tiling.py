@@ -1,4 +1,4 @@
-"""Slices too large for the memory, restored in overlapping tiles."""
+"""Restore slices that are too large for the memory in overlapping tiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from amir_lightning.errors import InputError
 class Tiling:
     """Tiles whose overlap is blended by Gaussian weights.
 
-    Attention over channels looks at the whole image, so tiles change values everywhere and not only
-    at their seams; `tile_error` measures by how much.
+    Attention over channels looks at the whole image. Tiles therefore change all values and not only
+    those at the seams; `tile_error` measures by how much.
 
     Attributes:
         size: Rows and columns of a tile.
-        overlap: Share of a tile that it has in common with its neighbour.
+        overlap: Overlap of neighbouring tiles, as a fraction of a tile.
     """
 
     size: tuple[int, int]
@@ -38,20 +38,22 @@ class Tiling:
 def choose_tiling(
     tile: Sequence[int] | None, overlap: float, max_pixels: int, height: int, width: int
 ) -> Tiling | None:
-    """How slices of a size are tiled; None restores them whole.
+    """Choose the tiles for slices of a size; None restores them whole.
 
     Args:
-        tile: Rows and columns, or None for slices of more than ``max_pixels`` alone.
-        overlap: Share of a tile.
-        max_pixels: Larger slices are tiled, into tiles of at most as many pixels.
+        tile: Rows and columns; None tiles only slices of more than ``max_pixels``.
+        overlap: Overlap of neighbouring tiles, as a fraction of a tile.
+        max_pixels: Larger slices are cut into tiles of at most this number of pixels.
         height: Rows of a slice.
         width: Columns of a slice.
 
     Raises:
-        InputError: ``tile`` is something else.
+        InputError: ``tile`` is not two numbers from 16 on, or the overlap is out of range.
     """
     if not 0 <= overlap < 1:
-        raise InputError(f"tile_overlap is {overlap}, expected a share from 0 to below 1")
+        raise InputError(
+            f"tile_overlap is {overlap}, expected from 0 to below 1; type tile_overlap=0.25"
+        )
     if tile is None:
         if height * width <= max_pixels:
             return None
@@ -69,13 +71,13 @@ def choose_tiling(
 
 @torch.inference_mode()
 def tile_error(tiling: Tiling, network: nn.Module, lq: Tensor, max_pixels: int) -> float:
-    """Mean absolute difference between tiles and the whole, on the largest crop that fits.
+    """Measure the mean absolute difference between tiled and whole restoration of a crop.
 
     Args:
         tiling: The tiles.
         network: The network.
         lq: One normalised slice, (1, 1, H, W).
-        max_pixels: Pixels that can be restored at once.
+        max_pixels: The crop has at most this number of pixels.
     """
     height, width = lq.shape[-2:]
     shrink = min(1.0, (max_pixels / (height * width)) ** 0.5)

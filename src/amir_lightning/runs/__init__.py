@@ -1,1 +1,1 @@
-"""Run folders: what names them, and the one reader of what they hold."""
+"""Run folders: their names, records and data, and the jobs of a sweep."""

@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there: written aside, synced, renamed, checked by CRC."""
+"""Checkpoint files that survive crashes: written aside, renamed when complete, checked by CRC."""
 
 import contextlib
 import io
@@ -20,10 +20,10 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint so that a crash at any moment leaves the old file or the new one.
+    """Write checkpoints so that a crash at any moment leaves the old file or the new one.
 
-    What was ``last.ckpt`` stays beside the new one as ``previous.ckpt``: a second chance for disks
-    that lose what they had confirmed.
+    The former ``last.ckpt`` is kept as ``previous.ckpt``, because some disks lose data that they
+    have confirmed as written.
     """
 
     def save_checkpoint(
@@ -38,7 +38,8 @@ class WholeCheckpoints(TorchCheckpointIO):
             InputError: The disk is full, or the folder cannot be written.
         """
         path = Path(path)
-        content = io.BytesIO()  # writing straight to a full disk hides the reason in torch
+        # Serialise in memory first: torch hides the reason when writing to a full disk fails.
+        content = io.BytesIO()
         torch.save(checkpoint, content)
         advice = "resume with paths.runs_dir=<folder> once the run folder is there"
         with complete_file(path, advice) as partial:
@@ -48,18 +49,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint of a folder that reads as it was written; None if there is none.
+    """Return the newest undamaged checkpoint of a folder; None if there are no checkpoints.
 
     Raises:
-        InputError: There are checkpoints, and all are damaged.
+        InputError: All checkpoints are damaged.
     """
     written = [path for name in (LAST, PREVIOUS) if (path := folder / name).exists()]
     for path in written:
         if is_whole(path):
             return path
         _log.warning("%s is damaged and is skipped", path)
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            path.replace(path.with_suffix(".damaged"))  # never in the place of a whole one
+        with contextlib.suppress(FileNotFoundError):  # another process has renamed it
+            path.replace(path.with_suffix(".damaged"))  # so that it never becomes previous.ckpt
     if written:
         raise InputError(
             f"all checkpoints in {folder} are damaged; remove that folder to train again from the "
@@ -69,9 +70,9 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every part of a checkpoint has the checksum that was stored beside it.
+    """Return whether all parts of a checkpoint match their checksums.
 
-    ``torch.load`` does not look at the checksums that ``torch.save`` writes.
+    ``torch.save`` writes checksums, and ``torch.load`` does not compare them.
     """
     try:
         with zipfile.ZipFile(path) as archive:

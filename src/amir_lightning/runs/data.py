@@ -1,4 +1,4 @@
-"""The data of a run: which files its tasks read, and whether they are those it was trained on."""
+"""Data of a run: the file of each task, and the check that it is the data of the training."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
-    """The file that each task reads, and one plain line per task that says which.
+    """Find the data file of each task, and log which one it is.
 
     Raises:
         InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
@@ -50,10 +50,12 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
 
 
 def describe_data(stores: Mapping[Task, Path]) -> dict[str, TaskData]:
-    """What a run says of its data; slices are listed before a run is opened for them.
+    """Describe the data files for ``run.json``.
+
+    Each file is indexed first, so that damaged data fails before a run folder exists.
 
     Raises:
-        InputError: A file is damaged or of another task.
+        InputError: A file is damaged, or belongs to another task.
     """
     opened = {task.name: Store(path, task.name) for task, path in stores.items()}
     for store in opened.values():
@@ -62,12 +64,13 @@ def describe_data(stores: Mapping[Task, Path]) -> dict[str, TaskData]:
 
 
 def same_data(stores: Mapping[Task, Path], run: RunFolder) -> dict[str, TaskData]:
-    """The data of a run, after a look whether they are those that it was trained on.
+    """Describe the data files, and check that a run was trained on them.
 
-    Phantoms that the same generator drew on another CPU differ in their last digits, which is said.
+    Phantoms that the same generator has drawn on another CPU differ in their last digits. They are
+    accepted with a warning.
 
     Raises:
-        InputError: A file has other contents than when the run was started.
+        InputError: The content of a file has changed since the run was started.
     """
     found, recorded = describe_data(stores), run.data
     if recorded.keys() != found.keys():
@@ -87,7 +90,7 @@ def same_data(stores: Mapping[Task, Path], run: RunFolder) -> dict[str, TaskData
 
 
 def say_other_phantoms(found: Mapping[str, TaskData], run: RunFolder) -> None:
-    """Warn where phantoms of one recipe have another content than those of a run."""
+    """Warn if phantoms of the same recipe differ from those of a run."""
     for name, data in run.data.items():
         if found[name].fingerprint != data.fingerprint:
             _log.warning(
@@ -101,7 +104,7 @@ def say_other_phantoms(found: Mapping[str, TaskData], run: RunFolder) -> None:
 
 
 def _describe(store: Store) -> TaskData:
-    """What a store holds; its recipe counts in the cache alone, where nobody puts other content."""
+    """Describe a store. Its recipe is trusted only in the cache, where no user puts other files."""
     source: Source = "phantoms" if store.source == "phantoms" else "scans"
     cached = store.drawn and store.path.name == cache_name(store.task, store.drawn)
     drawn = store.drawn if cached else None

@@ -1,8 +1,9 @@
-"""The one reader of run folders; what a run is called and holds, every command asks here.
+"""Reader of run folders, which all commands use.
 
-A run folder holds ``config.yaml`` (resolved), ``run.json`` (how and on what it ran),
-``checkpoints/``, ``samples/``, ``metrics.csv``, ``evaluation/`` and, once finished,
-``result.json``. Nothing in it is trusted. What a folder of an older version leaves out is unknown.
+A run folder holds ``config.yaml`` (resolved), ``run.json`` (versions, machine, data and identity),
+``checkpoints/``, ``samples/``, ``metrics.csv``, ``evaluation/`` and, when the run has finished,
+``result.json``. Nothing in it is trusted. Entries that an earlier version has not written are
+unknown.
 """
 
 import csv
@@ -32,7 +33,7 @@ class RunFolder:
     """A run folder.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the folder.
     """
 
     path: Path
@@ -50,12 +51,12 @@ class RunFolder:
 
     @property
     def record_file(self) -> Path:
-        """How and on what the run was trained."""
+        """File with versions, machine, data and identity of the run."""
         return self.path / "run.json"
 
     @property
     def result_file(self) -> Path:
-        """The scores of a finished run."""
+        """File with the scores of a finished run."""
         return self.path / "result.json"
 
     @property
@@ -64,10 +65,10 @@ class RunFolder:
         return self.result_file.exists()
 
     def checkpoint(self, name: str) -> Path:
-        """File of the checkpoint that is called best or last, or the file of that path.
+        """Return the file of a checkpoint: "best", "last" or a path.
 
         Raises:
-            InputError: It is another run's, whose scores and data would pass for this one's.
+            InputError: The checkpoint belongs to another run, with other data.
         """
         named = name in ("best", "last")
         path = self.path / "checkpoints" / f"{name}.ckpt" if named else Path(name)
@@ -79,33 +80,33 @@ class RunFolder:
         return path
 
     def evaluation(self, *parts: str) -> Path:
-        """Folder of the scores of a split, and of whatever else was not as in training."""
+        """Folder of an evaluation, named by its split and by what differs from the training."""
         return self.path / "evaluation" / "-".join(parts)
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says.
+        """Content of ``run.json``.
 
         Raises:
-            InputError: It is missing or damaged.
+            InputError: The file is missing or damaged.
         """
         return read_json(self.record_file)
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` says; nothing before the run has finished.
+        """Content of ``result.json``; empty before the run has finished.
 
         Raises:
-            InputError: It is damaged.
+            InputError: The file is damaged.
         """
         return read_json(self.result_file) if self.finished else {}
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
-        """Test scores by task, ``avg`` among them, and name.
+        """Test scores by task (and ``avg``) and by name of the score.
 
         Raises:
-            InputError: The run has finished and has none.
+            InputError: The run has finished without scores.
         """
         scores: dict[str, dict[str, float]] = {}
         for key, value in self.result.items():
@@ -117,16 +118,16 @@ class RunFolder:
 
     @property
     def identity(self) -> dict[str, Any] | None:
-        """All that makes it this run; None of a run that is older than the entry."""
+        """Identity of the run; None if an earlier version wrote the folder without one."""
         found = self.record.get("identity")
         return found if isinstance(found, dict) else None
 
     @property
     def data(self) -> dict[str, TaskData]:
-        """The data of each task.
+        """Data of each task.
 
         Raises:
-            InputError: ``run.json`` does not say which they are.
+            InputError: ``run.json`` does not record the data.
         """
         recorded = self.record.get("data")
         try:
@@ -140,7 +141,7 @@ class RunFolder:
 
     @property
     def source(self) -> Source:
-        """Where its data come from, as `common_source` says it."""
+        """Common source of the data of all tasks."""
         try:
             return common_source(self.data.values())
         except InputError:
@@ -148,28 +149,28 @@ class RunFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The resolved configuration as plain data, of which nothing may be built.
+        """Resolved configuration to read; its classes are not checked, so never build them.
 
         Raises:
-            InputError: It is missing or damaged.
+            InputError: The file is missing or damaged.
         """
         return cast(dict[str, Any], OmegaConf.to_container(self._saved_config(), resolve=False))
 
     def config(self, trusted: Sequence[str]) -> DictConfig:
-        """The resolved configuration, to build objects from.
+        """Return the resolved configuration to build objects from.
 
         Args:
-            trusted: Modules whose classes it may name; a folder from elsewhere could name any code.
+            trusted: Modules whose classes it may name. A folder from elsewhere could name any code.
 
         Raises:
-            InputError: It is missing or damaged, or names a class of another module.
+            InputError: The file is missing or damaged, or names a class of another module.
         """
         saved = self._saved_config()
         refuse_foreign_classes(OmegaConf.to_container(saved), self.path / "config.yaml", trusted)
         return saved
 
     def rows(self, *parts: str) -> list[dict[str, str]]:
-        """The scores of each slice of an evaluation, as text.
+        """Read the scores of each slice of an evaluation as text.
 
         Raises:
             InputError: There is no such evaluation.
@@ -178,10 +179,10 @@ class RunFolder:
         return _table(self.evaluation(*parts) / "slices.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:
-        """The rows of ``metrics.csv``, as text.
+        """Read the rows of ``metrics.csv`` as text.
 
         Raises:
-            InputError: It is missing or damaged.
+            InputError: The file is missing or damaged.
         """
         return _table(self.path / "metrics.csv", _ADVICE)
 
@@ -191,7 +192,7 @@ class RunFolder:
             if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
                 raise ValueError("aliases, of which a few lines can unfold to any size")
             saved = OmegaConf.load(path)
-        except Exception as error:  # OSError, or one of the YAML parser's many
+        except Exception as error:  # OSError, or any of the YAML parser's exceptions
             raise InputError(f"{path} cannot be read; {_ADVICE}") from error
         if not isinstance(saved, DictConfig):
             raise InputError(f"{path} is not a configuration; {_ADVICE}")
@@ -199,17 +200,17 @@ class RunFolder:
 
 
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
-    """All run folders, sorted by name."""
+    """Yield all run folders, sorted by name."""
     yield from (RunFolder(path.parent) for path in sorted(runs_dir.glob("*/run.json")))
 
 
 def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
-    """The run folder that a person named: a path, a folder of `runs_dir`, or "last".
+    """Find the run folder of a path, a name in `runs_dir`, or "last".
 
     Args:
-        name: What was typed.
-        runs_dir: Folder of the runs.
-        holding: "last" is the newest run that has this file.
+        name: Path, name, or "last".
+        runs_dir: Folder of all runs.
+        holding: File that the run folder of "last" must have.
 
     Raises:
         InputError: There is no such run.
@@ -231,17 +232,18 @@ def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
 
 
 def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
-    """The folder of the run of this identity, whether it has been started or not.
+    """Return the folder of the run with this identity, whether it has been started or not.
 
-    A folder is taken for the run only if the identity that it records is equal, and weights without
-    a record may be any run's: where another has the name, more digits of the hash follow.
+    A folder belongs to the run only if it records an equal identity. If another run has taken the
+    name, the folder is named with more digits of the hash.
 
     Args:
-        identity: All that makes it this run.
-        runs_dir: Folder of the runs.
+        identity: Identity of the run.
+        runs_dir: Folder of all runs.
 
     Raises:
-        InputError: The ``run.json`` of a folder of that name is damaged, or lost.
+        InputError: The ``run.json`` of a folder of that name is damaged or lost, so that its
+            weights may belong to any run.
     """
     folders = [RunFolder(runs_dir / name) for name in run_names(identity)]
     kept = ("run.json", "result.json", "checkpoints")
@@ -262,4 +264,4 @@ def _started(run: RunFolder) -> str:
     try:
         return str(run.record["started"])
     except (InputError, KeyError):
-        return ""  # a damaged run is never the newest
+        return ""  # sorts damaged runs first

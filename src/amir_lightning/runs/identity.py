@@ -1,7 +1,7 @@
-"""What makes a run the same run: all of its configuration and its data, but a list of exceptions.
+"""Identity of a run: its whole configuration and its data, except for listed options.
 
-The identity is written to ``run.json``, and its hash ends the name of the run folder. An option
-that nobody thought of is part of it: a training which differs in anything is another run.
+The identity is written to ``run.json``, and its hash is the end of the run folder's name. Options
+count unless they are listed here, so a training that differs in any other way is another run.
 """
 
 import hashlib
@@ -10,38 +10,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amir_lightning.config import leaves
 from amir_lightning.errors import InputError
 from amir_lightning.system import cores
 from amir_lightning.system.own_code import own_code
 
 NOT_COUNTED: Mapping[str, str] = {
     "run": "names a folder",
-    "paths": "where files lie; data are known by what they hold",
+    "paths": "where files lie; data count by their content",
     "logger": "where curves go",
-    "trusted": "what a run folder may name",
+    "profiler": "measures a session and changes no number",
+    "trusted": "modules whose classes a run folder may name",
     "checkpoint.every": "a resumed run ends with the same weights, wherever it was stopped",
-    "on_nan": "a run that meets such a gradient ends with a result only if it skips the step",
-    "compile": "the same formulas, rounded otherwise, as on another device; run.json has both",
+    "on_nan": "of two runs that meet such a gradient, only the one that skips it has a result",
+    "compile": "the same formulas with other rounding, as on another device; run.json records it",
     "recompute": "the same activations, computed twice",
     "experiment_steps": "counted where it is used, as trainer.max_steps",
     "experiment_validation": "counted where it is used, as validation.every",
-    "data.source": "counted as the data that were found",
-    "data.phantoms": "counted in what draws the phantoms",
-    "data.batch_size": "counted as the batch of all processes together",
-    "data.num_workers": "who reads a patch does not change it",
+    "data.source": "counted by the data that were found",
+    "data.phantoms": "counted in the recipe of the phantoms",
+    "data.batch_size": "counted as the global batch of all processes",
+    "data.num_workers": "workers read the same patches",
     "tasks.*.title": "a label",
     "tasks.*.display_window": "how pictures are shown",
     "tasks.*.error_window": "how pictures are shown",
     "tasks.*.dicom_modality": "which scans prepare and restore take",
     "tasks.*.plausible": "which scans prepare takes",
-    "tasks.*.phantom": "counted in what draws the phantoms",
-    "tasks.*.phantom_slices": "counted in what draws the phantoms",
-    "trainer.accelerator": "the machine; run.json has it",
-    "trainer.devices": "the machine; processes share one batch",
-    "trainer.num_nodes": "the machine; processes share one batch",
+    "tasks.*.phantom": "counted in the recipe of the phantoms",
+    "tasks.*.phantom_slices": "counted in the recipe of the phantoms",
+    "trainer.accelerator": "the machine; run.json records it",
+    "trainer.devices": "the machine; processes share the global batch",
+    "trainer.num_nodes": "the machine; processes share the global batch",
     "trainer.log_every_n_steps": "how often curves are written",
 }
-"""Options that change no number of a run but its rounding, and why; ``*`` is a task."""
+"""Options that do not change the numbers of a run beyond rounding, and why; ``*`` is any task."""
 
 OBSERVERS = (
     "amir_lightning.callbacks.Interference",
@@ -49,24 +51,24 @@ OBSERVERS = (
     "amir_lightning.callbacks.SampleGrids",
     "lightning.pytorch.callbacks.LearningRateMonitor",
 )
-"""Callbacks that watch a training and leave it as it is; any other one is counted."""
+"""Callbacks that only watch a training. Other callbacks count."""
 
 STRATEGIES = ("auto", "ddp", "fsdp")
-"""Ways to share a batch among processes that make the same step; any other one is counted."""
+"""Strategies whose processes share the batch and make the same step. Other strategies count."""
 
 BATCH_STATISTICS = (
     "amir_lightning.networks.AirNet",
     "amir_lightning.networks.ARGAN",
     "amir_lightning.networks.DCNN",
 )
-"""Networks that normalise over the batch of each process, so that their number counts."""
+"""Networks that normalise over the batch of each process, so the number of processes counts."""
 
 OWN_CODE = "own_code"
-"""Where the identity holds the code of a user's own classes, by their names."""
+"""Key of the identity below which the code of a user's own classes counts."""
 
-# The history of options, so that names stay when options change. A new option is left out of the
-# identity at the value that trains as before it existed; one that moved counts at its old place,
-# and a class that moved under its old name.
+# History of options, which keeps the names of runs when options change. An added option is left out
+# at the value that trains as before it existed. An option or class that moved counts under its old
+# name.
 ADDED: Mapping[str, object] = {
     "optimizer.algorithm": "adam",
     "optimizer.weight_decay": 0.0,
@@ -78,7 +80,7 @@ MOVED_CLASSES: Mapping[str, str] = {}
 
 
 def counts(option: str) -> bool:
-    """Whether a dotted option is part of the identity wherever its value is what users may type."""
+    """Return whether a dotted option is part of the identity."""
     parts = option.split(".")
     return not any(
         len(parts) >= len(pattern) and all(map(_matches, parts, pattern))
@@ -96,22 +98,22 @@ def identity(
     moved: Mapping[str, str] = MOVED,
     moved_classes: Mapping[str, str] = MOVED_CLASSES,
 ) -> dict[str, Any]:
-    """Everything that decides the numbers of a run, in the form that `ADDED` and `MOVED` keep.
+    """Collect everything that decides the numbers of a run.
 
     Args:
-        config: Resolved configuration, plain types.
-        tasks: Names of the tasks that are trained.
-        data: What `run.json` says of each task's data.
-        processes: Number of processes; what counts is the batch of all of them together, which
-            they split without changing a number but in its last digits.
-        added: Options that are left out at these values.
-        moved: Options by their present place, and where they are counted.
-        moved_classes: Classes by their present path, and the path that is counted.
+        config: Resolved configuration as plain types.
+        tasks: Names of the trained tasks.
+        data: Entry of each task's data in ``run.json``.
+        processes: Number of processes. Usually only the global batch counts, because processes that
+            share it change no more than the rounding.
+        added: Options, and the values at which they are left out.
+        moved: Present names of moved options, and the names under which they count.
+        moved_classes: Present names of moved classes, and the names under which they count.
 
     Raises:
         InputError: The file of ``network.pretrained`` cannot be read.
     """
-    options = dict(_leaves(_of_tasks(config, tasks)))
+    options = dict(leaves(_of_tasks(config, tasks)))
     counted = {option: value for option, value in options.items() if counts(option)}
     for name, node in (config.get("callbacks") or {}).items():
         if node is None or (isinstance(node, Mapping) and node.get("_target_") in OBSERVERS):
@@ -133,7 +135,7 @@ def identity(
     for option, value in counted.items():
         node = {"_target_": value} if option.endswith("_target_") else value
         kept |= {f"{OWN_CODE}.{target}": found for target, found in own_code(node).items()}
-    kept |= dict(_leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
+    kept |= dict(leaves({"trained_on": {name: _seen(facts) for name, facts in data.items()}}))
     return {
         option: moved_classes.get(value, value)
         if option.endswith("_target_") and isinstance(value, str)
@@ -143,20 +145,20 @@ def identity(
 
 
 def without_data(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of the same training on whatever data."""
+    """Return the identity without its data."""
     return {key: value for key, value in identity.items() if not _lies_in(key, "trained_on")}
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of an identity as hexadecimal text."""
+    """Return the SHA-256 hash of an identity as hexadecimal digits."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_names(identity: Mapping[str, Any]) -> list[str]:
-    """``<tasks>-<network>-<scale>-s<seed>-<hash>``, and the same with more of the hash.
+    """Return ``<tasks>-<network>-<scale>-s<seed>-<hash>``, also with 16 and 64 digits of the hash.
 
-    The longer names are for a folder that another run has taken.
+    The longer names are used if another run has taken the shorter ones.
     """
     head = [str(identity[key]) for key in ("task", "network_name", "scale")]
     whole = digest(identity)
@@ -164,26 +166,26 @@ def run_names(identity: Mapping[str, Any]) -> list[str]:
 
 
 def network_name(choice: str, config: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """What a network is called: its file in ``conf/network``, or its class where that was typed.
+    """Return the name of a network: its file in ``conf/network``, or its class if that was typed.
 
     Args:
-        choice: The file.
+        choice: Name of the file.
         config: The network node.
-        overrides: What was typed.
+        overrides: Options that were typed.
     """
     typed = any(text.lstrip("+").startswith("network._target_=") for text in overrides)
     return str(config["_target_"]).rpartition(".")[2] if typed else choice
 
 
 def number_of_processes(config: Mapping[str, Any]) -> int:
-    """Number of processes of a run on all its nodes."""
+    """Return the number of processes of a run on all its nodes."""
     return cores.devices(config["trainer"]) * int(config["trainer"]["num_nodes"])
 
 
 def _is_split_exactly(config: Mapping[str, Any]) -> bool:
-    """Whether several processes make the step of one: not if a term is of each process alone."""
+    """Whether several processes make the same step as one: no term depends on the process."""
     target = str(config["network"]["_target_"])
-    own = not target.startswith("amir_lightning.networks.")  # of which nothing is known
+    own = not target.startswith("amir_lightning.networks.")  # may normalise over its batch
     return bool(config["loss"]["global_balance"]) and not own and target not in BATCH_STATISTICS
 
 
@@ -192,21 +194,10 @@ def _of_tasks(config: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]
 
 
 def _seen(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a run sees of a task's data: phantoms by what draws them, the same on every CPU."""
+    """Identity of a task's data: phantoms by their recipe, which is the same on every CPU."""
     if facts.get("drawn"):
         return {"source": "phantoms", "drawn": facts["drawn"]}
     return {"fingerprint": facts["fingerprint"]}
-
-
-def _leaves(node: object, prefix: str = "") -> list[tuple[str, Any]]:
-    """Values by dotted key; an empty mapping counts as a value."""
-    if not isinstance(node, Mapping) or not node:
-        return [(prefix, node)]
-    return [
-        leaf
-        for key, value in node.items()
-        for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    ]
 
 
 def _matches(part: str, pattern: str) -> bool:
@@ -225,7 +216,7 @@ def _lies_in(option: str, node: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value that is written in one way: 1.0 as 1, sequences as lists."""
+    """Write equal values in one way: 1.0 as 1, sequences as lists."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list | tuple):
@@ -236,10 +227,10 @@ def _plain(value: Any) -> Any:
 
 
 def _hash_of(path: Path, option: str) -> str:
-    """Hash of a file's content, so that a moved file is the same run.
+    """Hash a file's content, so that moving the file keeps the run.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:

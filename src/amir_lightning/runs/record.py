@@ -1,4 +1,4 @@
-"""Records as JSON files, and what they say of the software, the machine and the time."""
+"""JSON records of a run, with software, machine and time."""
 
 import json
 import platform
@@ -18,7 +18,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a run folder.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: The file is missing or damaged.
     """
     try:
         content = json.loads(path.read_text())
@@ -32,18 +32,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file completely or not at all."""
     with complete_file(path, "type paths.runs_dir=<folder>") as partial:
         partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def now() -> str:
-    """Time stamp of `run.json`, UTC."""
+    """Return the current time, UTC, as ``run.json`` records it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def environment() -> dict[str, Any]:
-    """What `run.json` says of the software and the machine."""
+    """Describe the software and the machine for ``run.json``."""
     return {
         "versions": {name: version_of(name) for name in _PACKAGES},
         "python": platform.python_version(),

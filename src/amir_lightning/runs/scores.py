@@ -1,4 +1,4 @@
-"""Scores of an evaluation, on the terminal and as CSV files."""
+"""Scores of an evaluation as a table on the terminal and as CSV files."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,9 +40,9 @@ def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Su
     """Write ``slices.csv``, ``patients.csv`` and ``tasks.csv``.
 
     Args:
-        folder: Where to; made if needed.
-        rows: One row per slice, the columns task, patient, slice and `SCORES`.
-        summary: The means over these rows.
+        folder: Folder of the files; made if needed.
+        rows: One row per slice, with the columns task, patient, slice and `SCORES`.
+        summary: Means over these rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "slices.csv", ["task", "patient", "slice", *SCORES], rows)

@@ -1,12 +1,13 @@
-"""The runs of a table or figure: what its sweep would start, and where those runs lie.
+"""Jobs of the sweep behind a table or figure, and the run folders of these jobs.
 
-Reads configurations only: no data, no training code. Works inside a command (`cli.command`).
+Only configurations are read, neither data nor training code. Works inside a command only.
 """
 
 import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +34,11 @@ class Job:
     """One training of a sweep.
 
     Attributes:
-        overrides: What the sweep adds to the command line, the user's options included.
-        cfg: Its configuration, as training composes it.
-        tasks: Names of the tasks that it trains.
-        network: Its file in ``conf/network``.
-        seed: Its seed.
+        overrides: Options of this training.
+        cfg: Configuration, as the train command composes it.
+        tasks: Names of the trained tasks.
+        network: Name of the network's file in ``conf/network``.
+        seed: Seed.
     """
 
     overrides: tuple[str, ...]
@@ -48,16 +49,16 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What trains this job alone."""
+        """Command line that trains this job alone."""
         options = shlex.join(self.overrides)
         return " ".join(["python -m amir_lightning.train", *typed_folders(), options])
 
 
 def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
-    """The name in ``experiment=<name>`` among options of train, and the other options.
+    """Split options of train into the name in ``experiment=<name>`` and the others.
 
     Raises:
-        InputError: There is none.
+        InputError: No experiment is named.
     """
     options = list(options or [])
     named = [text for text in options if text.startswith("experiment=")]
@@ -69,11 +70,11 @@ def experiment_of(options: Sequence[str] | None) -> tuple[str, list[str]]:
 
 
 def start_of(experiment: str, overrides: Sequence[str]) -> str:
-    """What starts a sweep with the folders that were typed beside it; inside a command only.
+    """Return the command line that starts a sweep, with the ``paths.*`` of the running command.
 
     Args:
-        experiment: A file of ``conf/experiment``.
-        overrides: The other options of train.
+        experiment: Name of a file in ``conf/experiment``.
+        overrides: Other options of train.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -84,11 +85,11 @@ def start_of(experiment: str, overrides: Sequence[str]) -> str:
 
 
 def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
-    """The jobs that ``train -m experiment=<experiment> <overrides>`` starts, in its order.
+    """List the jobs that ``train -m experiment=<experiment> <overrides>`` starts, in its order.
 
     Args:
-        experiment: A file of ``conf/experiment``.
-        overrides: What a user would type beside it; ``seed=0,1`` is a sweep, too.
+        experiment: Name of a file in ``conf/experiment``.
+        overrides: Other options of train; ``seed=0,1`` is swept, too.
 
     Raises:
         InputError: There is no such experiment.
@@ -108,11 +109,11 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
 
 
 def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
-    """The run folder of each job, None where it has not been started.
+    """Find the run folder of each job; None for jobs that have not been started.
 
-    A job's folder is of the same identity, whatever data and machine it ran on. Of several, the
-    newest finished one is taken, and if none has finished the newest. A folder that cannot be read
-    is left out with a warning.
+    A folder belongs to a job if it has the same identity, on any data and machine. Of several
+    folders the newest finished one is taken, or the newest one if none has finished. Folders that
+    cannot be read are left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, RunFolder]]] = {}
     for run in run_folders(runs_dir):
@@ -120,7 +121,7 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
             entry = (run.finished, str(run.record["started"]), run)
             for key in _keys_of_run(run):
                 found.setdefault(key, []).append(entry)
-        except Exception:  # whatever a damaged or foreign folder holds, it is no job's
+        except Exception:  # a damaged or foreign folder may raise anything
             _log.warning(
                 "left out, cannot be read: %s; remove the folder, or train the run again", run.path
             )
@@ -133,16 +134,23 @@ def _known() -> list[str]:
 
 
 def _expand(texts: list[str]) -> list[Job]:
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    """List jobs in the order of Hydra's basic sweeper: the last option varies fastest."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(SearchPath.running().loader)  # which glob(*) asks
     parsed = zip(texts, parser.parse_overrides(texts), strict=True)
     fixed = [text for text, override in parsed if not override.is_sweep_override()]
     params = compose("train", fixed, keep_hydra=True).hydra.sweeper.get("params") or {}
     swept = [f"{key}={value}" for key, value in params.items()]
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *texts]), None)
-    return [_job(tuple(one)) for one in batch]
+    choices: dict[str, list[str]] = {}
+    for override in parser.parse_overrides([*swept, *texts]):
+        key = override.get_key_element()
+        sweep = override.is_sweep_override()
+        values = (
+            override.sweep_string_iterator() if sweep else [override.get_value_element_as_str()]
+        )
+        choices[key] = [f"{key}={value}" for value in values]
+    return [_job(overrides) for overrides in product(*choices.values())]
 
 
 def _job(overrides: tuple[str, ...]) -> Job:
@@ -155,10 +163,10 @@ def _job(overrides: tuple[str, ...]) -> Job:
 
 
 def _keys_of_run(run: RunFolder) -> list[str]:
-    """What jobs find a run by: its identity without the data.
+    """Keys by which jobs find a run: hashes of its identity without the data.
 
-    With the batch of all processes, and with that of one process for a job that leaves their number
-    to the machine.
+    One key counts the global batch. The other counts the batch of one process, for jobs that leave
+    the number of processes to the machine.
     """
     settings = run.settings
     own = run.identity or identity(settings, list(settings["tasks"]), {}, run.record["processes"])

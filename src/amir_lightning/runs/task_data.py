@@ -1,4 +1,4 @@
-"""What a run says of the data that a task was trained and tested on."""
+"""Record of the data that a task was trained and tested on."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -9,13 +9,13 @@ Source = Literal["phantoms", "scans", "unknown"]
 
 
 class TaskData(NamedTuple):
-    """The data that a run was trained and tested on, of one task.
+    """Data of one task of a run.
 
     Attributes:
-        file: The prepared store, or the cache of the phantoms.
+        file: Prepared store, or cache of the phantoms.
         fingerprint: Hash of its content.
-        source: Embedded phantoms or scans; unknown of a run that is older than the entry.
-        drawn: What drew the phantoms: version, parameters and seed of the generator.
+        source: Phantoms or scans; unknown for runs of an earlier version without this entry.
+        drawn: Recipe of the phantoms: version, parameters and seed of the generator.
     """
 
     file: str
@@ -25,20 +25,20 @@ class TaskData(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What tells data apart: the recipe of phantoms, which another CPU rounds otherwise."""
+        """Key that tells data apart: for phantoms their recipe, because CPUs round differently."""
         return digest(self.drawn) if self.drawn else self.fingerprint
 
     def is_same(self, other: "TaskData") -> bool:
-        """Whether both have one content, or are phantoms of one recipe."""
+        """Return whether both have the same content, or are phantoms of the same recipe."""
         return self.fingerprint == other.fingerprint or self.key == other.key
 
 
 def task_data(facts: Mapping[str, Any]) -> TaskData:
-    """Read what ``run.json`` says of one task.
+    """Read the data of one task from its entry in ``run.json``.
 
     Raises:
-        KeyError: It does not say it.
-        TypeError: It says something else.
+        KeyError: The entry is incomplete.
+        TypeError: The entry has values of other types.
     """
     if not isinstance(facts["fingerprint"], str):
         raise TypeError("a fingerprint is text")
@@ -52,6 +52,6 @@ def task_data(facts: Mapping[str, Any]) -> TaskData:
 
 
 def common_source(data: Iterable[TaskData]) -> Source:
-    """Source of several tasks' data: phantoms if those of any are, unknown if any is unknown."""
+    """Return "phantoms" if any data are phantoms, else "unknown" if any are, else "scans"."""
     found = {one.source for one in data}
     return "phantoms" if "phantoms" in found else "unknown" if "unknown" in found else "scans"

@@ -1,1 +1,1 @@
-"""The machine below the suite: files that are whole or not there, locks, cores, versions, trust."""
+"""Operating system: atomic files, locks, cores, allocator; versions and trust in code."""

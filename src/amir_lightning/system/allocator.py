@@ -1,16 +1,17 @@
-"""The C allocator of this process, where it is glibc's: keep freed memory, or return it at once.
+"""Settings of glibc's memory allocator: keep freed memory, or return it to the system at once.
 
-A training step frees and takes the same buffers as the one before. By default glibc returns large
-ones to the system, and a large part of a step goes into page faults when they come again. In
-restoring slices of many sizes the opposite costs: what small buffers leave behind cannot be used by
-large ones, and adds to the peak.
+Each training step allocates the same buffers as the one before. By default glibc returns large
+buffers to the system when they are freed, and page faults take a large part of the next step.
+
+Restoring slices of many sizes needs the opposite. Memory that small buffers have left cannot hold
+large ones, so keeping it raises the peak.
 """
 
 import ctypes
 import os
 import platform
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # from malloc.h
 _LARGE = 256 * 256
 
 
@@ -20,7 +21,7 @@ def keep_memory() -> bool:
     AMIR_LIGHTNING_ALLOCATOR=0 in the environment leaves the allocator as it is.
 
     Returns:
-        Whether the allocator was told so.
+        Whether the setting was applied.
     """
     return _tell((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 << 20))
 
@@ -28,19 +29,19 @@ def keep_memory() -> bool:
 def return_memory(pixels: int) -> bool:
     """Return large buffers to the system when they are freed; call it before the first slice.
 
-    Their page faults cost more than they save where slices are small, so that nothing is done then.
+    Nothing is changed for small slices, whose page faults would cost more than the memory saved.
 
     Args:
-        pixels: Pixels of a slice.
+        pixels: Number of pixels of a slice.
 
     Returns:
-        Whether the allocator was told so.
+        Whether the setting was applied.
     """
     return pixels >= _LARGE and _tell((_MMAP_THRESHOLD, 4 << 20))
 
 
 def ask_for_huge_pages() -> None:
-    """Let torch ask for huge pages, which are few page faults; call it before torch is loaded."""
+    """Make torch use huge pages, for fewer page faults; call it before torch is loaded."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import contextlib
 import errno
@@ -21,14 +21,14 @@ _TERMINATED = 128 + signal.SIGTERM
 def complete_file(
     path: Path, advice: str = "choose another place with output=<file>"
 ) -> Iterator[Path]:
-    """Yield a sibling to write to, and rename it to ``path`` if the block succeeds.
+    """Yield a temporary file beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    On any exception, Ctrl-C and SIGTERM included, the sibling is removed and what was at ``path``
-    stays. What a killed or crashed process left there is removed by the next one.
+    If the block raises, also on Ctrl-C or SIGTERM, the temporary file is removed and the previous
+    file stays. Temporary files of killed processes are removed by the next call.
 
     Args:
-        path: The final place; its folder is made.
-        advice: What to do if that place cannot be written, beside making room.
+        path: Final path; its folder is made if needed.
+        advice: Advice for the error message if the file cannot be written.
 
     Raises:
         InputError: The folder cannot be written, or its disk is full.
@@ -61,16 +61,16 @@ def complete_file(
 
 @contextlib.contextmanager
 def complete_folder(output: Path) -> Iterator[Path]:
-    """Yield a hidden sibling to write into, and give it the folder's name if the block succeeds.
+    """Yield a hidden temporary folder, and rename it to ``output`` if the block succeeds.
 
-    Where the folder exists, it is filled instead: a mounted one cannot be replaced, and the folder
-    around it may not be writable.
+    If ``output`` exists already, the temporary folder lies inside it and its content is moved up:
+    a mount point cannot be replaced, and its parent folder may not be writable.
 
     Args:
-        output: A new or empty folder.
+        output: New or empty folder.
 
     Raises:
-        InputError: It holds something, or cannot be written.
+        InputError: The folder is not empty, or cannot be written.
     """
     hidden, inside = f".{output.name}-", output.is_dir()
     try:
@@ -90,7 +90,7 @@ def complete_folder(output: Path) -> Iterator[Path]:
         work = Path(tempfile.mkdtemp(dir=place, prefix=hidden))
     except OSError as error:
         raise InputError(
-            f"output={output} cannot be written ({error.strerror}); type a folder of yours"
+            f"output={output} cannot be written ({error.strerror}); type another output=<folder>"
         ) from error
     try:
         with _sigterm_as_exit():
@@ -111,26 +111,26 @@ def complete_folder(output: Path) -> Iterator[Path]:
 
 
 def _is_leftover(path: Path, prefix: str) -> bool:
-    """Whether a killed process left this where it wrote."""
+    """Whether this is a temporary folder of a killed process."""
     return path.name.startswith(prefix) and path.is_dir()
 
 
 def reserve(
     partial: Path, num_bytes: int, advice: str = "choose another place with output=<file>"
 ) -> None:
-    """Claim disk space behind the end of a file that is being written.
+    """Allocate disk space behind the end of a file that is being written.
 
-    HDF5 cannot recover from a write that fails: it repeats it when the file is closed and may bring
-    the process down. Claiming the space first lets a full disk be reported in one sentence.
+    HDF5 cannot recover from a failed write: it repeats the write when the file is closed and may
+    crash the process. Allocating first turns a full disk into an error message.
 
     Raises:
-        InputError: The disk of the file's folder has less than that left.
+        InputError: The disk has less space left than that.
     """
     free = shutil.disk_usage(partial.parent).free
     with partial.open("r+b") as file:
         try:
             os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), num_bytes)
-        except AttributeError:  # not on macOS
+        except AttributeError:  # macOS has no posix_fallocate
             if free < num_bytes:
                 raise _disk_full(partial, free, num_bytes, advice) from None
         except OSError as error:
@@ -140,7 +140,7 @@ def reserve(
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renamed file survive a power cut."""
+    """Flush a folder to disk, so that a renamed file survives a power cut."""
     with contextlib.suppress(OSError):  # not every file system syncs folders
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -164,7 +164,7 @@ def _disk_full(
 
 def _remove_leftovers(path: Path) -> None:
     prefix = f".{path.name}.partial-"
-    for leftover in path.parent.iterdir():  # no glob: a name may hold its signs
+    for leftover in path.parent.iterdir():  # no glob: the name may contain wildcards
         before, found, owner = leftover.name.partition(prefix)
         if not before and found and owner.isdigit() and not _alive(int(owner)):
             leftover.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ def _remove_leftovers(path: Path) -> None:
 
 def _alive(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # an earlier process with our number
+        return False  # an earlier process had the same id
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -184,10 +184,10 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM unwind the stack; by default it ends the process without cleaning up."""
+    """Raise SystemExit on SIGTERM, which ends a process without cleaning up by default."""
     if (
-        threading.current_thread() is not threading.main_thread()  # only it may set handlers
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # somebody sees to it
+        threading.current_thread() is not threading.main_thread()  # others cannot set handlers
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # another handler cleans up
     ):
         yield
         return

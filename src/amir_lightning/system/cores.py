@@ -1,8 +1,9 @@
-"""How many processor cores a process may use, and how many threads it starts on them.
+"""Processor cores that a process may use, and the number of threads it starts on them.
 
 Works without torch: its libraries read the environment when they are loaded.
 """
 
+import functools
 import logging
 import math
 import os
@@ -15,24 +16,24 @@ from amir_lightning.errors import InputError
 from amir_lightning.system.wording import counted
 
 _THREADS = "OMP_NUM_THREADS"
-_SPINS = "1000"  # of a thread that waits; experiments/performance/README.md, Two commands at once
+# How often a waiting thread looks before it sleeps. Measured in experiments/performance/README.md,
+# "Two commands at once".
+_SPINS = "1000"
 _log = logging.getLogger(__name__)
-_ours: str | None = None  # what `share` wrote to OMP_NUM_THREADS, which is no choice of the user's
-_said: str | None = None
 
 
 def usable(root: Path = Path("/")) -> int:
-    """Cores that this process may use.
+    """Number of cores that this process may use.
 
-    They are those of its CPU affinity, no more than the quota of its container and than Slurm gives
-    a task. A quota of 1.5 cores counts as two, so that all of it can be used.
+    This is the size of its CPU affinity, limited by the quota of its container and by what Slurm
+    gives to a task. A quota of 1.5 cores counts as two, so that all of it can be used.
 
     Args:
-        root: Where ``/proc`` and ``/sys`` lie.
+        root: Folder that holds ``/proc`` and ``/sys``.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    else:  # not on macOS and Windows
+    else:  # macOS and Windows
         cores = os.cpu_count() or 1
     limits = [math.ceil(quota) for quota in _quotas(root)]
     if (task := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdecimal():
@@ -41,39 +42,43 @@ def usable(root: Path = Path("/")) -> int:
 
 
 def threads(processes: int) -> int:
-    """Threads of each process, if so many share the cores; OMP_NUM_THREADS, if it is set, decides.
+    """Number of threads of each process when several processes share the cores.
+
+    OMP_NUM_THREADS decides if the user or a launcher has set it.
 
     Raises:
-        InputError: OMP_NUM_THREADS is no number of threads.
+        InputError: OMP_NUM_THREADS is not a number of threads.
     """
     return _typed() or max(1, usable() // processes)
 
 
 def devices(trainer: Mapping[str, Any]) -> int:
-    """Processes that a trainer runs on a machine, one for each device.
+    """Number of processes that a trainer starts on one machine: one per device.
 
     Args:
-        trainer: Its options, ``devices`` and ``accelerator`` among them.
+        trainer: Trainer options, with ``devices`` and ``accelerator``.
     """
     chosen = trainer["devices"]
     if chosen == "auto" and trainer["accelerator"] == "cpu":
         return 1
     if chosen in (-1, "-1", "auto"):
-        import torch  # only here: it takes long to load
+        import torch  # imported only where it is needed, because it loads slowly
 
         return max(torch.cuda.device_count(), 1)
     if isinstance(chosen, int):
         return chosen
-    # Numbers of devices, as a list or joined with commas.
+    # Indices of devices, as a list or separated by commas.
     return len(chosen.split(",") if isinstance(chosen, str) else chosen)
 
 
 def let_others_run() -> None:
-    """Let threads that wait sleep soon, and joblib count cores as `usable` does.
+    """Make waiting threads sleep soon, and make joblib count cores as `usable` does.
 
-    A thread of GNU OpenMP that waits for the others spins for 8 ms by default. Where another
-    command has taken the core of one of those, it spins in the way of both at every one of the
-    many barriers of a pass. Both are read when libraries are loaded, and inherited by processes.
+    By default a thread of GNU OpenMP spins for 8 ms while it waits for the other threads. If
+    another command occupies the core of one of them, all the others spin at each of the many
+    barriers of a training step and slow both commands down.
+
+    Libraries read both variables when they are loaded, and child processes inherit them.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
@@ -81,39 +86,43 @@ def let_others_run() -> None:
 
 
 def share(trainer: Mapping[str, Any] | None) -> None:
-    """Let this process start as many threads as it may, and say how many those are.
+    """Set the number of threads of this process and log it.
 
-    Threads of torch, if that is loaded, follow.
+    The number of torch's threads is set, too, if torch has been loaded.
 
     Args:
-        trainer: Options of the trainer, whose processes share the cores; None: there is none.
+        trainer: Trainer options, whose processes share the cores; None if there is no trainer.
 
     Raises:
-        InputError: OMP_NUM_THREADS is no number of threads.
+        InputError: OMP_NUM_THREADS is not a number of threads.
     """
-    global _ours, _said
     processes = _processes(trainer)
     count, cores, typed = threads(processes), usable(), _typed()
-    said = counted("thread", count)
-    said += f" in each of {processes} processes" if processes > 1 else ""
-    said += f", as {_THREADS} says" if typed else ""
+    told = counted("thread", count)
+    told += f" in each of {processes} processes" if processes > 1 else ""
+    told += f", as {_THREADS} says" if typed else ""
     whose = "this process" if processes == 1 else "they"
-    said += f" (of {counted('core', cores)} {whose} may use)"
+    told += f" (of {counted('core', cores)} {whose} may use)"
     if not typed:
-        os.environ[_THREADS] = _ours = str(count)
+        os.environ[_THREADS] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
-    if said != _said and _is_first():
-        _log.info("%s", said)
-    _said = said
+    if _is_first():
+        _say(told)
 
 
+@functools.cache  # a resumed run and every job of a sweep call `share` again
+def _say(sentence: str) -> None:
+    _log.info("%s", sentence)
+
+
+@functools.cache  # read before `share` writes it, which is not a choice of the user
 def _typed() -> int | None:
-    """OMP_NUM_THREADS, if a person or a launcher set it."""
+    """OMP_NUM_THREADS as the command found it; None if neither user nor launcher has set it."""
     text = os.environ.get(_THREADS, "")
-    if text in ("", _ours):
+    if not text:
         return None
-    first = text.split(",")[0].strip()  # of nested levels
+    first = text.split(",")[0].strip()  # the others are for nested levels
     if not first.isdecimal() or int(first) < 1:
         raise InputError(
             f"{_THREADS} is '{text}', expected a number of threads; type {_THREADS}={usable()} "
@@ -123,21 +132,21 @@ def _typed() -> int | None:
 
 
 def _processes(trainer: Mapping[str, Any] | None) -> int:
-    """Processes that share what `usable` counts."""
+    """Number of processes that share the cores counted by `usable`."""
     if (torchrun := os.environ.get("LOCAL_WORLD_SIZE", "")).isdecimal():
         return max(int(torchrun), 1)
     if os.environ.get("SLURM_NTASKS", "1") != "1":
-        return 1  # each process is a task, with cores of its own
+        return 1  # each process is a task, and Slurm gives each task its cores
     return 1 if trainer is None else max(devices(trainer), 1)
 
 
 def _is_first() -> bool:
-    """Whether this process speaks for those that run with it."""
+    """Whether this is process 0, which logs for all processes of the run."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Limits on processor time [cores] of the control groups that this process is in."""
+    """Yield the processor-time limits, in cores, of the control groups of this process."""
     groups = root / "sys" / "fs" / "cgroup"
     for line in _read(root / "proc" / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -149,7 +158,7 @@ def _quotas(root: Path) -> Iterator[float]:
             continue
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for mount in mounts:
-            # A container may see its own group as the root, under the path of the host.
+            # A container may see its group as the root, but named by its path on the host.
             for depth in range(len(parts) + 1):
                 yield from _quota(mount.joinpath(*parts[:depth]))
 

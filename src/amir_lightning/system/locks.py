@@ -1,4 +1,9 @@
-"""One process at a time: locks that the system frees when their owner dies, however it dies."""
+"""Lock files that admit one process at a time and end with their process, however it ends.
+
+These are POSIX locks, which a network file system shares among its clients. The package filelock
+takes flock locks, which NFS mounts with local_lock=flock keep within one machine, and where a file
+system has none it falls back to a marker file that a killed owner on another machine leaves behind.
+"""
 
 import contextlib
 import errno
@@ -20,7 +25,7 @@ _HELD = {errno.EACCES, errno.EAGAIN}
 
 
 class Taken(InputError):
-    """Another process holds the lock; its exit status tells a queue to try another job."""
+    """Another process holds the lock; the exit status tells a job queue to try again later."""
 
     status = 75  # EX_TEMPFAIL
 
@@ -32,23 +37,20 @@ def locked(
     wait: bool = False,
     advice: str = "choose another place with paths.data_dir=<folder>",
 ) -> Iterator[bool]:
-    """Hold a lock file for the length of a block; it is removed afterwards.
-
-    The lock is one of the kernel's (POSIX, shared by the clients of a network file system): it ends
-    with its process, so that nobody has to judge whether an owner is dead.
+    """Hold a lock file during a block, and remove it afterwards.
 
     Args:
-        path: The lock file; its folder is made.
-        purpose: What the owner does, for the messages.
-        wait: Whether to wait until the owner is done.
-        advice: What to do if the folder cannot be written.
+        path: Lock file; its folder is made if needed.
+        purpose: What the owner is doing, for messages: "training <run>".
+        wait: Whether to wait until another owner has finished.
+        advice: Advice for the error message if the folder cannot be written.
 
     Yields:
-        Whether there was somebody to wait for.
+        Whether another process held the lock before.
 
     Raises:
         InputError: The file cannot be written.
-        Taken: Another process holds it, and waiting was not asked for.
+        Taken: Another process holds the lock, and `wait` is false.
     """
     made = not path.parent.exists()
     try:
@@ -65,7 +67,7 @@ def locked(
         file.close()
         if made:
             with contextlib.suppress(OSError):
-                path.parent.rmdir()  # nothing came of it
+                path.parent.rmdir()  # the block has written nothing
 
 
 def _acquire(path: Path, purpose: str, wait: bool) -> tuple[IO[str], bool]:
@@ -97,7 +99,7 @@ def _acquire(path: Path, purpose: str, wait: bool) -> tuple[IO[str], bool]:
             continue
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
-        file.close()  # its owner removed it while we opened it
+        file.close()  # its owner removed the file while we opened it
     file.truncate(0)
     since = datetime.now(UTC).isoformat(timespec="seconds")
     json.dump({"pid": os.getpid(), "host": platform.node(), "since": since}, file)

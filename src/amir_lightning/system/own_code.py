@@ -1,4 +1,4 @@
-"""What a user's own classes are: the content of their module and of the own modules it imports."""
+"""Hashes of a user's own classes: of their modules and of the user's modules that these import."""
 
 import ast
 import hashlib
@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-_INSTALLED = {"site-packages", "dist-packages"}  # known by its version, in run.json
+_INSTALLED = {"site-packages", "dist-packages"}  # run.json records versions of packages
 
 
 def own_code(node: object) -> dict[str, str]:
-    """Hashes of the code behind every ``_target_`` at any depth that is a user's own.
+    """Hash the code behind every ``_target_``, at any depth, that lies in a user's own module.
 
-    Nothing is imported. Modules count by name and content, so that a moved folder is the same code.
+    Nothing is imported. Modules count by name and content, so a moved folder has the same hash.
 
     Args:
         node: Plain mappings and lists.
@@ -43,7 +43,7 @@ def _targets(node: object) -> Iterator[str]:
 
 
 def _read(dotted: str, modules: dict[str, bytes]) -> None:
-    """Add the own modules on the way to a dotted name, and those that they import."""
+    """Add the user's modules along a dotted name, and those that they import."""
     parts = dotted.split(".")
     if parts[0] == "amir_lightning" or parts[0] in sys.stdlib_module_names:
         return
@@ -68,15 +68,15 @@ def _top(name: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        return None  # which is told where the object is built
+        return None  # reported where the object is built
 
 
 def _imported(code: bytes, name: str, is_package: bool) -> Iterator[str]:
-    """Dotted names that a module imports; some end in what a module defines."""
+    """Yield the dotted names that a module imports: modules, or names defined in modules."""
     try:
         nodes = [*ast.walk(ast.parse(code))]
     except (SyntaxError, ValueError):
-        return  # no Python, or told where the object is built
+        return  # not Python, or reported where the object is built
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Which classes a file from elsewhere may name: building an object runs its code."""
+"""Check of the classes that a file from elsewhere names, because building them runs code."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,19 +7,19 @@ from amir_lightning.errors import InputError
 
 
 def refuse_foreign_classes(node: object, where: object, trusted: Sequence[str]) -> None:
-    """Look at every ``_target_`` of a configuration before anything of it is built.
+    """Check every ``_target_`` of a configuration before anything of it is built.
 
-    A name has to lie in a trusted module and to be a class that was defined there: a module's own
-    imports are reachable below its name, too, and so are functions that write files. Nothing is
-    imported for a name outside.
+    A name must be a class that a trusted module defines. Being reachable through a trusted module
+    is not enough: so are the modules that it imports, and functions that write files. Names outside
+    the trusted modules are not imported.
 
     Args:
         node: Plain mappings and lists, at any depth.
-        where: The file that they came from.
-        trusted: Modules.
+        where: File that the configuration comes from.
+        trusted: Names of trusted modules.
 
     Raises:
-        InputError: It names something else, or has an interpolation, which could become anything.
+        InputError: A name is not trusted, or an interpolation could become any name.
     """
     for key, value in _entries(node):
         if isinstance(value, str) and "${" in value:
@@ -43,15 +43,16 @@ def _entries(node: object) -> Iterator[tuple[object, object]]:
 
 
 def trusted_class(target: object, where: object, trusted: Sequence[str]) -> type:
-    """The class of a name that came from elsewhere.
+    """Import a class whose name comes from elsewhere.
 
     Args:
-        target: The name, such as ``amir_lightning.networks.AMIR``.
-        where: The file that it came from.
-        trusted: Modules.
+        target: Dotted name, such as ``amir_lightning.networks.AMIR``.
+        where: File that the name comes from.
+        trusted: Names of trusted modules.
 
     Raises:
-        InputError: It lies outside the modules, is no class of theirs, or cannot be imported.
+        InputError: The name lies outside the trusted modules, is not a class that they define, or
+            cannot be imported.
     """
     names = f"{where} names the class {target}"
     if not isinstance(target, str) or not _below(target, trusted):
@@ -63,14 +64,14 @@ def trusted_class(target: object, where: object, trusted: Sequence[str]) -> type
 
     try:
         found = get_object(target)
-    except Exception as error:  # no such name, or a module that raises when it is imported
+    except Exception as error:  # the name does not exist, or its module raises on import
         file = target.partition(".")[0]
         raise InputError(
             f"{names}, which cannot be imported ({error.__cause__ or error}); start the command in "
             f"the folder that holds {file}.py, or install {file}"
         ) from error
     if not inspect.isclass(found):
-        raise InputError(f"{names}, which is no class; take an unchanged file")
+        raise InputError(f"{names}, which is not a class; take an unchanged file")
     if not _below(f"{found.__module__}.{found.__name__}", trusted):
         raise InputError(
             f"{names}, which {found.__module__} defines; if you trust it type "

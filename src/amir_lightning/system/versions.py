@@ -1,4 +1,4 @@
-"""Versions of packages and of this code, as records and files name them; a leaf of all layers."""
+"""Versions of packages and of this code, for records and files."""
 
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def version_of(package: str) -> str:
-    """Version of a package, "not installed" where a checkout runs without `pip install`."""
+    """Return the version of a package; "not installed" for a checkout that is only on the path."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -14,10 +14,10 @@ def version_of(package: str) -> str:
 
 
 def commit_of_checkout() -> str | None:
-    """Commit of the checkout that this code runs from, marked if it has local changes.
+    """Return the git commit of the checkout that this code runs from; None if it is installed.
 
-    None for an installed package: its version says what it is, and a repository that its
-    environment happens to lie in is somebody else's.
+    Local changes are marked with "+changes". An installed package is identified by its version, and
+    a repository that happens to contain its environment is another project.
     """
     package = Path(__file__).resolve().parents[1]
     try:

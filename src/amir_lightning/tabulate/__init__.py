@@ -1,1 +1,1 @@
-"""Tables of the paper from run folders: what was scored, how sure it is, and how it is laid out."""
+"""Tables of the paper from run folders: scores, their uncertainty, and the layout."""

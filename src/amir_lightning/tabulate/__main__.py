@@ -88,7 +88,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _keep_other_scale(path: Path, scales: set[str]) -> None:
-    """Let no demo table take the place of one at paper scale, nor the other way round."""
+    """Refuse to overwrite a table of another scale."""
     if not path.exists():
         return
     with path.open(newline="") as file:

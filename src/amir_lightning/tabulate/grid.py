@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from amir_lightning.system.markdown import table
+
 _ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\^{}", "~": r"\~{}"}
 _SYMBOLS = {
     "↑": r"$\uparrow$",
@@ -23,8 +25,8 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: What it says.
-        rank: Whether it is the best or the second-best number of its column.
+        text: Its text.
+        rank: Best or second-best number of its column.
         beside: Small print beside it.
     """
 
@@ -51,23 +53,22 @@ class Grid:
 
 
 def markdown(grid: Grid) -> str:
-    """A GitHub table; the two headers become one, as Markdown spans no columns."""
+    """Write a GitHub table. Both headers become one, because Markdown cells cannot span columns."""
     above = [text for text, width in grid.spans for _ in range(width)]
     heads = [f"{one} {two}".strip() for one, two in zip(above, grid.heads, strict=True)]
-    marks = ["---" if at in grid.text_columns else "---:" for at in range(len(heads))]
     rows = [[_markdown_cell(cell) for cell in row] for row in grid.body]
-    return "".join(f"| {' | '.join(row)} |\n" for row in [heads, marks, *rows])
+    return table(heads, rows, grid.text_columns)
 
 
 def latex(grid: Grid, caption: str, label: str) -> str:
-    """A ``table*`` as wide as the text; needs booktabs, graphicx and amssymb.
+    """Write a ``table*`` as wide as the text; it needs booktabs, graphicx and amssymb.
 
-    What stands beside a number is printed below it: the narrower the rows, the larger the letters.
+    Small print goes below its number: narrow rows can be scaled to larger letters.
 
     Args:
         grid: The table.
         caption: Plain text.
-        label: What ``ref`` refers to.
+        label: Name that ``ref`` refers to.
     """
     columns = "".join("l" if at in grid.text_columns else "c" for at in range(len(grid.heads)))
     upper, rules, first = [], [], 1
@@ -117,7 +118,7 @@ def _latex_body(body: Sequence[Sequence[Cell]]) -> list[str]:
 
 
 def _latex_head(text: str) -> str:
-    """A head; a long one, such as a task above its ticks, takes two lines."""
+    """Write a column title; long ones take two lines."""
     first, _, last = text.rpartition(" ")
     if len(text) <= _LONG_HEAD or not first:
         return _escape(text)

@@ -1,4 +1,4 @@
-"""The paper's layouts filled with scores, what stands below them, and the same as data."""
+"""Fill the paper's layouts with scores, write the notes below them, and the same as data."""
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -25,17 +25,18 @@ _DASH = Cell("—")
 
 
 def title(experiment: str) -> str:
-    """What the table of an experiment shows; its name where the paper has no such table."""
+    """Title of the table of an experiment; its name if the paper has no such table."""
     return _TITLES.get(experiment, f"Medical image restoration, {experiment}")
 
 
 def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
-    """The table as the paper lays it out.
+    """Lay out the table as the paper does.
 
-    Methods of one task each stand side by side (Table 1); one network trained on several
-    combinations of tasks has a tick for each task (Table 3); otherwise the rows are methods, with
-    their parameters if the paper prints them (Table 4) and the average over the tasks if it prints
-    that (Table 2) or nothing.
+    - Several networks, each trained on one task: side by side (Table 1).
+    - One network on several combinations of tasks: a tick for each task (Table 3).
+    - Otherwise one row per method. It has the parameters if the paper prints them (Table 4), and
+      the average over the tasks if the paper prints it (Table 2). A table that is not in the
+      paper has both.
     """
     networks = {method.network for method in methods}
     if len(networks) > 1 and all(len(method.trained) == 1 for method in methods):
@@ -71,7 +72,7 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
 
 
 def evidence_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
-    """Intervals and tests of every method and task that has scores."""
+    """Lay out intervals and tests of every method and task that has scores."""
     body = []
     for task in tasks:
         for method in methods:
@@ -93,7 +94,7 @@ def evidence_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
 
 
 def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
-    """What a reader must know of the numbers: their scale first, then data and definitions."""
+    """Sentences that a reader needs to judge the numbers: scale, then data and definitions."""
     done = [run for method in methods for run in method.runs]
     scales = sorted({method.scale for method in methods if method.runs})
     lines = [f"Scale {' and '.join(scales)}."]
@@ -182,8 +183,8 @@ def _side_by_side(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
 
 def _column(methods: Sequence[Method], task: str, score: str) -> list[Cell]:
     values = [method.value(task, score) for method in methods]
-    # Ranks follow what is printed, so that equal numbers are marked alike, and hold among methods
-    # that were scored alike on the same data.
+    # Rank the printed numbers, so that equal ones are marked alike. Only methods that were scored
+    # by one definition on the same data are ranked together.
     sign = 1 if score == "rmse" else -1
     bases = [method.basis(task) for method in methods]
     numbers: dict[tuple[object, ...], set[float]] = {}

@@ -1,4 +1,4 @@
-"""What a table is made of: the finished runs of each method, read from their folders."""
+"""Finished runs of each method, read from their folders."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,9 @@ class Run:
 
     Attributes:
         files: Its run folder.
-        metrics: The definition it was scored by.
+        metrics: Definition of its scores.
         rows: Scores of the test slices, by (task, patient, slice).
-        data: What each task was trained and tested on.
+        data: Data of each task.
     """
 
     files: RunFolder
@@ -36,19 +36,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of a table: runs that differ in their seed alone.
+    """A row of a table: runs that differ only in their seed.
 
     Attributes:
         label: Name in the table.
         network: Its file in ``conf/network``.
         trained: Tasks that it was trained on.
         scale: ``demo`` or ``paper``.
-        wanted: Number of seeds that were asked for.
-        runs: The finished ones; empty is a dash.
+        wanted: Number of seeds in the sweep.
+        runs: Finished runs; without one the row shows dashes.
         summary: Scores averaged over the seeds slice by slice; None without a run.
         paper: What the paper prints, by (task, score); the task may be "average".
         paper_parameters: Millions of parameters as the paper prints them.
-        recipe: Budget, batch and optimiser of the method's own paper, where that is to be shown.
+        recipe: Budget, batch and optimiser of the method's own paper, if the table shows them.
     """
 
     label: str
@@ -65,12 +65,12 @@ class Method:
     def value(self, task: str, score: str) -> float | None:
         """Mean over test slices and seeds; the task "average" is the mean over the tasks.
 
-        It is None without the scores of every task that was trained.
+        None if a task that was trained has no score.
         """
         return None if self.summary is None else self._value(self.summary, task, score)
 
     def basis(self, task: str) -> tuple[object, ...]:
-        """What must be alike before scores are compared: scale, their definition and the data."""
+        """Scale, definition and data: scores compare only if these are equal."""
         metrics = {run.metrics for run in self.runs}
         data = {
             (name, one.key)
@@ -81,7 +81,7 @@ class Method:
         return self.scale, *sorted(metrics), *sorted(data)
 
     def per_seed(self, task: str, score: str) -> list[float]:
-        """The same for each seed alone."""
+        """Mean over test slices, for each seed."""
         values = (self._value(summarise(_flat(run.rows)), task, score) for run in self.runs)
         return [value for value in values if value is not None]
 
@@ -93,7 +93,7 @@ class Method:
 
     @property
     def parameters(self) -> int | None:
-        """Trainable parameters of its network."""
+        """Number of trainable parameters."""
         return int(self.runs[0].files.record["parameters"]) if self.runs else None
 
 
@@ -127,7 +127,7 @@ def collect(
             )
             > 1
         ):
-            # A method is a file of options, which its name tells.
+            # The name of a method is that of a file of options.
             label += f" ({' '.join(text.removeprefix(_METHOD) for text in extra)})"
         million = lines[0]["parameters"] if lines else ""
         methods.append(
@@ -153,10 +153,10 @@ def collect(
 
 
 def refuse_mixtures(methods: Iterable[Method]) -> None:
-    """Let one table hold one scale, one definition of the scores and one data set of each task.
+    """Refuse a table that mixes scales, definitions of the scores, or data of a task.
 
     Raises:
-        InputError: It would not.
+        InputError: The runs differ in one of them.
     """
     found: dict[str, dict[str, str]] = {}
     for method in methods:
@@ -177,7 +177,7 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
 
 
 def tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list[str]:
-    """Names of the tasks whose data are of a source in any run."""
+    """Names of the tasks whose data come from a source in at least one run."""
     return [
         task.name
         for task in tasks
@@ -186,7 +186,7 @@ def tasks_of(source: Source, runs: Sequence[Run], tasks: Sequence[Task]) -> list
 
 
 def drawn_apart(runs: Sequence[Run]) -> list[str]:
-    """Names of the tasks whose phantoms have one recipe and several contents."""
+    """Names of the tasks whose phantoms have equal recipes but different contents."""
     contents: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         for task, data in run.data.items():
@@ -195,7 +195,7 @@ def drawn_apart(runs: Sequence[Run]) -> list[str]:
 
 
 def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
-    """The finished runs; what an older one does not say of its data, one of equal content tells."""
+    """Read the finished runs; where an older one records no source, take it from equal data."""
     found = [_read(files) if files is not None and files.finished else None for files in folders]
     known = {
         data.fingerprint: data
@@ -238,7 +238,7 @@ def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:
 
 
 def _mean_rows(found: Sequence[Run]) -> list[dict[str, object]]:
-    """Mean of the seeds' scores of each slice that all of them have."""
+    """Average the scores over seeds, for every slice that all seeds have."""
     common = [key for key in found[0].rows if all(key in run.rows for run in found)]
     mean = {
         key: {score: sum(run.rows[key][score] for run in found) / len(found) for score in SCORES}

@@ -1,4 +1,4 @@
-"""How sure a difference is: intervals over patients and a paired test against AMIR."""
+"""Uncertainty of scores: intervals over patients, and a paired test against AMIR."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Evidence:
         intervals: 95 % bootstrap interval over patients, by score; empty with fewer than two.
         p_values: Two-sided Wilcoxon signed-rank test of the patients' means against AMIR's, by
             score; None for AMIR itself, or without a pair.
-        pairs: Patients that the test compares.
+        pairs: Number of patients that the test compares.
     """
 
     patients: int
@@ -29,10 +29,11 @@ class Evidence:
 
 
 def compare(methods: Sequence[Method], method: Method, task: str) -> Evidence | None:
-    """Intervals of a method on a task, and its test against the AMIR of the same table.
+    """Compute intervals of a method on a task, and test it against AMIR in the same table.
 
-    AMIR is the row of the unchanged network that was trained on the task; of several, on the most
-    tasks. It counts only with the scale, the definition of the scores and the data of the method.
+    AMIR is the row of the unchanged network that was trained on the task. If there are several, it
+    is the one trained on most tasks. It is used only if its scale, definition and data are those
+    of the method.
 
     Returns:
         None if the method has no score on the task.

@@ -1,1 +1,1 @@
-"""From a configuration to a finished run: open it, build its objects, train, test, write."""
+"""Training: open the run of a configuration, build its objects, train, test, write the result."""

@@ -1,7 +1,7 @@
-"""``python -m amir_lightning.train task=mri+ct+pet``: train, test, tabulate; again: resume.
+"""``python -m amir_lightning.train task=mri+ct+pet``: train and test; the same again: resume.
 
-The run folder is named by the content of the run, so the same command resumes a run that was
-stopped and shows the result of one that has finished.
+The run folder is named by a hash of the configuration and the data. So the same command resumes a
+run that was stopped, and shows the result of a run that has finished.
 """
 
 from typing import TYPE_CHECKING
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    """Train what the configuration says; returns the mean validation PSNR for a sweeper."""
+    """Train a run, and return its best mean validation PSNR, by which a sweeper may choose."""
     from amir_lightning.system.allocator import keep_memory
 
     keep_memory()
-    # Deferred: `--cfg job`, `--help` and mistakes in the options answer before torch is loaded.
+    # Imported here, so that --cfg, --help and mistakes in the options need not load torch.
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -30,13 +30,13 @@ def main(cfg: DictConfig) -> float | None:
     from amir_lightning.train.run import open_run
 
     run: Run = open_run(cfg)
-    cores.share(run.cfg.trainer)  # of a resumed run
+    cores.share(run.cfg.trainer)  # a resumed run may have other devices than `cfg`
     try:
         return train(run)
     except Taken as taken:
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             raise
-        print(f"left to another: {taken}")  # several machines may work on one sweep
+        print(f"left to another: {taken}")  # several machines may share a sweep
         return None
 
 

@@ -1,4 +1,4 @@
-"""From a composed configuration to the objects of a run: data, module, trainer."""
+"""Build the objects of a run from its configuration: module, data, trainer."""
 
 import logging
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -30,12 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> RestorationModule:
-    """Network and objective, with weights drawn from ``seed``.
+    """Build the network and its objective, with weights drawn from ``seed``.
 
     Args:
-        cfg: Configuration of a run.
-        tasks: Its tasks.
-        start: Whether the network starts from ``network.pretrained``, if that is set.
+        cfg: Configuration of the run.
+        tasks: Tasks of the run.
+        start: Whether to load ``network.pretrained``, if that is set.
 
     Raises:
         InputError: The network refuses its arguments or the weights.
@@ -75,7 +76,7 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
 
 
 def compile_network(cfg: DictConfig, module: RestorationModule) -> None:
-    """Make training passes fast, and record them where each step is one pass of one process."""
+    """Compile training passes; replay them as CUDA graphs if a step is one pass of one process."""
     trainer = plain(cfg.trainer)
     one_pass = (
         cfg.loss.objective == "plain"
@@ -117,7 +118,7 @@ def _refuse_for_two_optimisers(config: Mapping[str, Any]) -> None:
 def build_data(
     cfg: DictConfig, stores: Mapping[Task, Path], test_split: Split = "test"
 ) -> MultiTaskDataModule:
-    """The training stream and the evaluation slices of the chosen tasks."""
+    """Build the training stream and the evaluation slices of the tasks."""
     options = LoadingOptions(
         patch_size=cfg.data.patch_size,
         batch_size=cfg.data.batch_size,
@@ -133,10 +134,10 @@ def build_data(
 
 
 def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Trainer:
-    """A trainer that validates by optimiser steps and keeps the best and the last checkpoint.
+    """Build a trainer that validates every so many optimiser steps and keeps two checkpoints.
 
     Raises:
-        InputError: A trainer option has no meaning here.
+        InputError: A trainer option is not possible here.
     """
     options = plain(cfg.trainer)
     every, steps = min(cfg.validation.every, options["max_steps"]), options["max_steps"]
@@ -146,7 +147,7 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             f"last step is validated, so type for instance validation.every={max(steps // 4, 1)} "
             f"trainer.max_steps={max(steps // 4, 1) * 4}"
         )
-    average = cfg.optimizer.get("average_decay")  # runs of earlier versions have no such option
+    average = cfg.optimizer.get("average_decay")  # run folders of earlier versions lack it
     if "spawn" in options["strategy"]:
         raise InputError("trainer.strategy=ddp_spawn loses the result; type trainer.strategy=ddp")
     if options["strategy"] == "fsdp":
@@ -160,11 +161,13 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
                 "trainer=fsdp splits the weights that optimizer.average_decay would average; type "
                 "trainer=ddp, or optimizer.average_decay=null"
             )
-        # Gradients and optimiser are split. Weights are whole while a step runs: the network is
-        # called by more than its forward, which is all that finer splitting would see.
+        # Split gradients and optimiser states, but keep weights whole during a step: FSDP gathers
+        # split weights in `forward` only, and the module calls other methods of the network, too.
         options["strategy"] = FSDPStrategy(
             sharding_strategy="SHARD_GRAD_OP", state_dict_type="full", cpu_offload=False
         )
+    if cfg.get("profiler") is not None:
+        options["profiler"] = _profiler(cfg.profiler, folder)
     callbacks = _callbacks(cfg.callbacks)
     if average is not None:
         callbacks.append(WeightAverage(average, cfg.optimizer.average_warmup))
@@ -177,12 +180,12 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
             logger=loggers,
             callbacks=[*callbacks, Progress(), best, last],
             max_epochs=-1,
-            # Lightning counts batches here, not optimiser steps.
+            # Lightning counts batches here; `every` counts optimiser steps.
             val_check_interval=every * options["accumulate_grad_batches"],
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             plugins=[WholeCheckpoints()],
-            use_distributed_sampler=False,  # the data module deals out the slices itself
+            use_distributed_sampler=False,  # the data module distributes slices itself
             enable_model_summary=False,
             **options,
         )
@@ -190,6 +193,15 @@ def build_trainer(cfg: DictConfig, folder: Path, loggers: list[Logger]) -> pl.Tr
         first = str(error).splitlines()[0]
         advice = "type trainer=cpu" if "No supported gpu" in first else "change trainer.*"
         raise InputError(f"the trainer refuses its options: {first}; {advice}") from error
+
+
+def _profiler(node: DictConfig, folder: Path) -> Profiler:
+    """Build the profiler of a session; it writes into the run folder."""
+    if not OmegaConf.is_dict(node):
+        raise InputError(
+            f"profiler is {node}, expected a class and its options; type profiler=simple"
+        )
+    return instantiate(plain(node), dirpath=folder)
 
 
 def _callbacks(nodes: DictConfig) -> list[Callback]:

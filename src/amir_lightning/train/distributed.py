@@ -1,4 +1,4 @@
-"""When one of several processes ends, the others do, with a message; nobody is left behind."""
+"""End all processes of a run, with a message, when one of them ends; requeue a Slurm job."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ _OBSERVER = "child-process-observer"  # Lightning's thread in the process that s
 
 
 def end_with_launcher(trainer: pl.Trainer) -> None:
-    """End this process if the one that started it is killed; it would wait for it for ever.
+    """End this process if process 0, which started it, is killed, instead of waiting forever.
 
-    torchrun and Slurm see to their processes themselves.
+    torchrun and Slurm end their processes themselves.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if not isinstance(environment, LightningEnvironment) or trainer.local_rank == 0:
@@ -30,16 +30,16 @@ def end_with_launcher(trainer: pl.Trainer) -> None:
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(1)
-        print(f"error: process {trainer.global_rank} ends as process 0 did", file=sys.stderr)
+        print(f"error: process {trainer.global_rank} ends because process 0 ended", file=sys.stderr)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="launcher-watch").start()
 
 
 def say_which_process_ended() -> None:
-    """Let Lightning's word on a lost process through, in ours.
+    """Replace Lightning's message about a lost process by our own sentence.
 
-    It kills all others, this one included, so that nobody else could say it.
+    Lightning kills all processes right after its message, so there is no later chance for one.
     """
     logger = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     logger.setLevel(logging.INFO)
@@ -48,8 +48,8 @@ def say_which_process_ended() -> None:
         if "terminated with code" in record.getMessage():
             record.msg, record.args = (
                 (
-                    "error: another process of this run ended, so all do; the same command goes on "
-                    "from the last checkpoint"
+                    "error: another process of this run ended, so all end; the same command goes "
+                    "on from the last checkpoint"
                 ),
                 (),
             )
@@ -60,10 +60,10 @@ def say_which_process_ended() -> None:
 
 
 def end_others(trainer: pl.Trainer, seconds: float = 10) -> None:
-    """Wait for the processes that this one started, and end those that hang."""
+    """Wait for the processes that this one has started, and kill those that hang."""
     for thread in threading.enumerate():
         if thread.name == _OBSERVER:
-            thread._child_processes = []  # type: ignore[attr-defined]  # it would kill us meanwhile
+            thread._child_processes = []  # type: ignore[attr-defined]  # else it kills this process, too
     end = time.monotonic() + seconds
     for process in getattr(trainer.strategy.launcher, "procs", []):
         try:
@@ -74,15 +74,16 @@ def end_others(trainer: pl.Trainer, seconds: float = 10) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is process 0 of the run, also before there is a trainer."""
+    """Return whether this is process 0 of the run, even before there is a trainer."""
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return rank_zero_only.rank == 0 and node == "0"  # type: ignore[attr-defined]
 
 
 def requeue(signum: int) -> None:
-    """Send this Slurm job back to the queue if SIGUSR1 said that its time is nearly over.
+    """Requeue this Slurm job after SIGUSR1, by which Slurm warns of the time limit.
 
-    Process 0 asks and all others wait for it: srun ends all tasks when the first one has ended.
+    The other processes wait for process 0, which asks for it, because srun ends all tasks when the
+    first one ends.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if signum != signal.SIGUSR1 or job is None:
@@ -101,4 +102,4 @@ def _requeue(job: str) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("scontrol requeue %s failed (%s); send the job again", job, error)
     else:
-        _log.info("job %s is queued again and will go on from here", job)
+        _log.info("job %s is queued again and will resume from here", job)

@@ -1,4 +1,4 @@
-"""One run from its configuration to its result: new, resumed, or already there."""
+"""Training of one run to its result: from the start, resumed, or finished before."""
 
 import contextlib
 import logging
@@ -47,8 +47,8 @@ def train(run: Run) -> float | None:
     """Train, test the best checkpoint, write the result and print it.
 
     Returns:
-        Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose: the
-        test patients are no part of any choice. None if it does not exist.
+        Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose
+        (test patients must not decide anything); None if there is no validation.
 
     Raises:
         InputError: An option cannot be used, or the run was stopped and can go on.
@@ -59,7 +59,7 @@ def train(run: Run) -> float | None:
         if run.files.finished or not is_first_process():
             return _known(run) if run.files.finished else _train(run)
         with locked(run.folder / ".lock", purpose, advice="type paths.runs_dir=<folder>"):
-            # Somebody may have finished it while we looked.
+            # Another process may have finished the run in the meantime.
             return _known(run) if run.files.finished else _train(run)
     except Stopped as stopped:
         requeue(stopped.signum)
@@ -67,7 +67,7 @@ def train(run: Run) -> float | None:
 
 
 def _known(run: Run) -> float | None:
-    _log.info("this run has finished before; repeat=2 trains it again in a folder of its own")
+    _log.info("this run has finished before; repeat=2 trains it again, into another folder")
     return _show_result(run)
 
 
@@ -104,7 +104,7 @@ def _train(run: Run) -> float | None:
             if last is not None:
                 _compare_threads(before, record)
             _begin(run, record, step)
-        # Here: fit would read a checkpoint of float64 into float32 first.
+        # Convert before fit(), which would load float64 checkpoints into float32 weights.
         trainer.precision_plugin.convert_module(module)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         best = load_checkpoint(module, run.files.checkpoint("best"))
@@ -130,14 +130,14 @@ def _train(run: Run) -> float | None:
             begun = trainer.global_step > 0 or step > 0
             _end(run, status, trainer.global_step, seconds, begun)
     if failure is not None:
-        raise failure  # here: the traceback would hold loader processes
+        raise failure  # outside `except`, whose traceback would keep loader workers alive
     if not trainer.is_global_zero:
         return None
     return _show_result(run)
 
 
 def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
-    """Write what the run is, and say it."""
+    """Write config.yaml and run.json, and log the first line of the training."""
     with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
         OmegaConf.save(OmegaConf.create(run.config), partial)
     session = {"started": now(), "from_step": step, "threads": record["threads"]}
@@ -163,9 +163,9 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
 
 
 def _compare_threads(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Say if a run on a CPU goes on with other threads, which sum in another order."""
+    """Warn if a run on a CPU resumes with another number of threads, which changes its rounding."""
     then, now = before.get("threads"), record["threads"]
-    if then in (None, now) or not record["device"].startswith("cpu"):  # None: of an older version
+    if then in (None, now) or not record["device"].startswith("cpu"):  # None: earlier versions
         return
     _log.warning(
         "this run had %d thread%s in each process before and goes on with %d, so that its numbers "
@@ -179,17 +179,17 @@ def _compare_threads(before: Mapping[str, Any], record: Mapping[str, Any]) -> No
 
 
 def _end(run: Run, status: str, step: int, seconds: float, begun: bool) -> None:
-    """Write how the session ended; a mistake before the first step leaves nothing."""
+    """Record the end of a session; remove the folder if it failed before the first step."""
     if status == "failed" and not begun:
         shutil.rmtree(run.folder)
         return
     ended = {"status": status, "finished": now(), "seconds": seconds, "step": step}
-    with contextlib.suppress(InputError):  # of a full disk, which has been told
+    with contextlib.suppress(InputError):  # the disk is full, which has been reported
         write_json(run.files.record_file, {**read_json(run.files.record_file), **ended})
 
 
 def _again(run: Run, trainer: pl.Trainer) -> str:
-    """The command that goes on with a run, and what it repeats."""
+    """Return the command that resumes a run, and from which step."""
     kept = any((run.checkpoints / name).exists() for name in (LAST, PREVIOUS))
     where = "goes on from the last checkpoint" if kept else "starts again"
     return (
@@ -199,7 +199,7 @@ def _again(run: Run, trainer: pl.Trainer) -> str:
 
 
 def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[str, Any]:
-    """What `run.json` says before the first step."""
+    """Describe a run for ``run.json`` before its first step."""
     cfg = run.cfg
     device = trainer.strategy.root_device
     name = (
@@ -230,10 +230,10 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
 
 
 def _show_result(run: Run) -> float | None:
-    """Print the table, where everything lies, and the next command to type.
+    """Print the scores, the paths of all results and the next command.
 
     Returns:
-        What a sweeper may choose by, see `train`.
+        Best mean validation PSNR, as in `train`.
     """
     files = RunFolder(run.folder)
     print_scores(

@@ -1,4 +1,4 @@
-"""What may end a run in mid-course, in a sentence: a full disk, a lost process, a signal."""
+"""Error messages for a run that ends early: a full disk, a lost process, a signal."""
 
 import re
 
@@ -8,36 +8,36 @@ from amir_lightning.system.atomic import FULL
 
 
 class Unlucky(InputError):
-    """Something outside of the configuration ended the run; it can go on."""
+    """A failure outside of the configuration ended the run, which can be resumed."""
 
     status = 1
 
 
 def explain(error: BaseException, again: str) -> InputError | None:
-    """The sentence that ends the command; None for an error of the program's.
+    """Return the error that ends the command with one sentence; None for a bug.
 
     Args:
-        error: What ended the run.
-        again: The command that goes on, and from where.
+        error: Exception that ended the run.
+        again: Command that resumes the run, and from which step.
     """
     text = str(error)
-    if isinstance(error, SystemExit):  # what Lightning makes of a Ctrl-C before the first step
+    if isinstance(error, SystemExit):  # Lightning raises it on Ctrl-C before the first step
         return _stopped(Stopped(2), again)
     if isinstance(error, Stopped):
         return _stopped(error, again)
     if isinstance(error, InputError):
-        # A loader process hands its error on with its traceback as the text.
+        # An error of a loader process carries that process's traceback as its text.
         told = re.findall(r"^[\w.]*InputError: (.+)", text, re.MULTILINE)
         return InputError(told[-1]) if told else error
     if isinstance(error, OSError) and error.filename:
         reason = "its disk is full" if error.errno in FULL else error.strerror
-        return Unlucky(f"cannot write {error.filename} ({reason}); mend that, then {again}")
+        return Unlucky(f"cannot write {error.filename} ({reason}); solve that first; {again}")
     if isinstance(error, OSError) and error.errno in FULL:
         return Unlucky(f"the disk of the run folder is full; free some space, then {again}")
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return Unlucky(
-            f"a loader process died ({text.splitlines()[0].strip().rstrip('.')}), often for want "
-            f"of memory; {again} (data.num_workers=0 reads in the training process)"
+            f"a loader process died ({text.splitlines()[0].strip().rstrip('.')}), often because "
+            f"memory ran out; {again} (data.num_workers=0 reads in the training process)"
         )
     if isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|Connection (closed|reset)", text):
         return Unlucky(f"another process of this run ended or cannot be reached; {again}")

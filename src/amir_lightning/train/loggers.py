@@ -1,21 +1,27 @@
-"""Where metrics go: metrics.csv always, and W&B or TensorBoard beside it."""
+"""Loggers of a run: metrics.csv in every case, and W&B, TensorBoard or a class of Lightning."""
 
 import csv
+import inspect
 import logging
 import netrc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from omegaconf import OmegaConf
 
+from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.train.distributed import is_first_process
 
 _log = logging.getLogger(__name__)
+_TENSORBOARD = CONF_DIR / "logger" / "tensorboard.yaml"
 
 
 def build_loggers(
@@ -26,39 +32,39 @@ def build_loggers(
     wandb_id: str = "",
     group: str | None = None,
 ) -> list[Logger]:
-    """The loggers of a run.
+    """Build the loggers of a run.
+
+    W&B is not built by ``_target_``: it needs the id of the run to resume it, tags, a time limit,
+    and a way to go on offline. Nor is metrics.csv, which a resumed run continues.
 
     Args:
-        options: The logger node: its name and that logger's options.
+        options: The logger node: ``name`` (csv, wandb or tensorboard) and that logger's options, or
+            ``_target_`` and the arguments of a logger class.
         folder: Run folder.
         config: Resolved configuration and source of the data, shown on the dashboard.
-        step: Optimiser step that the run starts from; metrics of later steps are from a part that
-            is now trained again, and are dropped.
-        wandb_id: Identity of the run in W&B, the same when it is resumed.
-        group: The experiment that the run is part of, for W&B.
+        step: Optimiser step that the run starts from. Metrics of later steps are dropped, because
+            these steps are trained again.
+        wandb_id: Id of the run in W&B, the same when it is resumed.
+        group: Experiment that the run belongs to, for W&B.
 
     Raises:
-        InputError: The logger is unknown or its package is not installed.
+        InputError: The logger is unknown, or cannot be built.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
-    if options["name"] == "wandb":
+    if "_target_" in options:
+        loggers.append(_of_class(options, folder))
+    elif options["name"] == "wandb":
         offline = is_offline(options)
         loggers.append(_wandb_logger(options, folder, config, wandb_id, group, offline))
-    elif options["name"] == "tensorboard":
-        try:
-            loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-        except ModuleNotFoundError as error:
-            raise InputError(
-                "logger=tensorboard needs a package that is not installed; type "
-                "pip install 'amir-lightning[tensorboard]'"
-            ) from error
+    elif options["name"] == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
+        loggers.append(_of_class(OmegaConf.load(_TENSORBOARD), folder))
     elif options["name"] != "csv":
         raise InputError(f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard")
     return loggers
 
 
 def is_offline(options: Mapping[str, Any]) -> bool:
-    """Whether a W&B logger with these options stays on this machine."""
+    """Whether a W&B logger with these options sends nothing from this machine."""
     if options["offline"] is not None:
         return bool(options["offline"])
     if mode := os.environ.get("WANDB_MODE"):
@@ -67,10 +73,10 @@ def is_offline(options: Mapping[str, Any]) -> bool:
 
 
 def log_cases(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]], step: int) -> None:
-    """Show the test scores of each slice as a table, where a logger has tables.
+    """Log the test scores of each slice as a table of W&B, if W&B is among the loggers.
 
     Args:
-        loggers: The loggers of a run.
+        loggers: Loggers of the run.
         rows: One mapping per slice, all with the same keys.
         step: Optimiser step at the end of the run.
     """
@@ -78,13 +84,13 @@ def log_cases(loggers: Sequence[Logger], rows: Sequence[Mapping[str, Any]], step
         if isinstance(logger, WandbLogger) and rows:
             import wandb
 
-            wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # none is cut off
+            wandb.Table.MAX_ROWS = max(wandb.Table.MAX_ROWS, len(rows))  # W&B drops rows beyond
             data = [list(row.values()) for row in rows]
             logger.log_table("test/cases", columns=list(rows[0]), data=data, step=step)
 
 
 def close_wandb(succeeded: bool) -> None:
-    """End the run in W&B; otherwise the next job of a sweep would continue it."""
+    """End the run in W&B, so that the next job of a sweep does not continue it."""
     if "wandb" in sys.modules:
         sys.modules["wandb"].finish(exit_code=0 if succeeded else 1)
 
@@ -97,16 +103,39 @@ def _key_in_netrc() -> bool:
     return any("wandb" in host for host in hosts)
 
 
+def _of_class(node: Any, folder: Path) -> Logger:
+    """Build the logger of a Hydra node; one that takes ``save_dir`` writes into the run folder."""
+    target = str(node["_target_"])
+    build = instantiate(node, _partial_=True, _convert_="all")
+    if not (isinstance(build.func, type) and issubclass(build.func, Logger)):
+        raise InputError(
+            f"logger._target_ is {target}, expected a subclass of lightning.pytorch.loggers.Logger"
+            "; type logger=csv, or derive the class from it"
+        )
+    if "save_dir" in inspect.signature(build.func).parameters and "save_dir" not in node:
+        build = partial(build, save_dir=folder)
+    try:
+        return build()
+    except ModuleNotFoundError as error:
+        package = "amir-lightning[tensorboard]" if "TensorBoard" in target else "<package>"
+        raise InputError(
+            f"{target} needs a package that is not installed ({error}); type "
+            f"pip install '{package}'"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{target} refuses its options ({error}); change logger.*") from error
+
+
 def _csv_logger(folder: Path, step: int) -> CSVLogger:
-    """A CSV logger that goes on with the file of an earlier part of the run."""
-    # A row goes to disk when it is logged, so that a killed run keeps its curve.
+    """Build a CSV logger that continues the file of an earlier session of the run."""
+    # Each row goes to disk at once, so that a killed run keeps its curve.
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
     path, kept = folder / "metrics.csv", folder / ".metrics.csv.kept"
     if not is_first_process():
         return logger
     if path.exists() and not kept.exists():
         path.rename(kept)
-    experiment = logger.experiment  # it would remove the file
+    experiment = logger.experiment  # removes a metrics.csv that it finds
     if not kept.exists():
         return logger
     with kept.open(newline="", errors="replace") as file:
@@ -124,7 +153,7 @@ def _csv_logger(folder: Path, step: int) -> CSVLogger:
 
 
 def _is_before(row: Mapping[str, str | None], step: int) -> bool:
-    """Whether a row is of an earlier step, and whole: a crash may cut the last one."""
+    """Whether a row is complete (a crash may cut the last one) and of an earlier step."""
     number = row.get("step") or ""
     return None not in row.values() and number.isdigit() and int(number) < step
 
@@ -145,11 +174,11 @@ def _wandb_logger(
         entity=options["entity"],
         name=f"{config['task']}-{config['network_name']}-s{config['seed']}",
         id=wandb_id.replace("+", "_"),
-        save_dir=folder.resolve(),  # read by another process
+        save_dir=folder.resolve(),  # absolute, because another process reads it
         offline=offline,
         group=group,
         job_type="train",
-        # Neither a demo run nor phantoms ever pass for the paper's.
+        # The tags tell demo runs and phantoms from the paper's experiments.
         tags=[*config["tasks"], config["scale"], config["source"]],
         config={**config, "run_dir": str(folder)},
         resume="allow",
@@ -160,7 +189,7 @@ def _wandb_logger(
             finish_timeout=options["timeout"],
         ),
     )
-    # Lightning 2.6 passes an option on that wandb 0.31 warns about, whatever its value.
+    # wandb 0.31 warns about this option, which Lightning 2.6 always passes.
     logger._wandb_init.pop("anonymous", None)
     if offline or not is_first_process():
         return logger
@@ -169,6 +198,6 @@ def _wandb_logger(
     except (wandb.errors.Error, OSError) as error:
         first = str(error).splitlines()[0]
         _log.warning("W&B cannot be reached (%s); this run is kept offline", first)
-        wandb.teardown()  # it would still hold the run's name
+        wandb.teardown()  # the failed session still holds the id of the run
         return _wandb_logger(options, folder, config, wandb_id, group, offline=True)
     return logger

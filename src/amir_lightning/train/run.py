@@ -1,4 +1,4 @@
-"""Which run a configuration means: its folder, its tasks and its data."""
+"""Open the run of a configuration: its folder, tasks and data."""
 
 import copy
 from collections.abc import Mapping
@@ -27,14 +27,15 @@ from amir_lightning.runs.identity import (
 from amir_lightning.runs.task_data import Source, TaskData, common_source
 from amir_lightning.tasks import Task, active_tasks
 
-# What may change when a run is resumed: the machine, not the experiment.
+# Options that may change when a run is resumed. They belong to the machine or the session.
 _MACHINE = (
     "paths.",
     "logger",
+    "profiler",
     "callbacks",
     "checkpoint.",
     "on_nan",
-    "data.batch_size",  # of a process: the batch of all must stay
+    "data.batch_size",  # per process; the global batch must not change
     "data.num_workers",
     "compile",
     "recompute",
@@ -45,15 +46,15 @@ _DEVICES = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trai
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is ready to start or to go on.
+    """A run that is ready to start or to resume.
 
     Attributes:
-        cfg: Its configuration.
-        files: Its run folder.
-        tasks: The tasks it trains.
-        stores: The file that each task reads.
-        data: What each file holds.
-        identity: All that makes it this run; None of a run that is older than the entry.
+        cfg: Configuration.
+        files: Run folder.
+        tasks: Trained tasks.
+        stores: Data file of each task.
+        data: Description of each data file.
+        identity: Identity of the run; None if an earlier version started it without one.
     """
 
     cfg: DictConfig
@@ -65,40 +66,39 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Its run folder."""
+        """Path of the run folder."""
         return self.files.path
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints lie: best, last and the one before."""
+        """Folder of the checkpoints: best, last and previous."""
         return self.folder / "checkpoints"
 
     @property
     def source(self) -> Source:
-        """Whether its data are phantoms or scans."""
+        """Common source of the data: phantoms or scans."""
         return common_source(self.data.values())
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that the run folder keeps: of the tasks that are trained."""
+        """Configuration that the run folder keeps: no other tasks, and no options of a session."""
         config = plain(self.cfg)
         config["tasks"] = {task.name: config["tasks"][task.name] for task in self.tasks}
-        return config | {"run": None}
+        return config | {"run": None, "profiler": None}
 
 
 def open_run(cfg: DictConfig) -> Run:
-    """The run that a configuration means: ``run=<folder or last>``, or its content.
+    """Open the run named by ``run=<folder or last>``, or else the run with this configuration.
 
     Raises:
-        InputError: The run does not exist, its data changed, or an option cannot be used here.
+        InputError: The run does not exist, its data has changed, or an option is not possible.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    own_group = "submitit" in str(
-        hydra.launcher.get("_target_")
-    )  # srun starts each job's processes
+    # submitit starts the processes of each job with srun.
+    own_group = "submitit" in str(hydra.launcher.get("_target_"))
     if hydra.mode is RunMode.MULTIRUN and cfg.trainer.devices != 1 and not own_group:
         raise InputError(
             "-m with several devices would start the whole sweep once per process; start one "
@@ -123,26 +123,26 @@ def _identity(
     cfg: DictConfig, tasks: list[Task], data: Mapping[str, TaskData], started: bool = False
 ) -> dict[str, Any]:
     config, facts = plain(cfg), {name: one._asdict() for name, one in data.items()}
-    if started:  # the weights that it once started from may be gone
+    if started:  # the file of its initial weights may be gone
         config["network"]["pretrained"] = None
     return identity(config, [task.name for task in tasks], facts, number_of_processes(cfg))
 
 
 def _nodes(key: str) -> tuple[str, ...]:
-    """What an option of a resumed run takes from the command line."""
+    """Nodes that an option of the command line replaces in the configuration of a resumed run."""
     key = key.lstrip("+~")
-    if key == "trainer":  # its devices; precision and steps stay those of the run
+    if key == "trainer":  # take the devices only; precision and steps belong to the run
         return _DEVICES
     if key.startswith(("run", "paths")):
         return ()
-    return (key.split(".")[0] if key.startswith(("logger", "callbacks")) else key,)
+    return (key.split(".")[0] if key.startswith(("logger", "profiler", "callbacks")) else key,)
 
 
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     for override in overrides:
         if not override.lstrip("+~").startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
             raise InputError(
-                f"run={cfg.run} resumes a run as it was and '{override}' would change it; drop "
+                f"run={cfg.run} resumes a run unchanged, and '{override}' would change it; drop "
                 "that option, or leave out run= to start another run"
             )
     files = find_run(str(cfg.run), Path(cfg.paths.runs_dir))
@@ -154,7 +154,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)
     processes = number_of_processes(saved)
     batch = before.data.batch_size * number_of_processes(before)
-    # On the machine that it was started on, there may have been more devices than here.
+    # devices=-1 may mean fewer devices here than on the machine that started the run.
     batch = (files.identity or {}).get("data.global_batch", batch)
     if batch != saved.data.batch_size * processes:
         raise InputError(
@@ -178,7 +178,7 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
         )
     if changed:
         raise InputError(
-            f"run={cfg.run} resumes a run as it was and {', '.join(changed)} would change it; drop "
-            "that option, or leave out run= to start another run"
+            f"run={cfg.run} resumes a run unchanged, and {', '.join(changed)} would change it; "
+            "drop that option, or leave out run= to start another run"
         )
     return Run(saved, files, tasks, stores, data, files.identity)

@@ -1,1 +1,1 @@
-"""Trained weights from wherever they lie: a run, a checkpoint, an exported folder, a hub."""
+"""Load trained weights from a run, a checkpoint, an exported folder or a hub."""

@@ -1,4 +1,4 @@
-"""Weights from a folder or a hub name, without the training code: torch and safetensors suffice.
+"""Load weights from a folder or by a hub name; torch and safetensors suffice.
 
 A weights folder holds ``model.safetensors`` and ``config.json``; neither can run code. It is
 written by ``python -m amir_lightning.export``.
@@ -46,7 +46,7 @@ class Pretrained(nn.Module):
         self.config = dict(config)
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Restored images, (B, 1, H, W), from normalised ones."""
+        """Restore normalised images, (B, 1, H, W)."""
         return self.network(lq)
 
     @torch.inference_mode()
@@ -84,7 +84,7 @@ def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrain
         trusted: Modules whose networks may be named besides those of this package.
 
     Raises:
-        InputError: There is no such folder or name, or what it holds does not fit together.
+        InputError: There is no such folder or name, or its files do not belong together.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -107,12 +107,12 @@ def build_network(
     file_bytes: int,
     trusted: Sequence[str] = (),
 ) -> RestorationNetwork:
-    """A network by the name of its class; no other code can be named.
+    """Build a network by the name of its class. The name can lead to no other code.
 
     Args:
         name: The class, with its module if it is not one of this package.
-        arguments: Of its construction.
-        where: What names it.
+        arguments: Arguments of its constructor.
+        where: File or folder that names the class, for messages.
         file_bytes: Size of the file with its weights. A network with more parameters than the file
             has bytes is refused before memory is taken.
         trusted: Modules whose networks may be named besides those of this package.
@@ -153,11 +153,13 @@ def build_network(
             )
         return found(**arguments)
     except TypeError as error:
-        raise InputError(f"{where}: {short} does not take these arguments ({error})") from error
+        raise InputError(
+            f"{where}: {short} does not take these arguments ({error}); take an unchanged file"
+        ) from error
 
 
 def network_name(network: RestorationNetwork) -> str:
-    """The name by which `build_network` finds the class of a network."""
+    """Name of the class of a network, as `build_network` takes it."""
     kind = type(network)
     target = f"{kind.__module__}.{kind.__name__}"
     return kind.__name__ if target.startswith(_OWN) else target
@@ -174,7 +176,7 @@ def _whole_numbers(node: object) -> Iterator[int]:
 
 
 def choose_task(tasks: Mapping[str, Task], name: str | None) -> Task:
-    """The task of that name, or the only one.
+    """Find the task by its name, or take the only one.
 
     Raises:
         InputError: The name is unknown, or is missing although there are several.
@@ -188,7 +190,7 @@ def choose_task(tasks: Mapping[str, Task], name: str | None) -> Task:
 
 
 def first_mismatch(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
-    """The first parameter that is missing in one of two states or has another shape there."""
+    """Name the first parameter that one of two states lacks or has in another shape."""
     for name in [*own, *other]:
         here, there = (
             str(tuple(state[name].shape)) if name in state else "missing" for state in (own, other)

@@ -1,4 +1,4 @@
-"""Trained weights from wherever they lie: a run, a checkpoint, or an exported folder."""
+"""Load trained weights from a run, a checkpoint or an exported folder."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from amir_lightning.weights.folder import (
     load_pretrained,
 )
 
-_NETWORK = "network."  # of the names in a checkpoint; others belong to the training
+_NETWORK = "network."  # prefix of the network in a checkpoint; other entries belong to the training
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained network and what it was trained for.
+    """A trained network and its tasks.
 
     Attributes:
         network: The network, in evaluation mode.

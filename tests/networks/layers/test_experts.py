@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import released
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers import channel_padding
@@ -23,7 +24,7 @@ def sparse_log_weights(top_k: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("fusion", ["sum", "logsumexp"])
 def test_dense_evaluation_equals_a_loop_over_chosen_experts(fusion: str) -> None:
-    experts, tokens, log_weights = Experts(C, M, 2.66), torch.randn(T, C), sparse_log_weights()
+    experts, tokens, log_weights = Experts(C, released()), torch.randn(T, C), sparse_log_weights()
     fused = fuse(experts(pixels(tokens)), pixels(log_weights), fusion)  # type: ignore[arg-type]
     fused = fused.flatten(2)[0].T
     for token, weights, ours in zip(tokens, log_weights.exp(), fused, strict=True):
@@ -51,7 +52,7 @@ def test_fusion_of_large_activations_neither_overflows_nor_underflows(magnitude:
 def test_an_expert_without_tokens_is_no_special_case(fusion: str) -> None:
     log_weights = torch.full((T, M), -torch.inf)
     log_weights[:, 1] = 0
-    experts = Experts(C, M, 2.66)
+    experts = Experts(C, released())
     outputs = experts(pixels(torch.randn(T, C)))
     fused = fuse(outputs, pixels(log_weights), fusion)  # type: ignore[arg-type]
     torch.testing.assert_close(fused, outputs[1])
@@ -75,14 +76,14 @@ def test_fusion_is_the_logarithm_of_a_sum_and_so_are_its_gradients() -> None:
 
 
 def test_experts_in_inference_equal_those_in_training() -> None:
-    experts, features = Experts(C, M, 2.66), pixels(torch.randn(T, C))
+    experts, features = Experts(C, released()), pixels(torch.randn(T, C))
     expected = [one.detach() for one in experts(features)]
     with torch.inference_mode():
         torch.testing.assert_close(experts(features), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    experts = Experts(6, 3, 2.66)
+    experts = Experts(6, released(num_experts=3))
     weights, features = list(experts.parameters()), torch.randn(2, 6, 5, 4)
     expected = torch.stack(experts(features))
     monkeypatch.setattr(channel_padding, "everywhere", True)
@@ -96,7 +97,7 @@ def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.Mo
 
 
 def test_start_is_that_of_linear_layers() -> None:
-    experts = Experts(64, M, 2.66)
+    experts = Experts(64, released())
     assert experts.hidden_weight.shape == (M, 170, 64)
     for weight, fan_in in ((experts.hidden_weight, 64), (experts.output_weight, 170)):
         assert weight.abs().max() <= fan_in**-0.5
@@ -105,4 +106,4 @@ def test_start_is_that_of_linear_layers() -> None:
 
 def test_no_hidden_unit_is_refused() -> None:
     with pytest.raises(InputError, match=r"expert_ratio is 0\.1, which leaves no hidden unit"):
-        Experts(8, M, 0.1)
+        Experts(8, released(expert_ratio=0.1))

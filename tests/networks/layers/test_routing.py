@@ -1,22 +1,21 @@
 import pytest
 import torch
-from by_hand import parameters
+from by_hand import literal, parameters, released
 
 from amir_lightning.errors import InputError
+from amir_lightning.networks.layers.expert_options import ExpertOptions
 from amir_lightning.networks.layers.routing import ChannelRouting, SpatialRouting
 
 C, S, M = 6, 5, 4
-RELEASED = (S, M, 2, 2.66, "noisy", "topk_softmax", "logsumexp", True)
-LITERAL = (S, M, 2, 2.66, "plain", "softmax_topk", "sum", False)
 
 
 def expert_outputs(module: SpatialRouting, token: torch.Tensor) -> torch.Tensor:
     return torch.cat(module.experts(token[None, :, None, None]))[:, :, 0, 0]
 
 
-@pytest.mark.parametrize("form", [RELEASED, LITERAL])
-def test_each_pixel_follows_equations_2_and_3(form: tuple) -> None:
-    module = SpatialRouting(C, *form).eval()
+@pytest.mark.parametrize("options", [released(), literal()])
+def test_each_pixel_follows_equations_2_and_3(options: ExpertOptions) -> None:
+    module = SpatialRouting(C, S, options).eval()
     features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
     routed, gates, _ = module(features, instruction)
     for b, i, j in [(0, 0, 0), (0, 2, 3), (1, 1, 2), (1, 2, 0)]:
@@ -24,7 +23,7 @@ def test_each_pixel_follows_equations_2_and_3(form: tuple) -> None:
         pair = torch.cat([token, module.project(instruction[b])])
         outputs = expert_outputs(module, token)
         logits = pair @ module.gate.weight
-        if form is RELEASED:
+        if options == released():
             best = logits.topk(2)
             weights = torch.zeros(M).scatter(0, best.indices, best.values.softmax(0))
             expected = token + (weights[:, None] * outputs.exp()).sum(0).log()
@@ -38,7 +37,7 @@ def test_each_pixel_follows_equations_2_and_3(form: tuple) -> None:
 
 @pytest.mark.parametrize(("channels", "total"), [(42, 49_374), (84, 174_016), (168, 647_744)])
 def test_released_spatial_counts(channels: int, total: int) -> None:
-    assert parameters(SpatialRouting(channels, 256, *RELEASED[1:])) == total
+    assert parameters(SpatialRouting(channels, 256, released())) == total
 
 
 @pytest.mark.parametrize(("channels", "total"), [(336, 87_024), (168, 43_512), (84, 21_756)])
@@ -47,7 +46,7 @@ def test_released_channel_counts(channels: int, total: int) -> None:
 
 
 def test_the_instruction_of_an_image_changes_only_its_own_gates() -> None:
-    module = SpatialRouting(C, *RELEASED).eval()
+    module = SpatialRouting(C, S, released()).eval()
     features, instruction = torch.randn(2, C, 3, 4), torch.randn(2, S)
     other = instruction.clone()
     other[1] += 1
@@ -77,7 +76,7 @@ def test_affine_channel_routing_is_the_identity_at_first_and_its_formula_later()
 
 
 def test_decisions_stay_in_float32_under_autocast() -> None:
-    spatial = SpatialRouting(C, *RELEASED).eval()
+    spatial = SpatialRouting(C, S, released()).eval()
     features, instruction = torch.randn(2, C, 3, 4).bfloat16(), torch.randn(2, S)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         routed, gates, balance = spatial(features, instruction)
@@ -90,7 +89,7 @@ def test_decisions_stay_in_float32_under_autocast() -> None:
 
 
 def test_large_half_precision_activations_do_not_overflow() -> None:
-    module = SpatialRouting(C, *RELEASED)
+    module = SpatialRouting(C, S, released())
     with torch.no_grad():
         module.experts.output_weight.mul_(100)
     features = (10 * torch.randn(1, C, 4, 4)).half()
@@ -104,8 +103,8 @@ def test_large_half_precision_activations_do_not_overflow() -> None:
 
 def test_unknown_choices_are_refused() -> None:
     with pytest.raises(InputError, match="fusion is 'mean'; type fusion=logsumexp or fusion=sum"):
-        SpatialRouting(C, S, M, 2, 2.66, "noisy", "topk_softmax", "mean", True)  # type: ignore[arg-type]
+        released(fusion="mean")
     with pytest.raises(InputError, match="spatial_residual is 'no'; type spatial_residual=True"):
-        SpatialRouting(C, S, M, 2, 2.66, "noisy", "topk_softmax", "sum", "no")  # type: ignore[arg-type]
+        released(residual="no")
     with pytest.raises(InputError, match="channel_mode is 'gate'; type channel_mode=affine or"):
         ChannelRouting(C, S, "gate")  # type: ignore[arg-type]

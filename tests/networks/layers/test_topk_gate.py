@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import literal, released
 from scipy.stats import norm
 
 from amir_lightning.errors import InputError
@@ -26,7 +27,7 @@ def variation(amounts: np.ndarray) -> float:
 
 
 def test_equation_2_literally(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    gate = TopKGate(C, M, 2, "plain", "softmax_topk")
+    gate = TopKGate(C, literal())
     weights = gate(*inputs).log_weights.exp()
     probabilities = (joint(inputs) @ gate.weight + gate.bias).softmax(-1)
     for ours, theirs in zip(weights.flatten(0, 1), probabilities.flatten(0, 1), strict=True):
@@ -43,14 +44,14 @@ def test_equation_2_literally(inputs: tuple[torch.Tensor, torch.Tensor]) -> None
 def test_released_gates_are_k_that_sum_to_one(
     inputs: tuple[torch.Tensor, torch.Tensor], top_k: int, training: bool
 ) -> None:
-    gate = TopKGate(C, M, top_k, "noisy", "topk_softmax").train(training)
+    gate = TopKGate(C, released(top_k=top_k)).train(training)
     weights = gate(*inputs).log_weights.exp()
     assert ((weights > 0).sum(-1) == top_k).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, T))
 
 
 def test_noise_and_balance_of_the_release(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    gate = TopKGate(C, M, 2, "noisy", "topk_softmax")
+    gate = TopKGate(C, released())
     with torch.no_grad():
         gate.noise_weight.normal_(0, 0.3)
     torch.manual_seed(7)
@@ -76,7 +77,7 @@ def test_noise_and_balance_of_the_release(inputs: tuple[torch.Tensor, torch.Tens
 
 
 def test_noise_starts_at_softplus_of_zero(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    gate = TopKGate(C, M, 4, "noisy", "softmax_topk")
+    gate = TopKGate(C, released(top_k=4, gate_order="softmax_topk"))
     clean = gate.eval()(*inputs).log_weights
     torch.manual_seed(3)
     noisy = gate.train()(*inputs).log_weights
@@ -88,7 +89,7 @@ def test_noise_starts_at_softplus_of_zero(inputs: tuple[torch.Tensor, torch.Tens
 def test_the_seed_decides_the_noise_and_evaluation_has_none(
     inputs: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    gate = TopKGate(C, M, 2, "noisy", "topk_softmax")
+    gate = TopKGate(C, released())
     draws = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -101,7 +102,7 @@ def test_the_seed_decides_the_noise_and_evaluation_has_none(
 
 
 def test_balance_in_evaluation_counts_tokens(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    log_weights, balance = TopKGate(C, M, 2, "noisy", "topk_softmax").eval()(*inputs)
+    log_weights, balance = TopKGate(C, released()).eval()(*inputs)
     weights = log_weights.exp().detach().reshape(-1, M).numpy()
     expected = variation(weights.sum(0)) + variation((weights > 0).sum(0))
     assert balance.item() == pytest.approx(expected, rel=1e-4)
@@ -110,7 +111,7 @@ def test_balance_in_evaluation_counts_tokens(inputs: tuple[torch.Tensor, torch.T
 def test_balance_of_the_plain_gate_is_the_importance(
     inputs: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    log_weights, balance = TopKGate(C, M, 2, "plain", "softmax_topk")(*inputs)
+    log_weights, balance = TopKGate(C, literal())(*inputs)
     importance = log_weights.exp().detach().sum((0, 1)).numpy()
     assert balance.item() == pytest.approx(variation(importance), rel=1e-4)
 
@@ -123,7 +124,7 @@ def test_squared_variation_is_zero_for_uniform_use() -> None:
 
 @pytest.mark.parametrize("order", ["topk_softmax", "softmax_topk"])
 def test_tied_logits_still_choose_k_experts(order: str) -> None:
-    gate = TopKGate(C, M, 2, "plain", order)  # type: ignore[arg-type]
+    gate = TopKGate(C, literal(gate_order=order))
     torch.nn.init.zeros_(gate.weight)
     torch.nn.init.zeros_(gate.bias)
     log_weights, balance = gate(torch.randn(B, T, C), torch.randn(B, C))
@@ -137,7 +138,7 @@ def test_tied_logits_still_choose_k_experts(order: str) -> None:
 
 
 def test_gradients_reach_gate_and_noise(inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
-    gate = TopKGate(C, M, 2, "noisy", "topk_softmax")
+    gate = TopKGate(C, released())
     gate(*inputs).balance.backward()
     for weight in (gate.weight, gate.noise_weight):
         assert weight.grad.isfinite().all()
@@ -146,16 +147,16 @@ def test_gradients_reach_gate_and_noise(inputs: tuple[torch.Tensor, torch.Tensor
 
 def test_impossible_choices_are_refused() -> None:
     with pytest.raises(InputError, match="top_k is 5 with num_experts=4; type top_k="):
-        TopKGate(C, M, 5, "noisy", "topk_softmax")
+        released(top_k=5)
     with pytest.raises(InputError, match="top_k is 0"):
-        TopKGate(C, M, 0, "noisy", "topk_softmax")
+        released(top_k=0)
     with pytest.raises(InputError, match="gate_map is 'soft'; type gate_map=noisy or"):
-        TopKGate(C, M, 2, "soft", "topk_softmax")  # type: ignore[arg-type]
+        released(gate_map="soft")
 
 
 def test_noise_has_the_shape_of_the_logits_whatever_became_of_the_weights() -> None:
     """FSDP leaves a process a flat part of each weight, outside of the forward pass."""
-    gate = TopKGate(C, M, 2, "noisy", "topk_softmax")
+    gate = TopKGate(C, released())
     gate.weight.data = gate.weight.data.flatten()[:0]
     gate.draw_noise([torch.Generator().manual_seed(seed) for seed in range(3)], 20, torch.float64)
     assert gate.noise is not None

@@ -1,20 +1,20 @@
-"""How scans lie on a disk: a layout finds the patients of a folder and says how to read each."""
+"""Layouts of raw data sets: each finds the patients in a folder and knows how to read them."""
 
 from pathlib import Path
 
 from amir_lightning.data.layouts.archive import archive, modality_folder
 from amir_lightning.data.layouts.folder import one_per_patient
 from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
-from amir_lightning.data.layouts.layout import Found, Layout, RawPatient, check_folder
+from amir_lightning.data.layouts.layout import Layout, RawDataset, RawPatient, check_folder
 from amir_lightning.data.layouts.mayo import looks_like_mayo, mayo
 from amir_lightning.data.layouts.paired import paired
 from amir_lightning.data.layouts.roles import roles_of
 from amir_lightning.data.layouts.table import table
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
 
-__all__ = ["LAYOUTS", "Found", "Layout", "RawPatient", "detect"]
+__all__ = ["LAYOUTS", "Layout", "RawDataset", "RawPatient", "detect"]
 
 LAYOUTS: dict[str, Layout] = {
     "ixi": ixi,
@@ -25,11 +25,11 @@ LAYOUTS: dict[str, Layout] = {
     "folder": one_per_patient,
 }
 
-_LOOK = 20_000  # files; names alone are looked at
+_MOST_FILES = 20_000  # number of file names that `detect` inspects
 
 
 def detect(raw_dir: Path, task: Task) -> str:
-    """Name of the layout that a folder has, from names alone.
+    """Guess the layout of a folder from its file and folder names.
 
     Raises:
         InputError: The folder cannot be read.
@@ -37,7 +37,7 @@ def detect(raw_dir: Path, task: Task) -> str:
     check_folder(raw_dir)
     if modality_folder(raw_dir, task) is not None:
         return "archive"
-    files = [path.relative_to(raw_dir) for path in find_files(raw_dir)[0][:_LOOK]]
+    files = [path.relative_to(raw_dir) for path in find_files(raw_dir)[0][:_MOST_FILES]]
     inside = [Path(raw_dir.name) / path for path in files]
     if any(looks_like_ixi(path) for path in files):
         return "ixi"

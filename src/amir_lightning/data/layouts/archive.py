@@ -1,4 +1,4 @@
-"""The authors' preprocessed archive: ``MRI/train/LQ/IXI002-Guys-0828-T2_0.bin``, slice by slice."""
+"""Layout ``archive``: the authors' slices, such as ``MRI/train/LQ/IXI002-Guys-0828-T2_0.bin``."""
 
 import logging
 import re
@@ -10,14 +10,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
+from amir_lightning.data.layouts.layout import RawDataset, RawPatient, check_folder, raw_dataset
 from amir_lightning.data.layouts.pickles import read_array
 from amir_lightning.data.pairs import AXES, RawScan
 from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files, subfolders
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_header
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem, read_header
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.tasks import Plane, Task
 
@@ -29,10 +29,10 @@ _MODALITIES = {"MR": "mri", "CT": "ct", "PT": "pet"}
 _NAME = re.compile(r"(?P<patient>.+)_(?P<index>\d+)")
 
 
-def archive(raw_dir: Path, task: Task) -> Found:
-    """Patients of the archive: a patient is the file name up to its last ``_<slice>``.
+def archive(raw_dir: Path, task: Task) -> RawDataset:
+    """Find the patients of the archive; a file name is ``<patient>_<slice>``.
 
-    The files carry no geometry, so a pixel counts as 1 mm.
+    The files have no geometry, so the pixel size is set to 1 mm.
 
     Args:
         raw_dir: The archive, or the folder of one modality in it.
@@ -69,11 +69,13 @@ def archive(raw_dir: Path, task: Task) -> Found:
             read = partial(_read, pairs, task.plane, task.units)
             patients.append(RawPatient(patient, read, files, patient, split))
     log.info("the archive has no geometry: pixels count as 1 mm")
-    return finished(raw_dir, task, patients, skipped, "<train|validation|test>/<LQ|HQ>/*.bin|*.nii")
+    return raw_dataset(
+        raw_dir, task, patients, skipped, "<train|validation|test>/<LQ|HQ>/*.bin|*.nii"
+    )
 
 
 def modality_folder(raw_dir: Path, task: Task) -> Path | None:
-    """The folder of the archive that has the task's splits, if the folder is an archive."""
+    """Folder that holds the splits of the task's modality; None if there is no archive."""
     names = {task.name.lower(), _MODALITIES.get(task.dicom_modality, "")}
     below = [path for path in subfolders(raw_dir) if path.name.lower() in names]
     for folder in (raw_dir, *below):
@@ -85,13 +87,13 @@ def modality_folder(raw_dir: Path, task: Task) -> Path | None:
 
 
 Slices = dict[tuple[str, int], Path]
-"""File of each slice by patient and index."""
+"""File of each slice, by patient and slice index."""
 
 
 def _slices(
     root: Path, files: list[Path], skipped: list[Skipped]
 ) -> dict[Path, tuple[Slices, Slices]]:
-    """LQ and HQ slices of each split's folder."""
+    """LQ and HQ slices in the folder of each split."""
     found: dict[Path, tuple[Slices, Slices]] = defaultdict(lambda: ({}, {}))
     for path in files:
         folder, role = path.parent.parent, path.parent.name
@@ -120,7 +122,7 @@ def _volume(paths: list[Path], plane: Plane, units: str) -> Volume:
             )
         if not np.isfinite(image).all():
             raise InputError(f"{path} has NaN or infinite pixels; copy it again or leave it out")
-    # So laid out that cutting along the task's plane gives the files back.
+    # With these axes, cutting along the task's plane gives the slices of the files.
     array = np.stack(images).transpose(np.argsort(AXES[plane]))
     source = f"archive {len(paths)} slices"
     return Volume(np.ascontiguousarray(array), lps_affine((1.0, 1.0, 1.0)), units, source)
@@ -128,11 +130,11 @@ def _volume(paths: list[Path], plane: Plane, units: str) -> Volume:
 
 def _image(path: Path) -> NDArray[np.float32]:
     if is_nifti(path):
-        read_header(path)  # refuses what declares more than it can hold
+        read_header(path)  # refuses a file that declares more voxels than it can hold
         try:
-            # The release reads these files with x as the last axis.
+            # The published code reads these files with x as the last axis.
             array = np.asarray(nib.Nifti1Image.from_filename(path).dataobj, dtype=np.float32).T
-        except Exception as error:  # nibabel raises many types for a damaged file
+        except Exception as error:  # nibabel can raise anything
             raise InputError(f"{path} is not a readable NIfTI file; copy it again") from error
     else:
         array = read_array(path)

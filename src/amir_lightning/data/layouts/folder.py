@@ -1,4 +1,4 @@
-"""The plain layout: each patient is a folder or a file of its own, LQ is simulated."""
+"""Layout ``folder``: one sub-folder or file per patient; LQ is simulated."""
 
 import logging
 from collections import defaultdict
@@ -6,17 +6,18 @@ from functools import partial
 from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import DicomSeries, Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem, read_nifti
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
@@ -24,20 +25,20 @@ from amir_lightning.tasks import Task
 log = logging.getLogger(__name__)
 
 
-def one_per_patient(raw_dir: Path, task: Task) -> Found:
-    """Patients of a folder with one sub-folder or one NIfTI file for each.
+def one_per_patient(raw_dir: Path, task: Task) -> RawDataset:
+    """Find the patients of a folder with one sub-folder or one NIfTI file for each.
 
-    A sub-folder holds one NIfTI file or DICOM files at any depth; of several DICOM series of the
-    task's modality the one with most slices is taken. DICOM files that lie loose in ``raw_dir`` are
-    told apart by their Patient ID.
+    A sub-folder holds one NIfTI file, or DICOM files at any depth. Of several DICOM series of the
+    task's modality the one with most slices is used. DICOM files directly in ``raw_dir`` are
+    grouped by Patient ID.
 
     Args:
         raw_dir: The folder.
         task: The task; its units and DICOM modality are used.
 
     Raises:
-        InputError: The folder cannot be read, holds no scan of the task, or does not tell which
-            scan is the patient's.
+        InputError: The folder cannot be read or holds no scan of the task, or a sub-folder holds
+            several scans.
     """
     check_folder(raw_dir)
     files, skipped = find_files(raw_dir)
@@ -61,11 +62,11 @@ def one_per_patient(raw_dir: Path, task: Task) -> Found:
         own = [one for one in series if one.patient_id == patient_id]
         found.append(_dicom_patient(patient_id or raw_dir.name, raw_dir, own, skipped))
     expected = f"one folder or file per patient, NIfTI or DICOM of modality {task.dicom_modality}"
-    return finished(raw_dir, task, found, skipped, expected)
+    return raw_dataset(raw_dir, task, found, skipped, expected)
 
 
 def nifti_patient(key: str, path: Path, task: Task, identity: str = "") -> RawPatient:
-    """A patient whose scan is one NIfTI file in the task's units."""
+    """Make a patient whose scan is one NIfTI file in the task's units."""
     return RawPatient(key, partial(_read_nifti, path, task.units), (path,), identity)
 
 

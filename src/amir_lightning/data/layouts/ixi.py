@@ -1,25 +1,25 @@
-"""IXI as downloaded: one NIfTI file a subject and sequence, ``IXI002-Guys-0828-T2.nii.gz``."""
+"""Layout ``ixi``: one file per subject and sequence, such as ``IXI002-Guys-0828-T2.nii.gz``."""
 
 import re
 from pathlib import Path
 
 from amir_lightning.data.layouts.folder import nifti_patient
-from amir_lightning.data.layouts.layout import Found, RawPatient, check_folder, finished
+from amir_lightning.data.layouts.layout import RawDataset, RawPatient, check_folder, raw_dataset
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.tasks import Task
 
 _NAME = re.compile(r"(?P<subject>IXI\d{3})-(?P<site>[^-]+)-\d+-(?P<sequence>[^-.]+)", re.IGNORECASE)
 
 
-def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> Found:
-    """Subjects of the IXI data set.
+def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> RawDataset:
+    """Find the subjects of the IXI data set.
 
     Args:
         raw_dir: The folder, with files at any depth.
         task: The task.
-        sequence: T2, as in the paper, or T1, PD.
+        sequence: T2 (as in the paper), T1 or PD.
 
     Raises:
         InputError: There is no file of that sequence.
@@ -35,9 +35,9 @@ def ixi(raw_dir: Path, task: Task, sequence: str = "T2") -> Found:
             skipped.append(Skipped(path, f"sequence {match['sequence']}"))
         else:
             patients.append(nifti_patient(nifti_stem(path), path, task, match["subject"].upper()))
-    return finished(raw_dir, task, patients, skipped, f"files named IXI*-{sequence}.nii.gz")
+    return raw_dataset(raw_dir, task, patients, skipped, f"files named IXI*-{sequence}.nii.gz")
 
 
 def looks_like_ixi(path: Path) -> bool:
-    """Whether a file has the name of an IXI scan."""
+    """Whether a file is named like an IXI scan."""
     return is_nifti(path) and _NAME.match(path.name) is not None

@@ -1,4 +1,4 @@
-"""What a layout finds in a raw folder: patients, how to read each, and what it left out."""
+"""Result of a layout: the patients of a raw folder, and the files that were left out."""
 
 import os
 from collections import Counter
@@ -25,11 +25,11 @@ class RawPatient(NamedTuple):
     """A patient in the raw folder.
 
     Attributes:
-        key: What tells patients apart; hashed before it enters the store.
-        read: Reads the scan; called when the patient's turn comes, maybe in another process.
-        files: Every source file.
-        identity: Who it is: Patient ID or subject number; scans that share it share a split.
-        split: Where the data set itself puts the patient.
+        key: Unique name of the patient; only its hash is written into the store.
+        read: Function that reads the scan; it may be called in another process.
+        files: All source files.
+        identity: Patient ID or subject number; scans with the same identity share a split.
+        split: Split that the data set itself assigns, or None.
     """
 
     key: str
@@ -39,27 +39,27 @@ class RawPatient(NamedTuple):
     split: Split | None = None
 
 
-class Found(NamedTuple):
-    """Patients sorted by key, and what was left out."""
+class RawDataset(NamedTuple):
+    """Patients sorted by key, and the files that were left out."""
 
     patients: list[RawPatient]
     skipped: list[Skipped]
 
 
-Layout = Callable[..., Found]
-"""``layout(raw_dir, task, **options)``."""
+Layout = Callable[..., RawDataset]
+"""Function ``layout(raw_dir, task, **options)``."""
 
 
 def series_of_task(
     files: Iterable[Path], task: Task, skipped: list[Skipped], *, keep_derived: bool = False
 ) -> list[DicomSeries]:
-    """DICOM series of the task's modality, the longest first; others go to `skipped`.
+    """DICOM series of the task's modality, the longest first.
 
     Args:
         files: Any files.
         task: The task.
-        skipped: Filled with what is left out, and why.
-        keep_derived: Take images that were computed from others, such as a simulated low dose.
+        skipped: Receives all other files with the reason.
+        keep_derived: Keep images that were computed from others, such as a simulated low dose.
     """
     found, others = find_dicom_series(files, on_error="collect", keep_derived=keep_derived)
     skipped += others
@@ -69,13 +69,20 @@ def series_of_task(
     return [one for one in found if one.modality == task.dicom_modality]
 
 
-def finished(
+def raw_dataset(
     raw_dir: Path, task: Task, patients: list[RawPatient], skipped: list[Skipped], expected: str
-) -> Found:
-    """What a layout returns, after a look whether there is anything and names are unique.
+) -> RawDataset:
+    """Build the result of a layout: patients sorted by key.
+
+    Args:
+        raw_dir: The raw folder, for errors.
+        task: The task, for errors.
+        patients: The patients, in any order.
+        skipped: Files that were left out.
+        expected: What the folder should contain, for errors.
 
     Raises:
-        InputError: No patient was found, or two have the same key.
+        InputError: There is no patient, or two patients have the same key.
     """
     problems = [one.problem for one in skipped if isinstance(one, Damaged)]
     if not patients and problems:
@@ -92,14 +99,14 @@ def finished(
             f"{raw_dir} holds two scans named {twice[0]}; expected one per patient: "
             "leave one of them out or rename it"
         )
-    return Found(sorted(patients, key=lambda patient: patient.key), skipped)
+    return RawDataset(sorted(patients, key=lambda patient: patient.key), skipped)
 
 
 def check_folder(raw_dir: Path) -> None:
-    """Refuse what is not a folder that can be read.
+    """Check that a path is a folder that can be read.
 
     Raises:
-        InputError: Says what it is instead.
+        InputError: It does not exist, is a file, or cannot be read.
     """
     try:
         os.scandir(raw_dir).close()
@@ -111,5 +118,5 @@ def check_folder(raw_dir: Path) -> None:
     except OSError as error:
         raise InputError(
             f"raw_dir={raw_dir} cannot be read ({error.strerror}); "
-            "give yourself the right to read it or type another folder"
+            "change its permissions or type another folder"
         ) from error

@@ -1,4 +1,4 @@
-"""A full and a reduced scan of one patient, matched by position and never by file order."""
+"""Match the full and the reduced scan of a patient by the position of their slices."""
 
 import logging
 from collections.abc import Sequence
@@ -10,39 +10,41 @@ from numpy.typing import NDArray
 from amir_lightning.data.pairs import RawScan
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
-from amir_lightning.io.nifti.scan import is_nifti, read_nifti
+from amir_lightning.io.dicom.series import read_dicom_series
+from amir_lightning.io.nifti.file import is_nifti
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.volume import Volume
 from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
-_SAME_PLACE = 0.1  # of a voxel
-_ENOUGH = 0.5  # share of the slices of the shorter scan that need a partner
+_SAME_PLACE = 0.1  # tolerance for equal positions, as a fraction of the voxel size
+_ENOUGH = 0.5  # fraction of the shorter scan's slices that need a partner
 
 
 def read_pair(hq: Sequence[Path], lq: Sequence[Path], units: str) -> RawScan:
-    """Read both scans and keep the slices that lie at the same place.
+    """Read both scans and keep the slices at the same positions.
 
     Args:
-        hq: The NIfTI file or the DICOM series of the full scan.
-        lq: That of the reduced scan.
+        hq: NIfTI file or DICOM series of the full scan.
+        lq: NIfTI file or DICOM series of the reduced scan.
         units: Units of NIfTI voxels.
 
     Raises:
-        InputError: The scans are of two patients, have another geometry in the plane, or fewer than
-            half of their slices match.
+        InputError: The scans are of different patients, differ in the geometry of their slices, or
+            fewer than half of the slices match.
     """
     if is_nifti(hq[0]) and is_nifti(lq[0]):
         return _overlap(read_nifti(hq[0], units), read_nifti(lq[0], units), str(hq[0]))
     if is_nifti(hq[0]) or is_nifti(lq[0]):
-        full = read_nifti(hq[0], units) if is_nifti(hq[0]) else DicomScan(hq).read()
-        reduced = read_nifti(lq[0], units) if is_nifti(lq[0]) else DicomScan(lq).read()
+        full = read_nifti(hq[0], units) if is_nifti(hq[0]) else read_dicom_series(hq)
+        reduced = read_nifti(lq[0], units) if is_nifti(lq[0]) else read_dicom_series(lq)
         return _overlap(full, reduced, str(hq[0]))
-    return _matched(DicomScan(hq), DicomScan(lq))
+    return _matched(DicomScan(hq, with_pixels=True), DicomScan(lq, with_pixels=True))
 
 
 def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
-    first, other = hq.dataset(0), lq.dataset(0)
+    first, other = hq.reference, lq.reference
     if first.get("PatientID") != other.get("PatientID"):
         raise InputError(
             f"{hq.path} and {lq.path} carry different Patient IDs; expected two series of one "
@@ -60,14 +62,8 @@ def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
     partner = gap.argmin(1)
     kept = np.flatnonzero(gap[np.arange(len(partner)), partner] <= tolerance)
     if same_plane and len(kept):
-        at, beside = hq.dataset(int(kept[0])), lq.dataset(int(partner[kept[0]]))
-        same_plane = bool(
-            np.allclose(
-                np.array(at.ImagePositionPatient, float),
-                np.array(beside.ImagePositionPatient, float),
-                atol=tolerance,
-            )
-        )
+        place, other_place = hq.positions[kept[0]], lq.positions[partner[kept[0]]]
+        same_plane = np.allclose(place, other_place, atol=tolerance)
     _check_match(hq.path, lq.path, same_plane, len(kept), min(len(hq.files), len(lq.files)))
     dropped = len(hq.files) + len(lq.files) - 2 * len(kept)
     if dropped:
@@ -81,7 +77,7 @@ def _matched(hq: DicomScan, lq: DicomScan) -> RawScan:
 
 
 def _select(scan: DicomScan, stored: NDArray[np.integer]) -> Volume:
-    """The given stored slices of a series, in the canonical order."""
+    """Read a series and keep the given slices, in canonical order."""
     volume = scan.read()
     if len(stored) == len(scan.files):
         return volume
@@ -93,7 +89,7 @@ def _select(scan: DicomScan, stored: NDArray[np.integer]) -> Volume:
 
 
 def _overlap(hq: Volume, lq: Volume, name: str) -> RawScan:
-    """Cut two volumes on the same lattice to the box that both have."""
+    """Crop two volumes to the box in which they overlap, if their voxels lie on one lattice."""
     to_hq = np.linalg.inv(hq.affine) @ lq.affine
     offset = np.rint(to_hq[:3, 3])
     same = np.allclose(to_hq[:3, :3], np.eye(3), atol=1e-3) and np.allclose(

@@ -1,4 +1,4 @@
-"""AAPM-Mayo low-dose CT, as the 2016 challenge or TCIA's LDCT-and-Projection-data has it."""
+"""Layout ``mayo``: AAPM-Mayo CT of the 2016 challenge or of TCIA's LDCT-and-Projection-data."""
 
 import logging
 import re
@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -31,18 +31,18 @@ _TCIA_FOLDER = re.compile(r"(full|low)[ _-]?dose[ _-]?(images|projections)", re.
 
 def mayo(
     raw_dir: Path, task: Task, thickness_mm: float | None = None, kernel: str | None = None
-) -> Found:
-    """Patients with a full-dose and a reduced-dose series.
+) -> RawDataset:
+    """Find the patients with a full-dose and a reduced-dose series.
 
-    Which is which is read from folders, file names and series descriptions; the patient is the name
-    L506 in the path. Several reconstructions of one patient: the thinnest slices and, of these, the
-    kernel that comes first in the alphabet (B before D: soft before sharp), unless chosen.
+    The dose is read from folders, file names and series descriptions; the patient is a name such as
+    L506 in the path. Of several reconstructions the one with the thinnest slices is used and, of
+    these, the kernel that is first in the alphabet (B before D: soft before sharp).
 
     Args:
         raw_dir: The folder of the data set.
         task: The task.
-        thickness_mm: Slice thickness to take [mm].
-        kernel: Start of the name of the reconstruction kernel to take, such as "B30".
+        thickness_mm: Use reconstructions of this slice thickness only [mm].
+        kernel: Use kernels whose name starts with this only, such as "B30".
 
     Raises:
         InputError: There is no patient with both doses, or names contradict each other.
@@ -76,7 +76,7 @@ def mayo(
     expected = (
         "folders such as L506/full_3mm and L506/quarter_3mm, or TCIA's LDCT-and-Projection-data"
     )
-    return finished(raw_dir, task, patients, skipped, expected)
+    return raw_dataset(raw_dir, task, patients, skipped, expected)
 
 
 def looks_like_mayo(path: Path) -> bool:
@@ -126,7 +126,7 @@ def _choose(
     kept = {role: [one for one in found if wanted(one)] for role, found in doses.items()}
     both = sorted({settings(o) for o in kept["hq"]} & {settings(o) for o in kept["lq"]})
     if not both and len(kept["hq"]) == len(kept["lq"]) == 1:
-        both = [settings(kept["hq"][0])]  # headers that disagree in the kernel's name
+        both = [settings(kept["hq"][0])]  # the only pair, though thickness or kernel differ
         pair = (kept["hq"][0], kept["lq"][0])
     elif both:
         hq, lq = ([one for one in kept[role] if settings(one) == both[0]] for role in ("hq", "lq"))

@@ -1,4 +1,4 @@
-"""Patients with two scans each: a full one and one of reduced dose, counts or time."""
+"""Layout ``pairs``: each patient has a full scan and one of reduced dose, counts or time."""
 
 import fnmatch
 from collections import Counter, defaultdict
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amir_lightning.data.layouts.layout import (
-    Found,
+    RawDataset,
     RawPatient,
     check_folder,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -24,7 +24,7 @@ from amir_lightning.data.layouts.roles import (
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.tasks import Task
 
@@ -38,20 +38,21 @@ class _Candidate(NamedTuple):
     description: str
 
 
-def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> Found:
-    """Patients whose folder holds a full and a reduced scan, or ``HQ/`` and ``LQ/`` folders.
+def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = None) -> RawDataset:
+    """Find patients with a full and a reduced scan.
 
-    Which is which is told by words in folder, file and series names (full, FD, HQ, NDCT; quarter,
-    low, LD, LQ, reduced) or, for DICOM PET, by the frame duration.
+    The two are recognised by words in folder, file and series names (full, FD, HQ, NDCT; quarter,
+    low, LD, LQ, reduced) or, in DICOM PET, by the frame duration.
 
     Args:
-        raw_dir: ``<patient>/<anything>`` or ``HQ/<patient>`` beside ``LQ/<patient>``.
+        raw_dir: Folder with ``<patient>/<anything>``, or with ``HQ/<patient>`` and
+            ``LQ/<patient>``.
         task: The task.
         hq: Pattern of the full scans' paths below ``raw_dir``, such as "*/180s/*".
         lq: Pattern of the reduced scans' paths.
 
     Raises:
-        InputError: There is no patient with both, or it cannot be told which is which.
+        InputError: No patient has both scans, or they cannot be told apart.
     """
     check_folder(raw_dir)
     files, skipped = find_files(raw_dir)
@@ -81,7 +82,7 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
     expected = (
         "<patient>/<full scan> and <patient>/<reduced scan>, or HQ/<patient> and LQ/<patient>"
     )
-    return finished(raw_dir, task, patients, skipped, expected)
+    return raw_dataset(raw_dir, task, patients, skipped, expected)
 
 
 def _candidate(
@@ -112,22 +113,22 @@ def _with_roles(candidates: list[_Candidate]) -> list[_Candidate]:
 
 
 def _by_patient(candidates: list[_Candidate]) -> dict[str, list[_Candidate]]:
-    """Scans of each patient; a folder around all of them is no patient where it holds several."""
+    """Group scans by patient; folders around the scans of several patients are ignored."""
     counts = Counter(one.role for one in candidates)
     several = counts["hq"] > 1 and counts["lq"] > 1
     outside = 0
     while True:
-        found: dict[str, list[_Candidate]] = defaultdict(list)
+        patients: dict[str, list[_Candidate]] = defaultdict(list)
         for one in candidates:
-            found[_patient(one, outside)].append(one)
+            patients[_patient(one, outside)].append(one)
         folders = {one.path.parts[:-1][outside : outside + 1] for one in candidates}
-        if not several or len(found) > 1 or len(folders) > 1 or folders == {()}:
-            return found
+        if not several or len(patients) > 1 or len(folders) > 1 or folders == {()}:
+            return patients
         outside += 1
 
 
 def _patient(candidate: _Candidate, outside: int) -> str:
-    """First folder or file name that is not itself a role, below the outer folders."""
+    """First folder or file name that is not a role, without the `outside` outermost folders."""
     parts = candidate.path.parts[outside:]
     folders = [part for part in parts[:-1] if not is_role(part)]
     if folders:

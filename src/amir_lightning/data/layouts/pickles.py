@@ -1,8 +1,8 @@
-"""Arrays out of pickles, and nothing else: a pickle is a program, and this runs none.
+"""Read arrays from pickles without running the code that a pickle can contain.
 
-An unpickler calls whatever function a file names. Here NumPy's names stand for classes of this
-module that take bytes and a type of numbers; of torch only the function that lays a tensor over a
-storage is called. Every other name is refused.
+An unpickler calls any function that a file names. Here NumPy's names are replaced by classes of
+this module, which only take bytes and a number type. Of torch, only the function that makes a
+tensor from a storage is called. All other names are refused.
 """
 
 import io
@@ -20,7 +20,7 @@ from amir_lightning.errors import InputError
 
 
 class _Dtype:
-    """Stands for `numpy.dtype`, whose own state could describe memory that is not there."""
+    """Replacement for `numpy.dtype`, whose pickled state could describe invalid memory."""
 
     def __init__(self, name: str, *_: object) -> None:
         self.plain = np.dtype(str(name))
@@ -32,7 +32,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for `numpy.ndarray`."""
+    """Replacement for `numpy.ndarray`."""
 
     array: NDArray[np.generic] | None = None
 
@@ -56,12 +56,12 @@ def _array_from_buffer(
 
 
 def _latin1(text: str, _encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Replacement for `codecs.encode`, by which pickle protocol 2 stores bytes."""
     return text.encode("latin1")
 
 
 def _storage_from_bytes(data: bytes) -> Any:
-    """A tensor's storage inside a pickle: itself a torch file, which is read as weights only."""
+    """Load a tensor's storage, which is a nested torch file, with ``weights_only``."""
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -73,7 +73,7 @@ _KNOWN: dict[tuple[str, str], object] = {
     ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
     ("numpy._core.numeric", "_frombuffer"): _array_from_buffer,
     ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): OrderedDict,  # hooks of a tensor, always empty
+    ("collections", "OrderedDict"): OrderedDict,  # the hooks of a tensor, always empty
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
 }
@@ -94,10 +94,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_array(path: Path) -> NDArray[np.float32]:
-    """The array or tensor in a pickled file, or in one of `torch.save`.
+    """Read the array or tensor in a file of `pickle.dump` or `torch.save`.
 
     Raises:
-        InputError: The file asks for anything but an array, or holds none.
+        InputError: The file names a function that no array needs, or holds no array.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -107,7 +107,7 @@ def read_array(path: Path) -> NDArray[np.float32]:
                 content = _ArrayUnpickler(file, path).load()
     except InputError:
         raise
-    except Exception as error:  # a damaged pickle fails anywhere
+    except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is not a pickled array ({reason}); copy it again or leave it out"

@@ -1,4 +1,4 @@
-"""Which of two scans is the full one: words in names and descriptions."""
+"""Recognise the full (HQ) and the reduced (LQ) scan by words in names and descriptions."""
 
 import re
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ _PATTERNS = {
 
 
 def without_role(text: str) -> str:
-    """What is left of a name without the words that tell the role: what both scans share."""
+    """Remove the words that name a role, which leaves the part that both scans share."""
     for pattern in _PATTERNS.values():
         text = pattern.sub("", text)
     return re.sub(r"[ _-]{2,}", "_", text).strip(" _-.")
@@ -30,24 +30,24 @@ def without_role(text: str) -> str:
 
 @cache
 def role_of(text: str) -> Role | None:
-    """Role that a text names; None if it names none or both."""
-    said: list[Role] = [role for role, pattern in _PATTERNS.items() if pattern.search(text)]
-    return said[0] if len(said) == 1 else None
+    """Role that a text names; None if it names no role or both."""
+    named: list[Role] = [role for role, pattern in _PATTERNS.items() if pattern.search(text)]
+    return named[0] if len(named) == 1 else None
 
 
 def is_role(text: str) -> bool:
-    """Whether a name tells the role, or both, and therefore not the patient."""
+    """Whether a name contains a role, so that it does not name a patient."""
     return any(pattern.search(text) for pattern in _PATTERNS.values())
 
 
 def roles_of(places: Sequence[tuple[str, ...]]) -> list[Role | None]:
-    """Role of each scan by its names: the innermost that says one decides.
+    """Role of each scan by the innermost of its names that contains a role.
 
-    A folder around all scans, or around scans whose inner names say both, is a collection such as
-    ``LDCT-and-Projection-data`` and says nothing.
+    Ignored are collections, such as ``LDCT-and-Projection-data``: folders that hold all scans, or
+    scans of both roles by their inner names.
 
     Args:
-        places: For each scan the names of its folders, the outermost first, and then its own.
+        places: For each scan the names of its folders, from the outermost, and its own name.
     """
     held = Counter(place[:depth] for place in places for depth in range(1, len(place)))
     collections = {folder for folder, count in held.items() if 1 < count == len(places)}
@@ -63,24 +63,24 @@ def roles_of(places: Sequence[tuple[str, ...]]) -> list[Role | None]:
 
 
 def with_description(role: Role | None, description: str, name: str) -> Role | None:
-    """Role of a scan by its names or else by what its header says of it.
+    """Role of a scan by its names or, if they contain none, by its Series Description.
 
     Args:
-        role: By its names.
+        role: Role by its names, or None.
         description: Series Description.
-        name: What to call the scan in an error.
+        name: Name of the scan in errors.
 
     Raises:
-        InputError: They contradict each other.
+        InputError: Names and description contradict each other.
     """
-    said = role_of(description)
-    if role and said and said != role:
+    described = role_of(description)
+    if role and described and described != role:
         raise InputError(
             f"the name of {name} says {_MEANING[role]} and its description '{description}' says "
-            f"{_MEANING[said]} for the same scan; expected one of them: rename the folder or the "
-            "file"
+            f"{_MEANING[described]} for the same scan; expected one of them: rename the folder or "
+            "the file"
         )
-    return role or said
+    return role or described
 
 
 def _innermost(place: tuple[str, ...], collections: set[tuple[str, ...]]) -> Role | None:

@@ -1,4 +1,4 @@
-"""A CSV that names each patient's files: ``patient,hq[,lq][,split]``."""
+"""Layout ``table``: a CSV names each patient's files, ``patient,hq[,lq][,split]``."""
 
 import csv
 from functools import partial
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from amir_lightning.data.layouts.layout import (
     DICOM_OR_NIFTI,
-    Found,
+    RawDataset,
     RawPatient,
-    finished,
+    raw_dataset,
     series_of_task,
 )
 from amir_lightning.data.layouts.matching import read_pair
@@ -17,7 +17,8 @@ from amir_lightning.data.splits import Split, split_named
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.series import Skipped, read_dicom_series
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import is_nifti, read_nifti
+from amir_lightning.io.nifti.file import is_nifti
+from amir_lightning.io.nifti.scan import read_nifti
 from amir_lightning.io.scan import niftis_and_others
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
@@ -25,16 +26,16 @@ from amir_lightning.tasks import Task
 _COLUMNS = ("patient", "hq", "lq", "split")
 
 
-def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> Found:
-    """Patients as a CSV names them; paths are relative to ``raw_dir`` or to the CSV.
+def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> RawDataset:
+    """Read the patients from a CSV; its paths are relative to ``raw_dir`` or to the CSV.
 
     Args:
         raw_dir: Folder of the scans.
         task: The task.
-        table: The CSV with the columns ``patient``, ``hq`` and, if wanted, ``lq`` and ``split``.
+        table: CSV with the columns ``patient`` and ``hq``, and optionally ``lq`` and ``split``.
 
     Raises:
-        InputError: The table or a file that it names is missing or not usable; the row is named.
+        InputError: The table, or a file that one of its rows names, is missing or not usable.
     """
     if table is None:
         raise InputError("dataset=table needs a CSV; type layout_options.table=<csv>")
@@ -64,7 +65,7 @@ def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> Found:
         split: Split | None = split_named(name, f"{where}, patient {key}") if name else None
         read = partial(_read, hq, lq, task.units)
         patients.append(RawPatient(key, read, (*hq, *lq), key, split))
-    return finished(raw_dir, task, patients, skipped, f"rows in {path}")
+    return raw_dataset(raw_dir, task, patients, skipped, f"rows in {path}")
 
 
 def _files(
@@ -76,8 +77,8 @@ def _files(
         found = next((place for place in places if name and place.exists()), None)
     except OSError as error:
         raise InputError(
-            f"{where} names '{name}', which cannot be read ({error.strerror}); give yourself the "
-            "right to read it or leave the row out"
+            f"{where} names '{name}', which cannot be read ({error.strerror}); change its "
+            "permissions or leave the row out"
         ) from error
     if found is None:
         raise InputError(

@@ -1,1 +1,1 @@
-"""DICOM: files to series to volumes in physical units, and derived series back to files."""
+"""Read DICOM series as volumes in physical units, and write derived series."""

@@ -1,7 +1,8 @@
-"""Compressed pixels, decoded in a process of their own.
+"""Decode compressed pixels in a separate process.
 
-Codecs are C++: a damaged image can end the process that decodes it, hang it or fill its memory.
-``python -m amir_lightning.io.codecs`` is that process: a path and a frame in, an array out.
+Codecs are written in C++: a damaged image can crash their process, hang it or fill its memory.
+``python -m amir_lightning.io.dicom.codecs`` runs that process. It reads a path and a frame number
+from stdin and writes an array to stdout.
 """
 
 import atexit
@@ -24,13 +25,13 @@ from pydicom.uid import RLELossless, UncompressedTransferSyntaxes
 
 from amir_lightning.io.dicom.file import BoundedFile, read_image, unreadable
 
-IN_PYTHON = (*UncompressedTransferSyntaxes, RLELossless)  # what needs no codec
-_SECONDS = 60  # of processor time for one frame
-_MEMORY = 4 << 30  # bytes of address space
+IN_PYTHON = (*UncompressedTransferSyntaxes, RLELossless)  # decoded by pydicom, without a codec
+_SECONDS = 60  # limit of CPU time per frame
+_MEMORY = 4 << 30  # limit of the address space [bytes]
 
 
 class _Decoder:
-    """The process, as long as it lives."""
+    """Client of a running decoder process."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -38,7 +39,7 @@ class _Decoder:
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # codecs write lines about damage that is told anyway
+            stderr=subprocess.DEVNULL,  # codecs print about damage, which raises an error anyway
         )
 
     def decode(self, path: Path, frame: int | None) -> NDArray[np.integer]:
@@ -52,13 +53,13 @@ class _Decoder:
 _decoder: _Decoder | None = None
 
 
-def decoded(path: Path, frame: int | None, syntax: str) -> NDArray[np.integer]:
-    """Stored values of an image or of a frame of it.
+def decode_pixels(path: Path, frame: int | None, syntax: str) -> NDArray[np.integer]:
+    """Decode the stored values of an image or of one of its frames.
 
     Args:
         path: A DICOM file.
-        frame: Number of the frame from 0, or None.
-        syntax: Its transfer syntax.
+        frame: Number of the frame from 0, or None if the file is one image.
+        syntax: Transfer syntax UID of the file.
 
     Raises:
         InputError: The pixels cannot be decoded.
@@ -69,13 +70,13 @@ def decoded(path: Path, frame: int | None, syntax: str) -> NDArray[np.integer]:
             return _decode(path, frame)
         except MemoryError:
             raise
-        except Exception as error:  # a damaged file makes the parser fail anywhere
+        except Exception as error:  # a damaged file can make the parser raise anything
             raise unreadable(path, "has pixels that cannot be decoded") from error
     if _decoder is None or _decoder.owner != os.getpid():
         _decoder = _Decoder()
     try:
         array = _decoder.decode(path, frame)
-    except (OSError, EOFError, ValueError) as error:  # it died
+    except (OSError, EOFError, ValueError) as error:  # the process died
         _stop()
         raise unreadable(path, "has pixels that end their decoder") from error
     if not array.size:
@@ -108,7 +109,7 @@ def _serve(questions: BinaryIO, answers: BinaryIO) -> None:
         _limit(resource.RLIMIT_CPU, int(time.process_time()) + _SECONDS)
         try:
             array = _decode(Path(path), frame)
-        except Exception:  # codecs raise anything
+        except Exception:  # codecs can raise anything
             array = np.empty(0, np.int64)
         answer = io.BytesIO()
         np.save(answer, array, allow_pickle=False)
@@ -131,5 +132,5 @@ def _decode(path: Path, frame: int | None) -> NDArray[np.integer]:
 if __name__ == "__main__":
     _limit(resource.RLIMIT_AS, _MEMORY)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a codec prints is no answer
+    os.dup2(2, 1)  # keep a codec's prints out of the answers
     _serve(sys.stdin.buffer, answers)

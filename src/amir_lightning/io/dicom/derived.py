@@ -1,4 +1,4 @@
-"""Header of a derived image: the source's, but for what makes it another image.
+"""Header of a derived image: a copy of its source's header, marked as computed from it.
 
 The attributes follow DICOM PS3.3: General Image (C.7.6.1), SOP Common (C.12.1) and the image
 modules of CT, MR and PET; PS3.16 CID 7203 and 7202 name derivation and purpose.
@@ -16,9 +16,9 @@ from amir_lightning.io.dicom.frames import classic_class
 from amir_lightning.io.dicom.private import keep_known_private
 from amir_lightning.system.versions import version_of
 
-_LONGEST = 64  # characters of a DICOM long string
+_LONGEST = 64  # characters of a DICOM long string (LO)
 
-# What speaks of the source's pixels, its bytes or its signature, and not of the restored ones.
+# Attributes of the source's pixels, encoding or signature, which do not hold for restored pixels.
 _STALE = (
     "SmallestImagePixelValue",
     "LargestImagePixelValue",
@@ -41,15 +41,15 @@ _STALE = (
 )
 
 
-class Marks(NamedTuple):
-    """What all images of a derived series have in common.
+class DerivedSeries(NamedTuple):
+    """Attributes that all images of a derived series share.
 
     Attributes:
         description: Series Description, shortened to 64 characters.
-        derivation: Derivation Description: what was done.
+        derivation: Derivation Description.
         series_uid: Series Instance UID.
         series_number: Series Number.
-        now: When it was made.
+        now: Time of creation.
     """
 
     description: str
@@ -59,27 +59,29 @@ class Marks(NamedTuple):
     now: datetime
 
 
-def derive_header(source: Dataset, index: int, frame: int | None, marks: Marks) -> Dataset:
-    """Turn the header of a slice into that of its restored image, which refers to it.
+def derive_header(
+    source: Dataset, index: int, frame: int | None, derived: DerivedSeries
+) -> Dataset:
+    """Turn the header of a slice into the header of its restored image.
 
     Args:
-        source: All of its header; changed.
+        source: Whole header of the slice; modified.
         index: Number of the slice in the series, from 0.
-        frame: Number of the source's frame from 0, or None where its file is one image.
-        marks: What the series has in common.
+        frame: Number of the source's frame from 0, or None if its file is one image.
+        derived: Attributes of the derived series.
     """
     dataset = _native(source)
-    _mark_derived(dataset, frame, marks)
+    _mark_derived(dataset, frame, derived)
     dataset.SOPClassUID = classic_class(dataset.SOPClassUID)
-    dataset.SeriesInstanceUID = marks.series_uid
-    dataset.SeriesNumber = marks.series_number
+    dataset.SeriesInstanceUID = derived.series_uid
+    dataset.SeriesNumber = derived.series_number
     dataset.InstanceNumber = index + 1
     dataset.SOPInstanceUID = generate_uid()
     return dataset
 
 
 def _native(dataset: Dataset) -> Dataset:
-    """The same in little endian; pydicom does not turn what it has read."""
+    """Convert a dataset to little endian; pydicom writes values in the order it has read them."""
     if dataset.original_encoding[1] is not False:
         return dataset
     turned = Dataset()
@@ -91,8 +93,8 @@ def _native(dataset: Dataset) -> Dataset:
     return turned
 
 
-def _mark_derived(dataset: Dataset, frame: int | None, marks: Marks) -> None:
-    """Say that the image was computed, from what, when and by what."""
+def _mark_derived(dataset: Dataset, frame: int | None, derived: DerivedSeries) -> None:
+    """Record that the image was computed, from which source, when and by which software."""
     source = Dataset()
     source.ReferencedSOPClassUID = dataset.SOPClassUID
     source.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
@@ -104,20 +106,20 @@ def _mark_derived(dataset: Dataset, frame: int | None, marks: Marks) -> None:
     for keyword in _STALE:
         if keyword in dataset:
             delattr(dataset, keyword)
-    for group in range(0x6000, 0x6020, 2):  # overlays were drawn on the source
+    for group in range(0x6000, 0x6020, 2):  # overlays, which were drawn on the source
         for element in list(dataset.group_dataset(group)):
             del dataset[element.tag]
     keep_known_private(dataset)
     dataset.SourceImageSequence = Sequence([source])
-    dataset.DerivationDescription = marks.derivation[:1024]
+    dataset.DerivationDescription = derived.derivation[:1024]
     dataset.DerivationCodeSequence = Sequence(
         [_code("113062", "DCM", "Pixel by pixel calculation")]
     )
     kinds = [str(kind) for kind in dataset.get("ImageType") or ()]
     dataset.ImageType = ["DERIVED", "SECONDARY", *kinds[2:]]
-    dataset.SeriesDescription = marks.description[:_LONGEST]
-    dataset.InstanceCreationDate = dataset.ContentDate = f"{marks.now:%Y%m%d}"
-    dataset.InstanceCreationTime = dataset.ContentTime = f"{marks.now:%H%M%S.%f}"
+    dataset.SeriesDescription = derived.description[:_LONGEST]
+    dataset.InstanceCreationDate = dataset.ContentDate = f"{derived.now:%Y%m%d}"
+    dataset.InstanceCreationTime = dataset.ContentTime = f"{derived.now:%H%M%S.%f}"
     dataset.BurnedInAnnotation = "NO"
     equipment = Dataset()
     equipment.Manufacturer = "amir_lightning"

@@ -1,4 +1,4 @@
-"""One DICOM file: its header alone, with its pixels, or all of it."""
+"""Read one DICOM file: selected header tags, those with the pixels, or everything."""
 
 import io
 import struct
@@ -14,12 +14,12 @@ from pydicom.tag import BaseTag, Tag
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.private import private_tags
 from amir_lightning.io.dicom.values import WrongRescaleError, keep_valid
-from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.limits import max_unpacked_bytes
 
 Tags = list[BaseTag]
 
-# All that tells which series a file belongs to, where it lies and what its values mean. Names,
-# birth dates and accession numbers are never read; odd values elsewhere do no harm.
+# The tags that identify the series, place the image and define its values. Other tags, such as
+# names and birth dates, are not read, so that odd values in them do no harm.
 _NAMES = (
     "ImageType",
     "VolumeBasedCalculationTechnique",
@@ -86,35 +86,35 @@ _PIXEL_TAGS: Tags = [
         "PixelData",
     )
 ]
-_SUFFIXES = (".dcm", ".ima")  # a file named so that is not DICOM is damaged, not foreign
-# A file without preamble starts with group 2 or group 8 in little endian.
+_SUFFIXES = (".dcm", ".ima")  # with these suffixes a file that is not DICOM counts as damaged
+# A file without preamble starts with an element of group 2 or 8, in little endian.
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00")
 _PIXEL_ELEMENTS = (0x0008, 0x0009, 0x0010)  # of group 7FE0
 
 
 class NotDicomError(Exception):
-    """The file is something else."""
+    """The file is not DICOM."""
 
 
 class _DamagedError(Exception):
-    """What is wrong with a file, in words that follow "it"."""
+    """The file is damaged; the message continues the sentence "it ..."."""
 
 
 def read_header(path: Path) -> pydicom.Dataset:
-    """What tells of a file which series it belongs to, where it lies and what its values mean.
+    """Read the tags that identify the series, place the image and define its values.
 
-    A value that breaks its type is left out as if it were absent. The pixels are not read, but are
-    known to be all there unless they are compressed.
+    A value of the wrong type is dropped as if it were absent. Pixels are not read, but uncompressed
+    ones are checked to be complete.
 
     Raises:
         NotDicomError: The file is not DICOM.
-        InputError: The file is named as DICOM or is DICOM, but cannot be read.
+        InputError: The file is damaged, or has a DICOM suffix but other content.
     """
     return _read(path, _TAGS, pixels=False)
 
 
 def read_image(path: Path) -> pydicom.Dataset:
-    """The same with the pixels, not yet decoded.
+    """Read the tags of `read_header` and the encoded pixels.
 
     Raises:
         InputError: The file cannot be read.
@@ -123,7 +123,7 @@ def read_image(path: Path) -> pydicom.Dataset:
 
 
 def read_dataset(path: Path) -> pydicom.Dataset:
-    """All that a file holds, pixels included and not yet decoded.
+    """Read all tags and the encoded pixels.
 
     Raises:
         InputError: The file cannot be read.
@@ -132,7 +132,7 @@ def read_dataset(path: Path) -> pydicom.Dataset:
 
 
 def read_whole_header(path: Path) -> pydicom.Dataset:
-    """All that a file holds but its pixels.
+    """Read all tags but not the pixels.
 
     Raises:
         InputError: The file cannot be read.
@@ -141,11 +141,11 @@ def read_whole_header(path: Path) -> pydicom.Dataset:
 
 
 def unreadable(path: Path, what: str) -> InputError:
-    """The error for a damaged file.
+    """Error for a damaged file.
 
     Args:
         path: The file.
-        what: What is wrong, as it follows "it".
+        what: The damage, as a phrase that follows "it".
     """
     return InputError(
         f"{path} is not a readable DICOM image: it {what}, so it may be truncated or damaged; "
@@ -154,7 +154,7 @@ def unreadable(path: Path, what: str) -> InputError:
 
 
 class BoundedFile(io.BufferedReader):
-    """A file that sets aside no memory for more than it holds.
+    """File whose `read` never allocates more memory than the file can fill.
 
     Args:
         path: The file.
@@ -165,15 +165,15 @@ class BoundedFile(io.BufferedReader):
         self._size = path.stat().st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """At most so many bytes; all that are left, without a size, have to unfold to few.
+        """Read up to `size` bytes; without a size, read the rest but refuse data that inflates far.
 
-        That is how pydicom reads the rest of a deflated file, to inflate it at once.
+        pydicom reads without a size only to inflate the rest of a deflated file at once.
         """
         if size is not None and size >= 0:
             return super().read(min(size, max(self._size - self.tell(), 0)))
         data = super().read()
         if data:
-            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), most_bytes(len(data))
+            inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), max_unpacked_bytes(len(data))
             count, rest = 0, data
             while rest and count <= most:
                 count += len(inflater.decompress(rest, 1 << 20))
@@ -192,25 +192,29 @@ def _read_known(path: Path, tags: Tags | None, *, pixels: bool = True) -> pydico
 
 def _read(path: Path, tags: Tags | None, *, pixels: bool) -> pydicom.Dataset:
     try:
-        # Values that break a rule of DICOM are common, and only few of them matter here; pydicom
-        # would quote them, names included.
+        # pydicom warns of values that break a rule of DICOM. They are common, few of them matter
+        # here, and the warnings would quote them, names included.
         with warnings.catch_warnings(), BoundedFile(path) as file:
             warnings.simplefilter("ignore", UserWarning)
             dataset = _parse(file, tags, pixels=pixels, named=path.suffix.lower() in _SUFFIXES)
             keep_valid(dataset.file_meta, list(dataset.file_meta.keys()))
-            # What is only copied stays as it was.
+            # Tags that are only copied into a derived image stay unchanged.
             copied = tags is None and pixels
             keep_valid(
                 dataset, [tag for tag in list(dataset.keys()) if not copied or tag in _KNOWN]
             )
+            size = path.stat().st_size
+            expected = _pixel_bytes(dataset)
+            if expected > max_unpacked_bytes(size):
+                raise _DamagedError("declares more pixels than so small a file can hold")
             if not pixels:
-                _check_complete(dataset, file, path.stat().st_size)
+                _check_complete(dataset, file, size - expected)
             return dataset
     except (NotDicomError, MemoryError):
         raise
     except WrongRescaleError as error:
         raise InputError(
-            f"{path} has a {error} that is no number, so that its voxels have no value; correct "
+            f"{path} has a {error} that is not a number, so its voxels cannot be rescaled; correct "
             "the tag or leave the file out"
         ) from error
     except _DamagedError as error:
@@ -226,7 +230,7 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
         return pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
     except InvalidDicomError:
         file.seek(0)
-    # Without the preamble of DICOM Part 10, as old exports have it.
+    # Old exports lack the preamble of DICOM Part 10.
     dataset = None
     if file.read(2) in _BARE_STARTS:
         file.seek(0)
@@ -252,8 +256,23 @@ def _parse(file: BinaryIO, tags: Tags | None, *, pixels: bool, named: bool) -> p
     return dataset
 
 
-def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
-    """Whether the pixels follow where the header ends."""
+def _pixel_bytes(header: pydicom.Dataset) -> int:
+    """Size of the decoded pixels as the header declares it, 0 without an image."""
+    if "Rows" not in header:
+        return 0
+    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
+    bits = int(header.get("BitsAllocated") or 1)
+    return int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
+
+
+def _check_complete(header: pydicom.Dataset, file: BinaryIO, last_start: int) -> None:
+    """Check that the pixels follow the header, and are all there if they are not compressed.
+
+    Args:
+        header: The header.
+        file: The file, at the end of its header.
+        last_start: Last byte at which uncompressed pixels can start and end within the file.
+    """
     if "Rows" not in header:
         if "EncryptedAttributesSequence" in header:
             raise _DamagedError("is encrypted")
@@ -262,17 +281,12 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, size: int) -> None:
             raise _DamagedError("ends before its image")
         return
     syntax = header.file_meta.get("TransferSyntaxUID") or pydicom.uid.ImplicitVRLittleEndian
-    frames, samples = (header.get(name) or 1 for name in ("NumberOfFrames", "SamplesPerPixel"))
-    bits = int(header.get("BitsAllocated") or 1)
-    expected = int(header.Rows) * int(header.Columns) * int(frames) * int(samples) * bits // 8
-    if expected > most_bytes(size):
-        raise _DamagedError("declares more pixels than so small a file can hold")
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        return  # the parser reads another stream
+        return  # the parser has read another stream, the inflated one
     start = file.read(4)
     form = ">HH" if syntax == pydicom.uid.ExplicitVRBigEndian else "<HH"
     group, element = struct.unpack(form, start) if len(start) == 4 else (0, 0)
     if group != 0x7FE0 or element not in _PIXEL_ELEMENTS:
         raise _DamagedError("ends before its pixels")
-    if syntax in pydicom.uid.UncompressedTransferSyntaxes and size - file.tell() < expected:
+    if syntax in pydicom.uid.UncompressedTransferSyntaxes and file.tell() > last_start:
         raise _DamagedError("ends in its pixels")

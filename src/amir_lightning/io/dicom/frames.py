@@ -1,4 +1,4 @@
-"""Images of a DICOM file: one, or the frames of an enhanced file, each as a classic image."""
+"""List and load the images of a DICOM file; frames of enhanced files become classic images."""
 
 import re
 from copy import copy
@@ -21,7 +21,7 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-from amir_lightning.io.dicom.codecs import decoded
+from amir_lightning.io.dicom.codecs import decode_pixels
 from amir_lightning.io.dicom.file import (
     read_dataset,
     read_header,
@@ -29,7 +29,7 @@ from amir_lightning.io.dicom.file import (
     read_whole_header,
     unreadable,
 )
-from amir_lightning.io.dicom.kind import unusable
+from amir_lightning.io.dicom.kind import reason_to_skip
 
 _CLASSIC = {
     EnhancedCTImageStorage: CTImageStorage,
@@ -39,8 +39,8 @@ _CLASSIC = {
     LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
 }
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-# Functional groups whose attributes lie at the root of a classic image. Private groups may hold a
-# copy of the whole image with other values, and the others refer to images or nest deeper.
+# Functional groups whose attributes lie at the root of a classic image. Not listed are groups that
+# refer to other images or nest deeper, and private ones: they may hold a copy with other values.
 _AT_ROOT = {
     "CTExposureSequence",
     "CTImageFrameTypeSequence",
@@ -61,12 +61,12 @@ _AT_ROOT = {
     "PlanePositionSequence",
     "TemporalPositionSequence",
 }
-# What a converter found no group for: it may be private, and tells only what nothing else does.
+# Groups for attributes that a converter could not assign: they never replace another group's.
 _UNASSIGNED = {
     "UnassignedPerFrameConvertedAttributesSequence",
     "UnassignedSharedConvertedAttributesSequence",
 }
-# Speaks of the file as a whole, and means nothing in one of its images.
+# Attributes of the file as a whole, which have no meaning for a single image.
 _OF_FILE = {
     *_GROUPS,
     "ConcatenationFrameOffsetNumber",
@@ -81,7 +81,7 @@ _OF_FILE = {
     "RepresentativeFrameNumber",
     "SOPInstanceUIDOfConcatenationSource",
 }
-# What a classic image calls by another name.
+# Attributes that have another name in a classic image.
 _RENAMED = {
     "FrameType": "ImageType",
     "EffectiveEchoTime": "EchoTime",
@@ -90,7 +90,7 @@ _RENAMED = {
 
 
 def classic_class(sop_class: UID) -> UID:
-    """SOP class of one frame of a file as an image of its own; other classes stay."""
+    """SOP class of a single frame of an enhanced class; other classes are returned unchanged."""
     return _CLASSIC.get(sop_class, sop_class)
 
 
@@ -99,8 +99,8 @@ class Image(NamedTuple):
 
     Attributes:
         path: The file.
-        frame: Number of the frame from 0, or None where the file is one image.
-        header: What tells which series it belongs to, where it lies and what its values mean.
+        frame: Number of the frame from 0, or None if the file is one image.
+        header: Tags that identify the series, place the image and define its values.
     """
 
     path: Path
@@ -109,20 +109,27 @@ class Image(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """Name of the image in messages."""
         return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame + 1},"
 
 
-def find_images(path: Path) -> list[Image]:
-    """Images of a file without their pixels.
+def find_images(path: Path, *, with_pixels: bool = False) -> list[Image]:
+    """List the images of a file.
+
+    Args:
+        path: The file.
+        with_pixels: Also read the encoded pixels of a file that holds one image, so that it is
+            opened once. Frames of an enhanced file are always decoded one by one, later.
 
     Raises:
         NotDicomError: The file is not DICOM.
         InputError: It is DICOM, but cannot be read.
     """
-    header = read_header(path)
+    header = read_image(path) if with_pixels else read_header(path)
     if header.get("SOPClassUID") not in _CLASSIC or not all(name in header for name in _GROUPS):
         return [Image(path, None, header)]
+    if "PixelData" in header:
+        del header.PixelData  # or every frame would hold the pixels of all
     try:
         count = len(header.PerFrameFunctionalGroupsSequence)
         if count != int(header.get("NumberOfFrames") or 1):
@@ -133,30 +140,32 @@ def find_images(path: Path) -> list[Image]:
 
 
 def load_image(path: Path, frame: int | None, *, whole: bool) -> pydicom.Dataset:
-    """An image with its pixels, not yet decoded unless it is a frame.
+    """Load an image with its pixels, which are decoded only if it is a frame.
 
     Args:
         path: The file.
-        frame: Number of the frame, or None.
-        whole: Whether all of the header is wanted, or only what the voxels need.
+        frame: Number of the frame from 0, or None if the file is one image.
+        whole: Load all tags, or only those of `read_image`.
 
     Raises:
         InputError: The file cannot be read.
     """
     if frame is None:
         dataset = read_dataset(path) if whole else read_image(path)
-        if unusable(dataset):
+        if reason_to_skip(dataset):
             raise unreadable(path, "has another header with its pixels than without")
         return dataset
     image = _frame(path, frame)
-    stored = decoded(path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    stored = decode_pixels(
+        path, frame, image.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    )
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.add_new("PixelData", "OW", stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return image
 
 
 def load_whole_header(path: Path, frame: int | None) -> pydicom.Dataset:
-    """All of an image's header, as `load_image` gives it; nothing is decoded.
+    """Load all tags of an image without decoding its pixels.
 
     Raises:
         InputError: The file cannot be read.
@@ -171,20 +180,20 @@ def _frame(path: Path, frame: int) -> pydicom.Dataset:
 
 @lru_cache(maxsize=1)
 def _whole_header(path: Path, _state: tuple[int, int]) -> pydicom.Dataset:
-    """The header that all frames share, kept while they are read one after the other."""
+    """Header of an enhanced file, cached while its frames are read one after the other."""
     return read_whole_header(path)
 
 
 def _classic(header: pydicom.Dataset, index: int) -> pydicom.Dataset:
-    """Header of one frame: what the file, all frames and this frame say, in this order.
+    """Header of one frame as a classic image; the SOP class stays that of the file.
 
-    Its SOP class stays that of the file.
+    Attributes of the frame replace those shared by all frames, which replace those of the file.
     """
     image = pydicom.Dataset()
     image.file_meta = pydicom.dataset.FileMetaDataset(header.file_meta)
     for element in header:
         if element.keyword not in _OF_FILE:
-            image.add(copy(element))  # or a change would be one of all frames
+            image.add(copy(element))  # a change to one frame must not change the others
     shared, frames = (header[name].value for name in _GROUPS)
     for groups in (*shared[:1], frames[index]):
         for macro in groups:

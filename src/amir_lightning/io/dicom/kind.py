@@ -1,6 +1,6 @@
-"""What kind of image a DICOM header describes: a slice of a scan, or why not.
+"""Decide by its header whether a DICOM image is a slice of a scan.
 
-`_NO_SLICE` is the table of all that DICOM calls an image and that is no slice of a scan.
+`_NO_SLICE` is the table of all DICOM images that are not.
 """
 
 import re
@@ -46,10 +46,10 @@ _SLICES = {
     *_ENHANCED,
 }
 _OTHER_THAN_HU = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}  # PS3.3 C.11.1.1.2, Rescale Type
-_PERPENDICULAR = 1e-2  # largest deviation of direction cosines from length 1 and from 90 degrees
-# An attribute of Siemens' CSA header, in both of its versions: a name of 64 bytes that ends with a
-# zero, 12 bytes, the number of items, which is not zero, 4 bytes, 16 bytes of the first item's
-# length, and its text. Whatever is cut off or damaged does not match.
+_PERPENDICULAR = 1e-2  # tolerance for unit length and orthogonality of direction cosines
+# Attribute in both versions of Siemens' CSA header: a name of 64 bytes that ends with a zero byte,
+# 12 bytes, the number of items, which is not zero, 4 bytes, 16 bytes with the length of the first
+# item, and its text. A truncated or damaged attribute does not match.
 _CSA_TILES = re.compile(
     rb"NumberOfImagesInMosaic\0.{53}(?!\0{4}).{8}.{16} *(\d{1,5})(?=[\0 ]|$)", re.DOTALL
 )
@@ -57,8 +57,8 @@ _CSA_TILES = re.compile(
 Header = pydicom.Dataset
 
 
-def unusable(header: Header) -> str | None:
-    """Why an image file cannot be a slice of a volume, or None; details follow a colon."""
+def reason_to_skip(header: Header) -> str | None:
+    """Reason why an image is not a slice of a scan, details after a colon; None for a slice."""
     if not header.get("Rows") or not header.get("Columns"):
         return "DICOM without an image"
     for keyword in ("Modality", "BitsAllocated", "PixelRepresentation"):
@@ -76,26 +76,26 @@ def is_derived(header: Header) -> bool:
 
 
 class _NoSlice(NamedTuple):
-    """A kind of image that is no slice, how its header is known, and what to say of this one."""
+    """A kind of image that is not a slice of a scan."""
 
     reason: str
-    applies: Callable[[Header], bool]
-    detail: Callable[[Header], str] | None = None
+    applies: Callable[[Header], bool]  # whether an image is of this kind
+    detail: Callable[[Header], str] | None = None  # details about one image, for its reason
 
 
 def _typed(*values: str) -> Callable[[Header], bool]:
-    """Whether a value of Image Type is one of these, or holds them among its words.
+    """Test whether a value of Image Type contains one of these words.
 
-    Vendors add words: "CT_SOM5 MPR", "MIP SAG".
+    Vendors add words to the standard ones: "CT_SOM5 MPR", "MIP SAG".
     """
     pattern = re.compile(rf"(^|[ _\\-])({'|'.join(map(re.escape, values))})($|[ _\\-])")
     return lambda header: any(map(pattern.search, _kinds(header)))
 
 
 def _described(pattern: str) -> Callable[[Header], bool]:
-    """Whether Series Description holds such words.
+    """Test whether Series Description matches a pattern.
 
-    It is free text, so only words that no scan is called by count. MPR and MIP are none of them:
+    It is free text, so the pattern must not match the name of any scan. MPR and MIP cannot be used:
     "t1_mpr_sag" is an acquisition.
     """
     words = re.compile(rf"(?<![a-z])({pattern})(?![a-z])", re.IGNORECASE)
@@ -129,7 +129,7 @@ def _is_coloured(header: Header) -> bool:
 
 def _is_of_other_class(header: Header) -> bool:
     uid = UID(header.get("SOPClassUID") or "")
-    return uid not in _SLICES and uid.name.endswith("Storage")  # the name of an unknown is itself
+    return uid not in _SLICES and uid.name.endswith("Storage")  # an unknown UID is its own name
 
 
 def _is_multi_frame(header: Header) -> bool:
@@ -137,12 +137,12 @@ def _is_multi_frame(header: Header) -> bool:
 
 
 def _is_mr_survey(header: Header) -> bool:
-    """Whether it is Philips' localizer of MR; a skeletal survey by CT is a scan."""
+    """Whether the image is from a Philips MR localizer; a skeletal survey by CT is a scan."""
     return header.Modality == "MR" and _described("survey")(header)
 
 
 def _tiles(header: Header) -> int:
-    """Slices in one image as its scanner counts them, 0 if it does not say."""
+    """Number of slices tiled in one image according to its header, 0 if it does not say."""
     tiles = [_number(header, one) for one in (SIEMENS_TILES, UNITED_TILES)]
     csa = find_private(header, SIEMENS_CSA)
     if csa is not None and isinstance(csa.value, bytes) and (found := _CSA_TILES.search(csa.value)):
@@ -161,8 +161,8 @@ def _number(header: Header, one: Private) -> int:
 def _is_mosaic(header: Header) -> bool:
     """Whether one image holds the slices of a volume as tiles.
 
-    Enhanced files have frames for slices, whatever they call themselves, and so has an image that
-    is no larger than what was acquired.
+    Enhanced files store slices as frames, even if Image Type says MOSAIC. Neither is an image a
+    mosaic that is hardly larger than the acquisition matrix.
     """
     if header.get("SOPClassUID") in _ENHANCED:
         return False
@@ -178,7 +178,7 @@ def _tiles_text(header: Header) -> str:
     return f"{tiles or 'several'} slices as tiles of one image (convert it to NIfTI)"
 
 
-# The first that applies is the reason, so that a colour capture counts as a capture.
+# The first kind that applies is reported: a coloured screen capture counts as a screen capture.
 _NO_SLICE = (
     _NoSlice(
         "secondary capture",

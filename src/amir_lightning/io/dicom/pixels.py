@@ -1,4 +1,4 @@
-"""Pixels of one DICOM image: decoded, and in HU, Bq/mL or arbitrary units."""
+"""Decode the pixels of one DICOM image and rescale them to HU, Bq/mL or arbitrary units."""
 
 import warnings
 from pathlib import Path
@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut, get_decoder
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.dicom.codecs import IN_PYTHON, decoded
+from amir_lightning.io.dicom.codecs import IN_PYTHON, decode_pixels
 from amir_lightning.io.dicom.file import unreadable
 
-QUANTITY = {"CT": "HU", "PT": "SUV"}  # modalities whose rescaled voxels are a physical quantity
-PADDING_HU = -2000.0  # what a scanner fills the corners with; below air
+QUANTITY = {"CT": "HU", "PT": "SUV"}  # units of modalities whose voxels are a physical quantity
+PADDING_HU = -2000.0  # value outside the field of view, below air
 AIR_HU = -1000.0
-_HIGHEST_HU = 32767.0  # more than the extended scale of any scanner: a negative number in disguise
+# Above the extended scale of all scanners, so it is a negative value that was read as unsigned.
+_HIGHEST_HU = 32767.0
 
 
 def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
-    """Stored values of one slice, (rows, columns), as the bits of the file say.
+    """Stored values of one slice before rescaling, (rows, columns).
 
     Raises:
         InputError: No codec is installed for the compression, or the pixels are damaged.
@@ -38,10 +39,10 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            stored = dataset.pixel_array if plain else decoded(path, None, syntax)
+            stored = dataset.pixel_array if plain else decode_pixels(path, None, syntax)
     except (MemoryError, InputError):
         raise
-    except Exception as error:  # codecs raise anything
+    except Exception as error:  # codecs can raise anything
         raise unreadable(path, "has pixels that cannot be decoded") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
         raise unreadable(path, f"has pixels of shape {stored.shape}")
@@ -51,21 +52,21 @@ def stored_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
 
 
 def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]:
-    """Values of one slice in rescaled units [HU, Bq/mL or a.u.], (rows, columns).
+    """Rescaled values of one slice [HU, Bq/mL or a.u.], (rows, columns).
 
-    Padding outside a CT's field of view comes out below air. MONOCHROME1 is how to show a value,
-    not another value: HU and Bq/mL stay as they are. Only where the value has no unit is it
-    mirrored, so that bright means high as everywhere else.
+    Padding outside the field of view of a CT gets a value below air. MONOCHROME1 only asks for an
+    inverted display, so HU and Bq/mL stay as they are. MR values have no unit and are mirrored, so
+    that bright means high as in all other images.
 
     Raises:
-        InputError: As `stored_pixels`, or the header of a CT or PET does not say how to rescale.
+        InputError: As in `stored_pixels`, or the header of a CT or PET lacks its rescale tags.
     """
     stored = mirrored(stored_pixels(dataset, path), dataset)
     if dataset.get("ModalityLUTSequence"):
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     else:
         slope, intercept = _rescale(dataset, path)
-        if slope == 0 and stored.any():  # an empty slice of PET may have it
+        if slope == 0 and stored.any():  # an empty PET slice may have slope 0
             raise InputError(
                 f"{path} has RescaleSlope (0028,1053) 0, so that all its voxels are one value; "
                 "correct the tag or leave the file out"
@@ -73,7 +74,7 @@ def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]
         values = stored.astype(np.float64) * slope + intercept
     if dataset.Modality == "CT":
         bits = int(dataset.BitsAllocated)
-        # An unsigned file writes -2000 as 63536, which would come out as a bright rim.
+        # Unsigned files store -2000 as 63536, which would become a bright rim.
         disguised = values > _HIGHEST_HU
         if disguised.any():
             values[disguised] -= (1 << bits) * float(dataset.get("RescaleSlope") or 1)
@@ -84,7 +85,7 @@ def rescaled_pixels(dataset: pydicom.Dataset, path: Path) -> NDArray[np.float64]
 
 
 def mirrored(stored: NDArray[np.integer], dataset: pydicom.Dataset) -> NDArray[np.integer]:
-    """Stored values with high meaning bright; its own inverse."""
+    """Invert the stored values of MONOCHROME1 MR images; applied twice, it restores them."""
     if dataset.PhotometricInterpretation != "MONOCHROME1" or dataset.Modality in QUANTITY:
         return stored
     top = -1 if dataset.PixelRepresentation == 1 else (1 << dataset.BitsStored) - 1
@@ -92,7 +93,7 @@ def mirrored(stored: NDArray[np.integer], dataset: pydicom.Dataset) -> NDArray[n
 
 
 def padding_value(dataset: pydicom.Dataset) -> int | None:
-    """Stored value that means "outside the field of view", in the sign of the pixels."""
+    """Stored value of pixels outside the field of view, signed like the pixels."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None
@@ -103,7 +104,7 @@ def padding_value(dataset: pydicom.Dataset) -> int | None:
 
 
 def _rescale(dataset: pydicom.Dataset, path: Path) -> tuple[float, float]:
-    """Slope and intercept; a quantity without them would be a wrong one."""
+    """Rescale slope and intercept; CT and PET are refused where a default would be wrong."""
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     unsigned = dataset.PixelRepresentation == 0
     if dataset.Modality == "CT" and intercept is None and unsigned:
@@ -120,9 +121,9 @@ def _rescale(dataset: pydicom.Dataset, path: Path) -> tuple[float, float]:
 
 
 def _used_bits(stored: NDArray[np.integer], dataset: pydicom.Dataset) -> NDArray[np.integer]:
-    """Only the bits of the value; old files keep an overlay in the others.
+    """Extract the bits of the value; old files store an overlay in the unused bits.
 
-    Padding written in all bits of the word is kept.
+    A padding value that uses all bits of the word is kept.
     """
     bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
     if not 0 < bits < allocated:

@@ -1,7 +1,8 @@
-"""Private attributes that say what voxels mean, found by their owner in whatever block it reserved.
+"""Private attributes that define the meaning of voxels, found by their private creator.
 
-DICOM PS3.5 7.8.1: the owner of (gggg,bbee) is named in (gggg,00bb). All attributes listed here tell
-of the scan, none of the patient; PS3.15 E.3.10 lists such attributes as safe to keep.
+DICOM PS3.5 7.8.1: the creator (owner) of (gggg,bbee) is named in (gggg,00bb), and a vendor may use
+any block bb. All attributes listed here describe the scan and none the patient; PS3.15 E.3.10 lists
+such attributes as safe to keep.
 """
 
 from collections.abc import Iterator
@@ -16,12 +17,12 @@ _TEXT_VRS = {"CS", "DS", "DT", "IS"}
 
 
 class Private(NamedTuple):
-    """One attribute of a vendor.
+    """A private attribute.
 
     Attributes:
-        group: Its group.
+        group: Group number, gggg.
         owner: Private creator.
-        element: Its last two digits.
+        element: Element number within the block, ee.
         vr: Value representation.
     """
 
@@ -56,7 +57,7 @@ _READ = (
     SIEMENS_CSA,
     UNITED_TILES,
 )
-# A derived series keeps these: without them its voxels would mean something else to some reader.
+# Kept in a derived series, because some readers scale or interpret its voxels by them.
 _KEPT = (
     SUV_PER_COUNT,
     ACTIVITY_PER_COUNT,
@@ -75,7 +76,7 @@ _KEPT = (
 
 
 def private_tags() -> Iterator[BaseTag]:
-    """Tags that a header has to be read with to find the attributes that reading needs."""
+    """Tags to request from pydicom so that `find_private` finds the attributes in `_READ`."""
     for group in {one.group for one in _READ}:
         yield from (Tag(group, block) for block in _BLOCKS)
     for one in _READ:
@@ -83,9 +84,9 @@ def private_tags() -> Iterator[BaseTag]:
 
 
 def find_private(dataset: Dataset, wanted: Private) -> DataElement | None:
-    """The attribute, or None where the header lacks it.
+    """Find a private attribute; None if the header lacks it.
 
-    A first block without an owner is taken for the vendor's: some exports drop the owners.
+    Some exports drop the creators, so the first block is used if it has none.
     """
     for tag in sorted(dataset.keys()):
         if tag.group == wanted.group and tag.element & 0xFF == wanted.element:
@@ -100,7 +101,7 @@ def find_private(dataset: Dataset, wanted: Private) -> DataElement | None:
 
 
 def private_text(element: DataElement) -> str:
-    """The value as text; files of implicit VR give it as raw bytes."""
+    """Value of an element as text; in files of implicit VR it is raw bytes."""
     value = element.value
     if isinstance(value, bytes):
         return value.decode("ascii", "replace").strip("\0 ")
@@ -108,7 +109,7 @@ def private_text(element: DataElement) -> str:
 
 
 def keep_known_private(dataset: Dataset) -> None:
-    """Remove all private attributes but those that say what the voxels mean."""
+    """Remove all private attributes except those that define the meaning of voxels."""
     kept = [(one, find_private(dataset, one)) for one in _KEPT]
     dataset.remove_private_tags()
     for one, element in kept:

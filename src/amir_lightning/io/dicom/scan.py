@@ -1,4 +1,4 @@
-"""`DicomScan`: one series, sorted by geometry, read slice by slice in physical units."""
+"""`DicomScan`: one series, sorted by position and read slice by slice in physical units."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.file import NotDicomError
 from amir_lightning.io.dicom.frames import Image, find_images, load_image, load_whole_header
-from amir_lightning.io.dicom.kind import unusable
+from amir_lightning.io.dicom.kind import reason_to_skip
 from amir_lightning.io.dicom.pixels import QUANTITY, rescaled_pixels
 from amir_lightning.io.dicom.suv import acquisition_time, count_factors, suvbw_factor
 from amir_lightning.io.orientation import Number, Placement, Where
@@ -33,36 +33,40 @@ _SAME = (
     "SUVType",
     "DecayCorrection",
 )
-_PARALLEL = 1e-3  # largest difference of direction cosines and of spacing [mm] in one series
-_UNEVEN = 0.05  # relative deviation of a gap that is worth a warning; PET beds overlap to 2 %
-_OFF_GRID = 0.05  # of the slice step: how far a slice may lie from where a NIfTI file puts it
-_MISSING = 1.5  # a gap this many times the usual one is a missing slice
+_PARALLEL = 1e-3  # tolerance within a series for direction cosines and for distances [mm]
+_UNEVEN = 0.05  # relative deviation of a gap that gives a warning; gaps at PET beds differ by 2 %
+_OFF_GRID = 0.05  # tolerance for the place of a slice in a NIfTI file, relative to the slice step
+_MISSING = 1.5  # a gap larger than this multiple of the usual gap is a missing slice
 
 
 class DicomScan:
     """A DICOM series as a `Scan`: HU for CT, body-weight SUV for PET, rescaled values for MR.
 
-    Slices are sorted along the normal of the image plane by their position. A missing slice or an
-    uneven gap is warned about. Padding outside the field of view keeps its value below air.
+    Slices are sorted by their position along the normal of the image plane. Missing slices and
+    uneven gaps give a warning. Padding outside the field of view keeps its value below air.
 
     Args:
         files: Image files of one series, in any order.
+        with_pixels: Read the encoded pixels together with the headers, so that each file is opened
+            once. They stay in memory until `slices` has passed them.
 
     Attributes:
         path: Folder of the series.
-        files: The file of each stored slice, in their order.
-        frames: Number of its frame in an enhanced file, else None.
-        heights: Position of each file along the normal of the image plane [mm].
-        scale: Factor from rescaled values to `units`: that of SUVbw for PET, else 1.
-        placement: Where the stored slices lie in canonical LPS order.
+        files: File of each slice, sorted by position.
+        frames: Frame of each slice in an enhanced file, from 0; None for a file of one image.
+        reference: Header of the lowest slice.
+        positions: Image Position (Patient) of each slice, (K, 3) [mm].
+        heights: Position of each slice along the normal of the image plane, (K,) [mm].
+        scale: Factor from rescaled values to `units`: the SUVbw factor for PET, else 1.
+        placement: Place of the slices in canonical LPS order.
 
     Raises:
-        InputError: A file is damaged, a PET header lacks a tag that SUV needs, or files do not form
-            one stack: other size, orientation or patient, or two at the same position.
+        InputError: A file is damaged, a PET header lacks a tag that SUV needs, or the files do not
+            form one stack: they differ in size, orientation or patient, or two share a position.
     """
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        images = [image for path in sorted(files) for image in _usable(path)]
+    def __init__(self, files: Iterable[Path], *, with_pixels: bool = False) -> None:
+        images = [image for path in sorted(files) for image in _usable(path, with_pixels)]
         if not images:
             raise InputError("a DICOM series without files was given; expected at least one image")
         reference = images[0].header
@@ -74,8 +78,12 @@ class DicomScan:
         self.path = images[0].path.parent
         self.files: tuple[Path, ...] = tuple(image.path for image in images)
         self.frames = tuple(image.frame for image in images)
-        positions = np.array([_position(image) for image in images])
-        self.heights = positions @ normal
+        self._loaded = {
+            index: image.header for index, image in enumerate(images) if "PixelData" in image.header
+        }
+        self.reference = images[0].header
+        self.positions = np.array([_position(image) for image in images])
+        self.heights = self.positions @ normal
         self.modality: str | None = str(reference.Modality)
         self.units = QUANTITY.get(self.modality, "a.u.")
         self.scale = _suv_scale(images, self.path) if self.modality == "PT" else 1.0
@@ -84,8 +92,8 @@ class DicomScan:
         affine[:3, 0] = row * column_spacing
         affine[:3, 1] = column * row_spacing
         affine[:3, 2] = step = _slice_step(images, self.heights, normal)
-        grid = positions[0] + np.arange(len(images))[:, None] * step
-        self._off_grid_mm = np.linalg.norm(positions - grid, axis=1)
+        grid = self.positions[0] + np.arange(len(images))[:, None] * step
+        self._off_grid_mm = np.linalg.norm(self.positions - grid, axis=1)
         affine[:3, 3] = _position(images[0])
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS world to NIfTI's RAS+
         stored = (int(reference.Columns), int(reference.Rows), len(images))
@@ -93,28 +101,32 @@ class DicomScan:
         self.shape, self.affine = self.placement.shape, self.placement.affine
         self.spacing_mm = self.placement.spacing_mm
 
+    @property
+    def kind(self) -> str:
+        """Modality and number of files, for a volume's `source`."""
+        return f"dicom {self.modality} {len(set(self.files))} files"
+
     @cached_property
     def source(self) -> str:
-        """Hash of all files, for the prepared store."""
+        """`kind` and the hash of all files, which are read for it."""
         digest = hashlib.sha256()
-        files = tuple(dict.fromkeys(self.files))
-        for path in files:
+        for path in dict.fromkeys(self.files):
             digest.update(path.read_bytes())
-        return f"dicom {self.modality} {len(files)} files sha256:{digest.hexdigest()}"
+        return f"{self.kind} sha256:{digest.hexdigest()}"
 
     def dataset(self, index: int) -> pydicom.Dataset:
-        """All of the file of a stored slice; of an enhanced file, its frame as a classic image."""
+        """Read the whole dataset of a slice; a frame is returned as a classic image."""
         return load_image(self.files[index], self.frames[index], whole=True)
 
     def header(self, index: int) -> pydicom.Dataset:
-        """The same without decoding its pixels."""
+        """Read the whole header of a slice; no pixels are decoded."""
         return load_whole_header(self.files[index], self.frames[index])
 
     def check_grid(self) -> None:
-        """Refuse a stack whose slices one affine does not put in their places.
+        """Refuse a stack that one affine cannot describe, as NIfTI needs it.
 
         Raises:
-            InputError: Slices overlap, are missing or lie unevenly.
+            InputError: Slices are missing or unevenly spaced.
         """
         worst = int(self._off_grid_mm.argmax())
         if self._off_grid_mm[worst] > _OFF_GRID * self.spacing_mm[2 - self.placement.axes[2]]:
@@ -123,45 +135,47 @@ class DicomScan:
                 f"{self.files[worst]} would lie {self._off_grid_mm[worst]:.2f} mm off its place in "
                 f"a NIfTI file, because the gaps between slices are {gaps.min():.2f} to "
                 f"{gaps.max():.2f} mm; type format=same for DICOM, or give each pass of the scan "
-                "in a folder of its own"
+                "in a separate folder"
             )
 
     def orient(self, pixels: NDArray[Number]) -> NDArray[Number]:
-        """Turn (rows, columns) of a file to how they lie in the canonical array."""
+        """Turn (rows, columns) of a file into their orientation in the canonical array."""
         return self.placement.orient(pixels.T)
 
     def unorient(self, image: NDArray[Number]) -> NDArray[Number]:
-        """Turn a canonical slice to the (rows, columns) of its file."""
+        """Turn a canonical slice into the (rows, columns) of its file."""
         return self.placement.unorient(image).T
 
     def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
-        """Slices by position, each with its place in the canonical array.
+        """Yield the slices by position, each with its place in the canonical array.
 
         Raises:
-            InputError: Pixels are damaged, compressed without a codec, or not finite.
+            InputError: Pixels are damaged or not finite, or no codec is installed for them.
         """
         for index, path in enumerate(self.files):
-            dataset = load_image(path, self.frames[index], whole=False)
+            dataset = self._loaded.pop(index, None)
+            if dataset is None:
+                dataset = load_image(path, self.frames[index], whole=False)
             pixels = rescaled_pixels(dataset, path) * self.scale
             image = np.ascontiguousarray(self.orient(pixels), np.float32)
-            if not np.isfinite(image).all():  # or beyond what float32 holds
+            if not np.isfinite(image).all():  # or beyond the range of float32
                 raise InputError(
                     f"{path} has NaN or infinite voxels; check its Rescale Slope or leave it out"
                 )
             yield self.placement.where(index), image
 
     def read(self) -> Volume:
-        """All slices at once."""
+        """Read all slices into memory; `Volume.source` is `kind`, without a hash."""
         array = np.empty(self.shape, np.float32)
         for where, image in self.slices():
             array[where] = image
-        return Volume(array, self.affine, self.units, self.source)
+        return Volume(array, self.affine, self.units, self.kind)
 
 
-def _usable(path: Path) -> list[Image]:
+def _usable(path: Path, with_pixels: bool) -> list[Image]:
     try:
-        images = find_images(path)
-        reason = next(filter(None, (unusable(image.header) for image in images)), None)
+        images = find_images(path, with_pixels=with_pixels)
+        reason = next(filter(None, (reason_to_skip(image.header) for image in images)), None)
     except NotDicomError:
         reason = "not DICOM"
     if reason:
@@ -171,16 +185,16 @@ def _usable(path: Path) -> list[Image]:
 
 def _suv_scale(images: list[Image], folder: Path) -> float:
     """Factor to SUVbw, from the header of the slice that was acquired first."""
-    headers = [image.header for image in images]
-    timed = [header for header in headers if header.get("AcquisitionTime")]
+    timed = [image for image in images if image.header.get("AcquisitionTime")]
     try:
-        counts = headers[0].get("Units") == "CNTS"
-        if counts and len({count_factors(header) for header in headers}) > 1:
+        counts = images[0].header.get("Units") == "CNTS"
+        if counts and len({count_factors(image.header) for image in images}) > 1:
             raise InputError(
                 "Philips' factors (7053,1000) or (7053,1009) differ between slices; export the "
                 "series in BQML"
             )
-        return suvbw_factor(min(timed, key=acquisition_time) if timed else headers[0])
+        first = min(timed, key=lambda image: acquisition_time(image.header), default=images[0])
+        return suvbw_factor(first.header, first.name.removesuffix(","))
     except InputError as error:
         raise InputError(f"{folder}: {error}") from error
 
@@ -188,7 +202,7 @@ def _suv_scale(images: list[Image], folder: Path) -> float:
 def _slice_step(
     images: list[Image], heights: NDArray[np.float64], normal: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Vector from one slice to the next [mm]; says where the stack is not even."""
+    """Vector from one slice to the next [mm]; warns of missing slices and uneven gaps."""
     if len(images) == 1:
         header = images[0].header
         thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0
@@ -214,12 +228,12 @@ def _slice_step(
     if uneven:
         gaps_text = counted("gap", len(uneven))
         log.warning("uneven spacing in %s, the first between %s", gaps_text, uneven[0])
-    # Along the positions, not the normal: with a tilted gantry they differ.
+    # Follow the positions, because with a tilted gantry they leave the normal.
     whole = _position(images[-1]) - _position(images[0])
     height = heights[-1] - heights[0]
     even = np.abs(gaps - usual).max() <= _UNEVEN * usual
     if even and abs(height - usual * len(gaps)) > _OFF_GRID * usual:
-        usual = height / len(gaps)  # rounded positions: 0.625 mm is now 0.62 and now 0.63
+        usual = height / len(gaps)  # positions were rounded: gaps of 0.625 mm read 0.62 or 0.63
     return whole / height * usual
 
 
@@ -233,7 +247,7 @@ def _assert_same(first: Image, other: Image) -> None:
             raise InputError(
                 f"{other.name} differs from {first.path.name} in {keyword}; expected one scan of "
                 "one patient: leave the image out if it is a reference image, or put each series "
-                "in a folder of its own"
+                "in a separate folder"
             )
 
 

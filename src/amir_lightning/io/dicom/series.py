@@ -1,4 +1,4 @@
-"""Files of a folder to DICOM series: slices grouped, all other files set aside with a reason."""
+"""Group DICOM files into series, and leave out all other files with a reason."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -13,12 +13,12 @@ import pydicom
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.file import NotDicomError
 from amir_lightning.io.dicom.frames import Image, find_images
-from amir_lightning.io.dicom.kind import is_derived, unusable
+from amir_lightning.io.dicom.kind import is_derived, reason_to_skip
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.volume import Volume
 
-# What may tell two images at one position apart, from the most telling to the least: echoes,
-# time frames, contrasts, kernels, diffusion weights, cardiac phases, repeated acquisitions.
+# Tags that may separate images at one position, the most reliable first: echoes, time frames,
+# contrasts, kernels, diffusion weights, cardiac phases, repeated acquisitions.
 _APART = (
     "EchoTime",
     "TemporalPositionIdentifier",
@@ -29,18 +29,18 @@ _APART = (
     "FrameReferenceTime",
     "AcquisitionNumber",
 )
-_SAME_HEIGHT = 2  # decimals [mm]
-_SAME_SPACING = 1e-3  # [mm]
-_PARALLEL = 1e-2  # largest difference of direction cosines in one stack
+_HEIGHT_DECIMALS = 2  # slices whose heights [mm] agree after rounding lie at one position
+_SAME_SPACING = 1e-3  # tolerance for equal pixel spacing [mm]
+_PARALLEL = 1e-2  # tolerance for equal direction cosines
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file of the raw folder that is not used.
+    """A file that is left out.
 
     Attributes:
         path: The file.
-        reason: Why, in a few words that are the same for all files of that kind.
+        reason: Reason in a few words, the same for all files of one kind so that they are counted.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Damaged(Skipped):
     """A file that should hold a scan but cannot be read.
 
     Attributes:
-        problem: What is wrong with it and what to do, as one sentence.
+        problem: Error message: what is wrong and what to do.
     """
 
     reason: str = field(default="unreadable", init=False)
@@ -60,23 +60,23 @@ class Damaged(Skipped):
 
 
 def summarise(skipped: Iterable[Skipped]) -> str:
-    """How many were left out for which reason, as one line."""
+    """Number of files left out for each reason, as one line."""
     counts = Counter(one.reason for one in skipped)
     return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items()))
 
 
 class DicomSeries(NamedTuple):
-    """Files that form one stack of slices, unsorted.
+    """Files that form one stack of slices, not sorted by position.
 
     Attributes:
         uid: Series Instance UID.
         modality: "CT", "PT", "MR" or another.
-        patient_id: Patient ID; never written anywhere.
-        files: Its image files.
+        patient_id: Patient ID; never written to a file.
+        files: Image files.
         description: Series Description.
-        thickness_mm: Slice Thickness, 0 if not given.
-        kernel: Convolution Kernel of a CT.
-        frame_ms: Actual Frame Duration of a PET, 0 if not given.
+        thickness_mm: Slice Thickness [mm], 0 if absent.
+        kernel: Convolution Kernel of a CT series.
+        frame_ms: Actual Frame Duration of a PET series [ms], 0 if absent.
     """
 
     uid: str
@@ -90,15 +90,15 @@ class DicomSeries(NamedTuple):
 
 
 class _Slice(NamedTuple):
-    """What sorting files into series needs of an image; headers of a whole archive fill memory."""
+    """Header values that grouping needs; whole headers of a large archive would fill memory."""
 
     path: Path
     series: DicomSeries  # without files
     derived: bool
     orientation: tuple[float, ...]
-    grid: tuple[float, ...]  # rows, columns and their spacing
-    height: float
-    apart: tuple[str, ...]  # values of _APART, and the folder
+    grid: tuple[float, ...]  # rows, columns and their spacing [mm]
+    height: float  # position along the normal of the image plane [mm]
+    apart: tuple[str, ...]  # values of the tags in _APART, and the folder
 
 
 def find_dicom_series(
@@ -109,22 +109,21 @@ def find_dicom_series(
 ) -> tuple[list[DicomSeries], list[Skipped]]:
     """Read headers and group image files by series.
 
-    Where a series has several images at one position, its echoes, time frames, contrasts, kernels
-    or acquisitions become series of their own. Images that are no slices, copies and files without
-    a place in space are set aside; so are derived images, unless the patient has nothing else of
-    that modality.
+    A series with several images at one position is divided by echo, time frame, contrast, kernel or
+    acquisition. Images that are not slices, copies and images without a position are left out. So
+    are derived images, unless the patient has no other images of that modality.
 
     Args:
         files: Any files, in any order and with any suffix.
         on_error: "collect" lists a file that cannot be read as `Damaged` instead of raising.
-        keep_derived: Keep images that were computed from others of the patient, as a simulated low
-            dose may be.
+        keep_derived: Keep images that were computed from other images of the patient, such as a
+            simulated low dose.
 
     Returns:
-        Series, that with most slices first, and the files that belong to none of them.
+        Series, the one with most slices first, and the files that belong to no series.
 
     Raises:
-        InputError: A file is named as DICOM or is DICOM, but cannot be read.
+        InputError: A file is damaged, or has a DICOM suffix but other content.
     """
     groups: dict[tuple[str, bool], list[_Slice]] = defaultdict(list)
     seen: dict[tuple[str, int | None, float], Path] = {}
@@ -140,7 +139,7 @@ def find_dicom_series(
                 raise
             skipped.append(Damaged(path, str(error)))
             continue
-        reason = next(filter(None, (unusable(image.header) for image in images)), None)
+        reason = next(filter(None, (reason_to_skip(image.header) for image in images)), None)
         if reason:
             skipped.append(Skipped(path, reason))
             continue
@@ -173,24 +172,26 @@ def find_dicom_series(
                 ]
             else:
                 series += [part[0].series._replace(files=_files(part)) for part in _separate(other)]
-    # A file whose frames belong to several stacks is refused once, when it is read.
+    # A file whose frames form several stacks occurs in several series. It is listed once here and
+    # refused when it is read.
     series = list({one.files: one for one in series}.values())
     return sorted(series, key=lambda one: (-len(one.files), one.uid, one.files)), skipped
 
 
 def read_dicom_series(files: Iterable[Path]) -> Volume:
-    """Read one series: HU for CT, body-weight SUV for PET, rescaled values for MR.
+    """Read one series and open each file once: HU for CT, SUVbw for PET, rescaled values for MR.
 
     Raises:
-        InputError: As `DicomScan`.
+        InputError: As in `DicomScan`.
     """
-    return DicomScan(files).read()
+    return DicomScan(files, with_pixels=True).read()
 
 
 def _slice(image: Image) -> _Slice:
     header = image.header
     orientation = np.array(header.ImageOrientationPatient, float)
     normal = np.cross(orientation[:3], orientation[3:])
+    height = float(np.array(header.ImagePositionPatient, float) @ normal)
     series = DicomSeries(
         uid=str(header.get("SeriesInstanceUID") or ""),
         modality=str(header.Modality),
@@ -207,7 +208,7 @@ def _slice(image: Image) -> _Slice:
         derived=is_derived(header),
         orientation=tuple(orientation.tolist()),
         grid=(header.Rows, header.Columns, *map(float, header.PixelSpacing)),
-        height=round(float(np.array(header.ImagePositionPatient, float) @ normal), _SAME_HEIGHT),
+        height=round(height, _HEIGHT_DECIMALS),
         apart=(*(_text(header, keyword) for keyword in _APART), str(image.path.parent)),
     )
 
@@ -230,7 +231,7 @@ def _files(slices: list[_Slice]) -> tuple[Path, ...]:
 def _alike(
     slices: list[_Slice], key: Callable[[_Slice], tuple[float, ...]], tolerance: float
 ) -> list[list[_Slice]]:
-    """Slices sorted into groups of about the same key, the largest group first."""
+    """Group slices whose keys agree within a tolerance; the largest group comes first."""
     groups: list[list[_Slice]] = []
     for one in slices:
         for group in groups:
@@ -243,7 +244,7 @@ def _alike(
 
 
 def _separate(slices: list[_Slice]) -> list[list[_Slice]]:
-    """Stacks with one image per position, as few values as possible telling them apart."""
+    """Divide slices into stacks with one image per position, by as few tags as possible."""
     if not slices:
         return []
     multiplicity = max(Counter(one.height for one in slices).values())
@@ -252,22 +253,23 @@ def _separate(slices: list[_Slice]) -> list[list[_Slice]]:
     columns = range(len(slices[0].apart))
     for number in (1, 2, 3):
         for chosen in combinations(columns, number):
-            parts = _parts(slices, chosen)
-            alike = len(parts) == multiplicity  # not one part per slice, as by its own time
-            if alike and not any(map(_overlap, parts)):
-                return parts
-    # Passes along the body that overlap at their ends, each an acquisition.
-    passes = _parts(slices, (_APART.index("AcquisitionNumber"),))
+            stacks = _split_by(slices, chosen)
+            # A tag that differs for every slice, such as its time, would give more stacks.
+            if len(stacks) == multiplicity and not any(map(_overlap, stacks)):
+                return stacks
+    # Several passes along the body, which overlap at their ends.
+    passes = _split_by(slices, (_APART.index("AcquisitionNumber"),))
     if min(map(len, passes)) > 1 and not any(map(_overlap, passes)):
         return passes
-    return [slices]  # reading refuses it and names two files
+    return [slices]  # `DicomScan` refuses it and names two files at one position
 
 
-def _parts(slices: list[_Slice], columns: Iterable[int]) -> list[list[_Slice]]:
-    parts: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
+def _split_by(slices: list[_Slice], columns: Iterable[int]) -> list[list[_Slice]]:
+    """Divide slices by some of the values in `_Slice.apart`."""
+    stacks: dict[tuple[str, ...], list[_Slice]] = defaultdict(list)
     for one in slices:
-        parts[tuple(one.apart[column] for column in columns)].append(one)
-    return list(parts.values())
+        stacks[tuple(one.apart[column] for column in columns)].append(one)
+    return list(stacks.values())
 
 
 def _overlap(slices: list[_Slice]) -> bool:

@@ -1,4 +1,4 @@
-"""PET voxels to body-weight SUV: the vendor-neutral recipe of QIBA, from DICOM header values.
+"""Body-weight SUV from the header of a PET slice, by the vendor-neutral recipe of QIBA.
 
 SUVbw = activity [Bq/mL] x weight [g] / injected activity decayed to the reference time [Bq].
 Source: QIBA, vendor-neutral pseudo-code for SUV (FDG-PET/CT Profile); DICOM PS3.3 C.8.9.1.
@@ -25,18 +25,20 @@ from amir_lightning.io.dicom.private import (
 
 log = logging.getLogger(__name__)
 
-_DISAGREEMENT = 0.1  # of two ways to the same SUV, that is worth a warning
-_EARLY_SECONDS = 60.0  # clocks and rounding; a scan cannot be corrected to a time after its start
+_DISAGREEMENT = 0.1  # relative difference between two ways to the same SUV that gives a warning
+# Voxels cannot be decay-corrected to a time after their acquisition began, but clocks differ.
+_EARLY_SECONDS = 60.0
 _ADVICE = "export it in BQML, or convert it to body-weight SUV yourself and give NIfTI"
 _STALE_HALF_LIVES = 10.0  # an injection earlier than this cannot have been imaged
 
 
-def suvbw_factor(dataset: Dataset) -> float:
-    """Factor from rescaled voxels to body-weight SUV [g/mL].
+def suvbw_factor(dataset: Dataset, name: str = "the PET series") -> float:
+    """Compute the factor from rescaled voxels to body-weight SUV [g/mL].
 
     Args:
-        dataset: Header of a PET slice. Where a series was acquired in several bed positions, the
-            one with the earliest acquisition time.
+        dataset: Header of a PET slice; of a series with several bed positions, that with the
+            earliest acquisition time.
+        name: Name of the slice in warnings.
 
     Raises:
         InputError: A tag that the recipe needs is absent, empty or not usable; the tag is named.
@@ -50,26 +52,26 @@ def suvbw_factor(dataset: Dataset) -> float:
             )
         return 1.0
     if units == "CNTS":
-        return _counts_to_suv(dataset)
+        return _counts_to_suv(dataset, name)
     if units != "BQML":
         raise InputError(
             f"the PET series has Units (0054,1001) {units}, expected BQML, GML or Philips CNTS; "
             f"{_ADVICE}"
         )
-    return _activity_to_suv(dataset)
+    return _activity_to_suv(dataset, name)
 
 
 def count_factors(dataset: Dataset) -> tuple[float | None, float | None]:
-    """Philips' factors from rescaled counts to SUV and to Bq/mL, None where the header lacks one.
+    """Philips' factors from rescaled counts to SUV and to Bq/mL; None where the header lacks one.
 
     Raises:
-        InputError: One of them is no number.
+        InputError: A factor is not a number.
     """
     return _positive_private(dataset, SUV_PER_COUNT), _positive_private(dataset, ACTIVITY_PER_COUNT)
 
 
-def _counts_to_suv(dataset: Dataset) -> float:
-    """The scanner's own factor to SUV first, as QIBA says, else that to Bq/mL."""
+def _counts_to_suv(dataset: Dataset, name: str) -> float:
+    """Use the scanner's factor to SUV, as QIBA recommends; without it the factor to Bq/mL."""
     suv, activity = count_factors(dataset)
     if suv is None and activity is None:
         raise InputError(
@@ -77,22 +79,23 @@ def _counts_to_suv(dataset: Dataset) -> float:
             f"(7053,1009); {_ADVICE}"
         )
     if suv is None or activity is None:
-        return suv or (activity or 0.0) * _activity_to_suv(dataset)
+        return suv or (activity or 0.0) * _activity_to_suv(dataset, name)
     try:
-        other = activity * _activity_to_suv(dataset)
-    except InputError:  # nothing to compare with
+        other = activity * _activity_to_suv(dataset, name)
+    except InputError:  # the header does not allow the comparison
         return suv
     if abs(suv / other - 1) > _DISAGREEMENT:
         log.warning(
-            "Philips' factor to SUV (7053,1000) gives %.3g times the SUV that its factor to Bq/mL "
-            "(7053,1009) gives with weight, dose and times of the header: using (7053,1000); "
+            "%s: Philips' factor to SUV (7053,1000) gives %.3g times the SUV that its factor to "
+            "Bq/mL (7053,1009) gives with weight, dose and times of the header: using (7053,1000); "
             "check these tags",
+            name,
             suv / other,
         )
     return suv
 
 
-def _activity_to_suv(dataset: Dataset) -> float:
+def _activity_to_suv(dataset: Dataset, name: str) -> float:
     weight = _positive(dataset, "PatientWeight")
     tracer = _tracer(dataset)
     dose = _positive(tracer, "RadionuclideTotalDose")
@@ -105,8 +108,8 @@ def _activity_to_suv(dataset: Dataset) -> float:
         )
     if correction == "START":
         half_life = _positive(tracer, "RadionuclideHalfLife")
-        scan = _scan_start(dataset, half_life)
-        seconds = (scan - _injection(tracer, scan, half_life)).total_seconds()
+        scan = _scan_start(dataset, half_life, name)
+        seconds = (scan - _injection(tracer, scan, half_life, name)).total_seconds()
         dose *= 2.0 ** (-seconds / half_life)
     elif correction != "ADMIN":
         raise InputError(
@@ -116,11 +119,12 @@ def _activity_to_suv(dataset: Dataset) -> float:
     return weight * 1000.0 / dose
 
 
-def _scan_start(dataset: Dataset, half_life: float) -> datetime:
-    """Time to which START-corrected voxels refer.
+def _scan_start(dataset: Dataset, half_life: float, name: str) -> datetime:
+    """Time to which voxels with decay correction START were corrected.
 
-    It is the series time, unless that is later than the acquisition: then the series was made
-    again from an earlier scan, and the vendor's own tag, the frame times or the acquisition tell.
+    This is the series time, unless it is later than the acquisition time. Then the series was
+    reconstructed again later, and the time comes from the vendor's private tag, else from the frame
+    times, else from the acquisition time.
     """
     series = _moment(dataset, "SeriesDate", "SeriesTime")
     if not dataset.get("AcquisitionTime"):
@@ -133,7 +137,7 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime:
         if element is None or not private_text(element):
             continue
         reference = _parse_datetime(private_text(element), str(private))
-        if reference.date() != acquisition.date():  # one of them shifted by anonymisation
+        if reference.date() != acquisition.date():  # anonymisation may have shifted one of them
             reference = datetime.combine(acquisition.date(), reference.time())
             if (reference - acquisition).total_seconds() > _EARLY_SECONDS:
                 reference -= timedelta(days=1)
@@ -141,7 +145,8 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime:
         if -_EARLY_SECONDS <= before < _STALE_HALF_LIVES * half_life:
             return reference
         log.warning(
-            "%s is %s, which does not fit an acquisition at %s: using the public times",
+            "%s: %s is %s, which does not fit an acquisition at %s: using the public times",
+            name,
             private,
             reference.time(),
             acquisition.time(),
@@ -150,28 +155,30 @@ def _scan_start(dataset: Dataset, half_life: float) -> datetime:
     duration = float(dataset.get("ActualFrameDuration") or 0) / 1000.0
     if frame_reference <= 0 or duration <= 0:
         return acquisition
-    # The frame reference time counts from the scan's start to the moment of the frame's mean
-    # count rate, which lies a little before the middle of the frame.
+    # The frame reference time runs from the start of the scan to the moment at which the decaying
+    # count rate equals its mean over the frame, a little before the middle of the frame.
     decay = math.log(2.0) / half_life
     mean_rate = math.log(decay * duration / (-math.expm1(-decay * duration))) / decay
     return acquisition + timedelta(seconds=mean_rate - frame_reference)
 
 
 def acquisition_time(dataset: Dataset) -> datetime:
-    """Start of the acquisition of a slice, from its date and time or, without date, the series'."""
+    """Start of a slice's acquisition; the series date replaces a missing acquisition date."""
     date = "AcquisitionDate" if dataset.get("AcquisitionDate") else "SeriesDate"
     return _moment(dataset, date, "AcquisitionTime")
 
 
-def _injection(tracer: Dataset, scan: datetime, half_life: float) -> datetime:
+def _injection(tracer: Dataset, scan: datetime, half_life: float, name: str) -> datetime:
+    """Time of the injection before the scan."""
     stamp = tracer.get("RadiopharmaceuticalStartDateTime")
     if stamp:
         injected = _parse_datetime(str(stamp), _named("RadiopharmaceuticalStartDateTime"))
         if 0 <= (scan - injected).total_seconds() < _STALE_HALF_LIVES * half_life:
             return injected
         log.warning(
-            "the date in %s does not fit the scan's (shifted by anonymisation?): "
+            "%s: the date in %s does not fit the scan's (shifted by anonymisation?): "
             "using its time of day",
+            name,
             _named("RadiopharmaceuticalStartDateTime"),
         )
         clock = injected.time()
@@ -181,7 +188,7 @@ def _injection(tracer: Dataset, scan: datetime, half_life: float) -> datetime:
             f"{scan:%Y%m%d}{text.replace(':', '')}", _named("RadiopharmaceuticalStartTime")
         ).time()
     injected = datetime.combine(scan.date(), clock)
-    # Injected in the evening, scanned after midnight.
+    # An injection in the evening may precede a scan after midnight.
     return injected - timedelta(days=1) if injected > scan else injected
 
 
@@ -199,7 +206,7 @@ def _moment(dataset: Dataset, date: str, time: str) -> datetime:
 
 
 def _parse_datetime(text: str, name: str) -> datetime:
-    """Parse DICOM's ``YYYYMMDDHHMMSS.FFFFFF``, whose time may stop early; an offset is dropped."""
+    """Parse ``YYYYMMDDHHMMSS.FFFFFF``; the time may be cut short, a time zone is ignored."""
     text = text.strip().split("+")[0].split("-")[0]
     whole, _, fraction = text.partition(".")
     try:

@@ -1,4 +1,4 @@
-"""Values of DICOM elements that are what the dictionary says they are."""
+"""Drop DICOM values that do not have the type given in the dictionary."""
 
 import math
 from collections.abc import Iterable
@@ -8,31 +8,31 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
-# Without these a voxel would silently be another value, so that they are refused and not dropped.
+# Dropping these would silently change the voxel values, so the file is refused instead.
 _RESCALE = {Tag("RescaleSlope"), Tag("RescaleIntercept")}
 _NUMBER_VRS = {"DS", "IS", "FL", "FD", "SL", "SS", "UL", "US"}
 _TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
 class WrongRescaleError(Exception):
-    """A rescale slope or intercept that is no number; the message is its keyword."""
+    """Rescale slope or intercept is not a number; the message is its keyword."""
 
 
 def keep_valid(dataset: Dataset, tags: Iterable[BaseTag]) -> None:
-    """Convert values now, and drop those that break their type.
+    """Convert raw values, and drop those of the wrong type, also inside sequences.
 
     Args:
-        dataset: Elements as they were read.
-        tags: Which of them, if they are there.
+        dataset: Dataset as it was read; modified.
+        tags: Tags to convert; absent ones are ignored.
 
     Raises:
-        WrongRescaleError: One of them tells what the voxels mean.
+        WrongRescaleError: The rescale slope or intercept is not a number.
     """
     for tag in [tag for tag in tags if tag in dataset]:
         try:
             element = dataset[tag]
             valid = _is_valid(element)
-        except Exception:  # converters raise anything
+        except Exception:  # pydicom's converters can raise anything
             valid = False
         if not valid:
             if tag in _RESCALE:
@@ -44,9 +44,9 @@ def keep_valid(dataset: Dataset, tags: Iterable[BaseTag]) -> None:
 
 
 def _is_valid(element: DataElement) -> bool:
-    """Whether a value is of the kind, and alone where it has to be, as the dictionary says.
+    """Whether a value matches its dictionary VR and multiplicity.
 
-    A file may say of any element that it is text, or a sequence.
+    The VR stored in a file can be wrong, so it is not trusted.
     """
     if not dictionary_has_tag(element.tag):
         return True

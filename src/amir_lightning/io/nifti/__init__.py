@@ -1,1 +1,1 @@
-"""NIfTI-1 and NIfTI-2: volumes in physical units, read slice by slice and written."""
+"""Read NIfTI-1 and NIfTI-2 files slice by slice in physical units, and write them."""

@@ -1,16 +1,10 @@
-"""NIfTI-1 and NIfTI-2 files, plain or gzipped: read slice by slice, written from a `Volume`."""
+"""`NiftiScan`: a NIfTI file, plain or gzipped, read slice by slice; and whole volumes."""
 
-import contextlib
-import gzip
 import hashlib
 import logging
-import math
-import re
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -18,68 +12,39 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.limits import most_bytes
+from amir_lightning.io.nifti.file import (
+    READ_ERRORS,
+    max_bytes,
+    open_unzipped,
+    read_header,
+    unreadable,
+)
 from amir_lightning.io.orientation import Placement, Where
 from amir_lightning.io.volume import Volume
 from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
-_SAME_PLACE = 0.01  # of a voxel
-_GZIP_MAGIC = b"\x1f\x8b"
-_NIFTI2_HEADER = 540  # bytes, stored as the first integer of the file in either byte order
-_MILLIMETRES = {1: 1e3, 3: 1e-3}  # of a metre and a micrometre; others are taken as millimetres
-_UNREADABLE = (
-    OSError,  # includes BadGzipFile
-    OverflowError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    nib.filebasedimages.ImageFileError,
-    HeaderDataError,
-    nib.wrapstruct.WrapStructError,
-)
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether the name ends in ``.nii`` or ``.nii.gz``."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def is_half_of_pair(path: Path) -> bool:
-    """Whether a file is one of the two, ``.hdr`` and ``.img``, of a NIfTI or Analyze pair."""
-    stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-    if stem == path.name:
-        return False
-    for suffix in (".hdr", ".HDR", ".hdr.gz"):
-        with contextlib.suppress(*_UNREADABLE), _open(path.with_name(stem + suffix)) as file:
-            start = file.read(4)
-            if {int.from_bytes(start, order) for order in ("little", "big")} & {348, 540}:
-                return True
-    return False
-
-
-def nifti_stem(path: Path) -> str:
-    """Name without ``.nii`` or ``.nii.gz``; the patient key of a file."""
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    return name[: -len(".nii")]
+_SAME_PLACE = 0.01  # tolerance for the place of a voxel, as a fraction of its size
+_MILLIMETRES = {1: 1e3, 3: 1e-3}  # xyzt_units: metres and micrometres; all else is millimetres
 
 
 class NiftiScan:
-    """A NIfTI file as a `Scan`: its header at once, its voxels plane by plane.
+    """A NIfTI file as a `Scan`: the header is read at once, the voxels plane by plane.
 
     Args:
-        path: A ``.nii`` or ``.nii.gz`` file with three axes, or a fourth of length 1.
+        path: A ``.nii`` or ``.nii.gz`` file with three axes; further axes must have length 1.
         units: Physical units of the voxels, which NIfTI does not record.
 
     Attributes:
-        header: The header as stored.
-        slope: Factor from stored values to those of the scan, or None.
-        intercept: Added to them, or None.
+        header: The stored header, without an sform that is marked as set but all zero.
+        slope: Factor from stored values to those of the scan; None if they are the same.
+        intercept: Added after the factor; None if there is none.
+        stored_shape: Axes in the order of the file, (I, J, K).
         placement: Where the stored planes lie in canonical LPS order.
 
     Raises:
-        InputError: The file cannot be read, has another number of axes, or its voxels are no real
+        InputError: The file cannot be read, is not one 3-D scan, or its voxels are not real
             numbers.
     """
 
@@ -89,21 +54,17 @@ class NiftiScan:
         self.path, self.units = path, units
         self.files: tuple[Path, ...] = (path,)
         self.header = read_header(path)
+        _drop_empty_sform(self.header, path)
         try:
             affine = np.array(self.header.get_best_affine(), dtype=np.float64)
             dtype = self.header.get_data_dtype()
-        except _UNREADABLE as error:  # a quaternion that is none
-            raise _unreadable(path, HeaderDataError(str(error))) from error
+        except READ_ERRORS as error:  # for example a quaternion longer than 1
+            raise unreadable(path, HeaderDataError(str(error))) from error
         stored = tuple(int(length) for length in self.header.get_data_shape())
         shape = stored[:3] if set(stored[3:]) == {1} else stored
         if len(shape) != 3 or min(shape) < 1:
             size = "x".join(map(str, stored))
-            advice = "stack the slices of a scan in one file"
-            if min(stored, default=0) < 1:
-                advice = "it holds no voxels, so save it anew"
-            elif len(shape) > 3:
-                advice = "save each volume in a file of its own"
-            raise InputError(f"{path} is {size}; expected one 3-D scan: {advice}")
+            raise InputError(f"{path} is {size}; expected one 3-D scan: {_shape_advice(stored)}")
         if dtype.fields is not None or dtype.kind == "c":
             kind, advice = "complex", "the magnitude"
             if dtype.fields is not None:
@@ -116,10 +77,10 @@ class NiftiScan:
             )
         try:
             self.slope, self.intercept = self.header.get_slope_inter()
-        except _UNREADABLE as error:
+        except READ_ERRORS as error:
             raise InputError(
                 f"{path} has scl_slope={self.header['scl_slope']:g} and "
-                f"scl_inter={self.header['scl_inter']:g}, so its values cannot be told; expected "
+                f"scl_inter={self.header['scl_inter']:g}, so its values are unknown; expected "
                 "two numbers: correct its header"
             ) from error
         if self.header["qform_code"] == 0 and self.header["sform_code"] == 0:
@@ -132,14 +93,14 @@ class NiftiScan:
 
     @cached_property
     def source(self) -> str:
-        """Hash of the file, for the prepared store."""
+        """Format and SHA-256 of the file, which is read for it."""
         with self.path.open("rb") as file:
             return f"nifti sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def slices(self) -> Iterator[tuple[Where, NDArray[np.float32]]]:
-        """Planes in the order of the file, each with its place in the canonical array.
+        """Yield planes in the order of the file, each with its place in the canonical array.
 
-        The whole file is read to its end, so that gzip's checksum is verified: stopping at the last
+        The file is read to its end, because gzip verifies its checksum there: stopping at the last
         voxel would accept a file with flipped bits.
 
         Raises:
@@ -148,7 +109,7 @@ class NiftiScan:
         width, height, depth = self.stored_shape
         dtype = self.header.get_data_dtype()
         try:
-            with _open(self.path) as file:
+            with open_unzipped(self.path) as file:
                 file.seek(int(self.header.get_data_offset()))
                 for index in range(depth):
                     raw = file.read(width * height * dtype.itemsize)
@@ -166,66 +127,68 @@ class NiftiScan:
                             f"{self.units} or leave the file out"
                         )
                     yield self.placement.where(index), image
-                most = _most_bytes(self.path)
+                most = max_bytes(self.path)
                 while file.read(1 << 20):
                     if file.tell() > most:
                         raise ValueError("it goes on long after its last plane")
         except InputError:
             raise
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, error) from error
+        except READ_ERRORS as error:
+            raise unreadable(self.path, error) from error
 
     def read(self) -> Volume:
-        """All planes at once."""
+        """Read all planes into memory; `Volume.source` names the format but holds no hash."""
         array = np.empty(self.shape, np.float32)
         for where, image in self.slices():
             array[where] = image
-        return Volume(array, self.affine, self.units, self.source)
+        return Volume(array, self.affine, self.units, "nifti")
 
 
-def read_header(path: Path) -> nib.Nifti1Header:
-    """The header of a file that can hold the voxels it declares; extensions are left out.
+def _drop_empty_sform(header: nib.Nifti1Header, path: Path) -> None:
+    """Mark an all-zero sform as unset if there is a qform, so that the qform is used.
 
-    Raises:
-        InputError: It cannot be read, or declares more than its bytes can hold.
+    A positive sform_code gives the sform priority, but a matrix of zeros places no voxel: some tool
+    has set the code without the matrix.
     """
-    try:
-        with _quiet(), _open(path) as file:
-            start = file.read(4)
-            kind = _header_class(start)
-            header = kind(start + file.read(kind.template_dtype.itemsize - len(start)))
-            itemsize = header.get_data_dtype().itemsize
-        first, least = float(header["vox_offset"]), kind.single_vox_offset
-        if header["magic"] in (kind.pair_magic, b""):
-            raise HeaderDataError("it is the header of a pair, whose voxels are in an .img file")
-        if not (least <= first < math.inf and first.is_integer()):
-            raise HeaderDataError(f"its vox_offset is {first:g}, expected {least} or more")
-        end = (
-            int(header.get_data_offset()) + math.prod(map(int, header.get_data_shape())) * itemsize
+    empty = not np.array([header[row] for row in ("srow_x", "srow_y", "srow_z")]).any()
+    if empty and header["sform_code"] > 0 and header["qform_code"] > 0:
+        code = int(header["sform_code"])
+        log.warning("%s has sform_code %d but an all-zero sform: using its qform", path, code)
+        header["sform_code"] = 0
+
+
+def _shape_advice(stored: tuple[int, ...]) -> str:
+    """Advice for a file whose shape is not that of one 3-D scan."""
+    longer = [length for length in stored[3:] if length > 1]
+    if min(stored, default=0) < 1:
+        return "it holds no voxels, so save it again"
+    if not longer:
+        return "stack the slices of a scan in one file"
+    if stored[2] == 1 and len(longer) == 1:
+        volume = f"{stored[0]}x{stored[1]}x{longer[0]}"
+        return (
+            f"if the axis of {longer[0]} counts slices, save it as {volume}; if it counts time "
+            "frames or echoes, save each in a separate file"
         )
-        if end > _most_bytes(path):
-            raise ValueError(f"it declares {end} bytes, more than so small a file can hold")
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    return header
+    return "save each volume in a separate file"
 
 
 def read_nifti(path: Path, units: str) -> Volume:
     """Read one scan into canonical LPS order.
 
     Args:
-        path: A ``.nii`` or ``.nii.gz`` file with three axes, or a fourth of length 1.
+        path: A ``.nii`` or ``.nii.gz`` file with three axes; further axes must have length 1.
         units: Physical units of the voxels, which NIfTI does not record.
 
     Raises:
-        InputError: The file is corrupt or truncated, has another number of axes, is complex or
-            RGB, or has NaN or infinite voxels.
+        InputError: The file is corrupt or truncated, is not one 3-D scan, is complex or RGB, or
+            has NaN or infinite voxels.
     """
     return NiftiScan(path, units).read()
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
-    """Write a volume as float32, so that no value is quantised; the inverse of `read_nifti`.
+    """Write a volume as float32, which quantises no value; `read_nifti` reads it back.
 
     Args:
         path: Target, ``.nii`` or ``.nii.gz``.
@@ -237,59 +200,15 @@ def write_nifti(path: Path, volume: Volume) -> None:
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner")
     if _moves(image.get_qform(), volume) > _SAME_PLACE:
-        # A quaternion cannot say that a stack is sheared, as one of a tilted gantry is.
+        # A quaternion cannot describe a sheared stack, such as one from a tilted gantry.
         image.set_qform(volume.affine, code="unknown")
-    # Absolute, as nibabel takes a leading ~ for somebody's home.
+    # Absolute, because nibabel expands a leading ~ to a home directory.
     nib.save(image, path.absolute())
 
 
 def _moves(affine: NDArray[np.float64], volume: Volume) -> float:
-    """How far another affine moves the corners of a volume, in its smallest voxel size."""
+    """Largest shift of a volume's corners under another affine, in units of the smallest voxel."""
     last = np.array(volume.array.shape[::-1]) - 1
     corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*last, 1]
     moved = corners @ (affine - volume.affine).T
     return float(np.linalg.norm(moved[:, :3], axis=1).max() / min(volume.spacing_mm))
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as file:
-        zipped = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        if not zipped:
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as unzipped:
-            yield cast(BinaryIO, unzipped)
-
-
-def _most_bytes(path: Path) -> int:
-    with path.open("rb") as file:
-        zipped = file.read(2) == _GZIP_MAGIC
-    size = path.stat().st_size
-    return most_bytes(size) if zipped else size
-
-
-def _header_class(start: bytes) -> type[nib.Nifti1Header]:
-    sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
-    return nib.Nifti2Header if _NIFTI2_HEADER in sizes else nib.Nifti1Header
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without nibabel's own lines about a header that is refused in a sentence anyway."""
-    logger = logging.getLogger("nibabel.global")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _unreadable(path: Path, error: BaseException) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    advice = "it may be truncated: copy it again"
-    if isinstance(error, HeaderDataError):
-        advice = "correct its header, save it anew"
-    return InputError(f"{path} is not a readable NIfTI file ({reason}); {advice} or leave it out")

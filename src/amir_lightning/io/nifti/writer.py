@@ -1,4 +1,4 @@
-"""A restored scan as the NIfTI file that its source was, plane by plane."""
+"""Write a restored scan with the header and voxel order of its NIfTI source, plane by plane."""
 
 import gzip
 import logging
@@ -20,25 +20,25 @@ DType = Literal["float32", "source"]
 
 
 class Voxels(Protocol):
-    """A canonical (Z, Y, X) array in physical units: in memory or an HDF5 dataset."""
+    """Canonical (Z, Y, X) array in physical units: a NumPy array or an HDF5 dataset."""
 
     def __getitem__(self, where: Where) -> NDArray[np.float32]:
-        """One slice."""
+        """Read one slice."""
 
 
 def write_nifti_like(
     scan: NiftiScan, voxels: Voxels, output: Path, dtype: DType = "float32"
 ) -> None:
-    """Write voxels in the order, orientation and header of their source.
+    """Write voxels with the header and in the voxel order of their source.
 
-    Affine, units, intent and description are the source's. As float32 no value is quantised; in the
-    source's type values are rounded to its steps, and it is said how far that moves them.
+    Affine, units, intent and description are copied from the source. In the type of the source,
+    values are rounded to its steps; a warning gives the largest rounding error.
 
     Args:
         scan: The source.
         voxels: Restored voxels, canonical (Z, Y, X).
         output: Target, ``.nii`` or ``.nii.gz``.
-        dtype: "float32", or "source" for the type and scale of the source.
+        dtype: "float32", which quantises nothing, or "source" for the source's type and scale.
 
     Raises:
         InputError: ``dtype`` is neither.
@@ -54,9 +54,9 @@ def write_nifti_like(
         slope = intercept = None
         header.set_data_dtype(np.float32)
     header.set_slope_inter(*((1, 0) if slope is None else (slope, intercept)))
-    header["cal_min"] = header["cal_max"] = 0  # a display range of other values
+    header["cal_min"] = header["cal_max"] = 0  # the display range of the source may not fit
     header["magic"] = b"n+1" if header["sizeof_hdr"] == 348 else header["magic"]
-    header.extensions.clear()  # they may hold names
+    header.extensions.clear()  # they may hold the patient's name
     start = 352 if header["sizeof_hdr"] == 348 else 544
     header.set_data_offset(start)
     clipped, largest = 0, 0.0
@@ -70,7 +70,7 @@ def write_nifti_like(
                 stored = (stored - intercept) / slope
             if target.kind in "iu":
                 info = np.iinfo(target.type)  # type: ignore[type-var]
-                # The largest 64-bit integers are no float64.
+                # float64 cannot represent the largest 64-bit integers.
                 most = np.nextafter(float(info.max), 0) if target.itemsize == 8 else info.max
                 clipped += int(((stored < info.min) | (stored > most)).sum())
                 rounded = np.clip(np.rint(stored), info.min, most)
@@ -95,6 +95,6 @@ def _open(output: Path) -> Iterator[BinaryIO]:
         if not output.name.lower().endswith(".gz"):
             yield raw
             return
-        # Without name and time, so that the same voxels give the same file.
+        # No name and no time in the gzip header, so that equal voxels give equal files.
         with gzip.GzipFile("", "wb", 6, raw, 0) as zipped:
             yield cast(BinaryIO, zipped)

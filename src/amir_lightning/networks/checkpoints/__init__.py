@@ -1,1 +1,1 @@
-"""Files of weights that others trained: their parameter names and ours."""
+"""Weights that others trained: reading their files and translating parameter names."""

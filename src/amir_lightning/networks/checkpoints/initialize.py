@@ -1,6 +1,7 @@
-"""Start a network from weights: ours, or public ones of Restormer, SwinIR, AMIR, TAT, Restore-RWKV.
+"""Initialise a network from a file of weights.
 
-What had to be adapted and what did not fit is told; another shape is refused.
+The weights are this project's, or public ones of Restormer, SwinIR, AMIR, TAT and Restore-RWKV.
+Parameters that were adapted or left out are reported; a shape that does not fit is an error.
 """
 
 import re
@@ -21,18 +22,18 @@ _PUBLIC = {
     "TAT": names.TAT,
     "RestoreRWKV": names.RESTORE_RWKV,
 }
-_REMADE = re.compile(r"(attn_mask|relative_position_index)$")  # follow from sizes, need no file
-_SWINIR_MEAN = (0.4488, 0.4371, 0.4040)  # the released colour networks take it off the image
+_REMADE = re.compile(r"(attn_mask|relative_position_index)$")  # derived from sizes
+_SWINIR_MEAN = (0.4488, 0.4371, 0.4040)  # subtracted from images by the released colour networks
 
 
 class Started(NamedTuple):
-    """What became of the entries of a file.
+    """Report on the entries of a file.
 
     Attributes:
-        loaded: Parameters that were taken.
-        adapted: Parameters whose image channels were changed, and how.
-        missing: Parameters that the file does not have; they keep their initial values.
-        left_out: Entries of the file that the network does not have.
+        loaded: Parameters that were loaded.
+        adapted: Parameters whose image channels were changed, with the change.
+        missing: Parameters that the file lacks; they keep their initial values.
+        left_out: Entries of the file that the network lacks.
     """
 
     loaded: list[str]
@@ -41,7 +42,7 @@ class Started(NamedTuple):
     left_out: list[str]
 
     def lines(self, path: Path) -> list[str]:
-        """All of it in words."""
+        """Describe the report in lines of text."""
         total = len(self.loaded) + len(self.missing)
         said = [f"starting from {path}: {len(self.loaded)} of {total} parameters"]
         for what, listed in (
@@ -54,22 +55,22 @@ class Started(NamedTuple):
 
 
 def _shortened(entries: list[str]) -> list[str]:
-    """Whole parts, such as the critic of a training, by their first name and number."""
+    """Summarise large parts, such as a critic, by their first name and number of entries."""
     counts = Counter(name.split(".")[0] for name in entries)
     parts = [f"{part}.* ({count} entries)" for part, count in counts.items() if count > 8]
     return [name for name in entries if counts[name.split(".")[0]] <= 8] + parts
 
 
 def start_from(network: nn.Module, path: Path) -> Started:
-    """Load what a file holds for a network, under our names or the public ones.
+    """Load the parameters of a file into a network, by this project's names or the public ones.
 
-    Colour weights (three image channels) start a grey network: a grey image in all three channels
-    sums the first layer over them, and the last one is averaged. Public colour weights of SwinIR
-    take a mean off the image, which goes into the first bias; at the border that is not the same,
-    because images are padded with zeros.
+    Colour weights (three image channels) can initialise a grey network. For a grey image in all
+    three channels, the first layer is summed over them; the last layer is averaged. Public colour
+    weights of SwinIR expect that a mean is subtracted from the image; the first bias takes it in.
+    At the border this is not exact, because images are padded with zeros.
 
     Args:
-        network: The network; changed in place.
+        network: Network to change in place.
         path: ``.pth``, ``.ckpt`` or ``.safetensors`` file, or a folder that ``export`` wrote.
 
     Raises:
@@ -111,10 +112,10 @@ def start_from(network: nn.Module, path: Path) -> Started:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Parameters by name from a file of any of the known kinds; nothing in it can run code.
+    """Read parameters by name from a file or exported folder; no code of the file is run.
 
     Raises:
-        InputError: It is missing, damaged, or holds no parameters.
+        InputError: It is missing, damaged, or has no parameters.
     """
     path = path / "model.safetensors" if path.is_dir() else path
     if path.suffix == ".safetensors":
@@ -125,12 +126,15 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path} cannot be read ({error}); give another file") from error
-    # A checkpoint of `train` has the network under this prefix, and beside it what trained it.
+    # A checkpoint of `train` has the network under this prefix, next to the state of training.
     return {name.removeprefix("network."): value for name, value in official.read(path).items()}
 
 
 def _refuse_other_norm(theirs: Mapping[str, str], state: Mapping[str, Tensor], path: Path) -> None:
-    """A normalisation without bias is another function, not a bias of zero."""
+    """Refuse weights of the other layer normalisation, whose parameters would fit.
+
+    The normalisation without bias also keeps the mean; it is not that with a bias of zero.
+    """
     for ours, name in theirs.items():
         if not re.search(r"\.norm[12]\.weight$", ours) or name not in state:
             continue
@@ -146,7 +150,7 @@ def _refuse_other_norm(theirs: Mapping[str, str], state: Mapping[str, Tensor], p
 def _to_image_channels(
     found: dict[str, Tensor], own: Mapping[str, Tensor], takes_mean_off: bool
 ) -> list[str]:
-    """Bring first and last layer from three image channels to one."""
+    """Reduce the first and the last layer from three image channels to one."""
     adapted = []
     for name in list(found):
         there, here = tuple(found[name].shape), tuple(own[name].shape)

@@ -1,10 +1,10 @@
-"""Parameter names of public checkpoints, as rules that turn ours into theirs."""
+"""Parameter names of public checkpoints, as rules that translate this project's names."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
-"""A pattern in our name and what takes its place; the rules of a list apply one after the other."""
+"""Pattern in our name and its replacement; the rules of a list apply one after the other."""
 
 RESTORMER: list[Rule] = [
     (r"^stem\.", "patch_embed.proj."),
@@ -67,7 +67,7 @@ RESTORE_RWKV: list[Rule] = [
 
 
 def renamed(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
-    """Their name of each of ours."""
+    """Translate our names to theirs."""
     theirs = {}
     for ours in names:
         name = ours

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' release: their parameter names and shapes, to and from ours."""
+"""Checkpoints of AMIR's release: translation of names and shapes to and from this project's."""
 
 import re
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ SWITCHES: dict[str, object] = {
     "dictionary": "learned",
     "spatial_mode": "mixture",
 }
-"""Behaviour of the release, which its checkpoints do not record."""
+"""Arguments of AMIR that match the release; its checkpoints do not record them."""
 
 _WRAPPERS = ("state_dict", "params", "params_ema", "model", "model_state_dict")
 
-# Ours to official, applied one after the other; * stands for the index of an expert.
+# From our names to the official ones; * stands for the index of an expert.
 _RENAMES: list[Rule] = [
     *RESTORMER,
     (r"^instruct\.encoder\.", "dict_generator.CondNet."),
@@ -61,7 +61,7 @@ class Sizes(NamedTuple):
 
 
 def read(source: str | Path | Mapping[str, object]) -> dict[str, Tensor]:
-    """Read parameters by name from a checkpoint file or a mapping, also one level deeper.
+    """Read parameters by name from a checkpoint file or a mapping, which may be nested once.
 
     Raises:
         InputError: The file is missing or unreadable, or holds no parameters by name.
@@ -98,7 +98,7 @@ def infer_sizes(state: Mapping[str, Tensor]) -> Sizes:
     """Infer the sizes of a network from its official parameters.
 
     Raises:
-        InputError: A parameter that tells a size is missing or has another rank.
+        InputError: A parameter that determines a size is missing or has another rank.
     """
 
     def shape(name: str, rank: int) -> tuple[int, ...]:
@@ -131,13 +131,13 @@ def infer_sizes(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def export_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy our parameters to their official names, one entry for each expert."""
+    """Copy our parameters under their official names, one entry for each expert."""
     exported = {}
     for official, (ours, expert) in _sources(state).items():
         tensor = state[ours].detach()
         exported[official] = (tensor if expert is None else tensor[expert]).clone()
     for name in list(exported):
-        if name.endswith(".moe.w_gate"):  # mean and deviation of the released noise, constant
+        if name.endswith(".moe.w_gate"):  # constant mean and deviation of the noise
             exported[name.replace("w_gate", "mean")] = exported[name].new_zeros(1)
             exported[name.replace("w_gate", "std")] = exported[name].new_ones(1)
     return exported
@@ -146,14 +146,14 @@ def export_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def import_state(
     official: Mapping[str, Tensor], template: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Gather official parameters under our names; the constant noise buffers are dropped.
+    """Translate all official parameters to our names, without the constant noise buffers.
 
     Args:
         official: Parameters by official name.
         template: State of a network of the same sizes, for names and shapes.
 
     Raises:
-        InputError: A name is missing or unexpected, or a shape differs; the first one is named.
+        InputError: A name is missing or unexpected, or a shape differs.
     """
     expected = export_state(template)
     for name, tensor in expected.items():
@@ -174,11 +174,11 @@ def import_state(
 
 
 def translate(official: Mapping[str, Tensor], template: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put what a network has under our names; what it does not have stays under its own.
+    """Translate official parameters that a network has; others keep their official names.
 
     Args:
-        official: Parameters by official name; the constant noise buffers are dropped.
-        template: State of the network.
+        official: Parameters by official name; constant noise buffers are dropped.
+        template: State of the network, for names and shapes.
     """
     gathered: dict[str, list[str]] = {}
     for name, (ours, _) in _sources(template).items():

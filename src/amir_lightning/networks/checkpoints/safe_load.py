@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, of whatever origin."""
+"""Safe reading of files of ``torch.save`` from unknown sources."""
 
 import zipfile
 from pathlib import Path
@@ -10,10 +10,10 @@ from amir_lightning.errors import InputError
 
 
 def load(path: str | Path) -> Any:
-    """Read tensors and plain values onto the CPU; nothing in the file is run.
+    """Read tensors and plain values onto the CPU; no code of the file is run.
 
-    ``torch.save`` compresses nothing. A file with compressed parts was made by somebody else and
-    may unfold to any size, so that it is refused before a byte of it is unpacked.
+    ``torch.save`` does not compress. A file with compressed parts has another origin and may
+    inflate to any size; it is refused before anything is unpacked.
 
     Raises:
         InputError: The file has compressed parts.

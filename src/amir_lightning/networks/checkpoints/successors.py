@@ -1,4 +1,4 @@
-"""Checkpoints of TAT and Restore-RWKV under the names of their releases."""
+"""Checkpoints of the releases of TAT and Restore-RWKV."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from amir_lightning.networks.checkpoints.names import Rule, renamed
 
 N = TypeVar("N", bound=nn.Module)
 DEPLOYED = re.compile(r"\.omni_shift\.conv5x5_\w+\.weight$")
-"""The second copy of a shift's kernel, which Restore-RWKV's release computes from the others."""
+"""Second copy of a shift's kernel, which Restore-RWKV's release computes from the others."""
 
 
 class Sizes(NamedTuple):
@@ -28,16 +28,16 @@ class Sizes(NamedTuple):
 def load(
     kind: type[N], source: str | Path | Mapping[str, object], stem: str, rules: Sequence[Rule]
 ) -> N:
-    """Build the network of a checkpoint.
+    """Build a network from a checkpoint.
 
     Args:
-        kind: Class of the network; its other arguments are those of the release.
-        source: The checkpoint file, or its parameters by official name.
+        kind: Class of the network; arguments that are not inferred have the values of the release.
+        source: Checkpoint file, or its parameters by official name.
         stem: Official name of the first convolution's weight.
-        rules: From our names to theirs.
+        rules: Rules from our names to theirs.
 
     Raises:
-        InputError: The file is unreadable, or a name or shape is not that of the release.
+        InputError: The file is unreadable, or a name or shape does not match the release.
     """
     state = {k: v for k, v in official.read(source).items() if not DEPLOYED.search(k)}
     give = f"give a checkpoint of the released {kind.__name__}"
@@ -73,7 +73,7 @@ def infer_sizes(state: Mapping[str, Tensor], stem: str) -> Sizes:
 
 
 def shaped(found: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Leave out axes of length one that stand for images or depth in TAT's release."""
+    """Remove axes of length one, which stand for images or depth in TAT's release."""
     own = network.state_dict()
 
     def real(value: Tensor) -> list[int]:

@@ -1,4 +1,4 @@
-"""Depthwise kernels that adapt to the task of each image, and Restormer's block with them: TAT."""
+"""Depthwise kernels that adapt to the task of each image, and Restormer's block with them (TAT)."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -19,7 +19,10 @@ KernelActivation = Literal["gelu", "none"]
 
 
 class AdaptiveKernel(nn.Module):
-    """A depthwise 3x3 kernel, `shared + share * generated`: one convolution, as it is linear."""
+    """Depthwise 3x3 kernel, `shared + share * generated`.
+
+    Convolution is linear in its kernel, so that the sum needs only one convolution.
+    """
 
     def __init__(self, channels: int, first_share: float) -> None:
         super().__init__()
@@ -27,17 +30,17 @@ class AdaptiveKernel(nn.Module):
         self.share = nn.Parameter(torch.full((channels,), first_share))
 
     def forward(self, generated: Tensor) -> Tensor:
-        """The kernels of each image, (B, C, 1, 3, 3), from generated ones of that shape."""
+        """Combine with generated kernels of each image, (B, C, 1, 3, 3)."""
         return self.shared + self.share[:, None, None, None] * generated
 
 
 class KernelGenerator(nn.Module):
-    """Read the task from features, and generate depthwise kernels for each image and level.
+    """Encode the task of each image and generate depthwise kernels for all levels from it.
 
     Args:
         channels: Channels of the bottleneck's features after a pixel-shuffle by 4.
-        task_size: Length of the task representation.
-        kernels: Channels of feed-forward network and attention of each level.
+        task_size: Length D of the task representation.
+        kernels: Numbers of kernels in feed-forward network and attention, by level.
         activation: "gelu" of the kernels, or "none".
     """
 
@@ -81,7 +84,12 @@ class KernelGenerator(nn.Module):
         self.activation = nn.GELU() if activation == "gelu" else nn.Identity()
 
     def forward(self, features: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-        """Task representation (B, D); kernels (B, C, 1, 3, 3) of attention and feed-forward."""
+        """Generate kernels from the features of the bottleneck, (B, C, H, W).
+
+        Returns:
+            Task representation, (B, D), and kernels of attention and feed-forward network by
+            level, (B, C', 1, 3, 3) each.
+        """
         pooled = self.encoder(self.shuffle(features)).mean(dim=(2, 3))
         with without_autocast(features):
             task = self.mlp(widen(pooled))
@@ -112,7 +120,7 @@ class ResidualBlock(nn.Module):
 
 
 class AdaptiveAttention(TransposedAttention):
-    """Transposed attention with kernels of each image's own."""
+    """Transposed attention with per-image depthwise kernels."""
 
     depthwise: AdaptiveKernel  # type: ignore[assignment]
 
@@ -127,14 +135,14 @@ class AdaptiveAttention(TransposedAttention):
 
 
 class AdaptiveFeedForward(GatedFeedForward):
-    """Gated feed-forward network with depthwise kernels of each image's own."""
+    """Gated feed-forward network with per-image depthwise kernels."""
 
     depthwise: AdaptiveKernel  # type: ignore[assignment]
 
     def __init__(self, channels: int, expansion_factor: float, first_share: float) -> None:
         super().__init__(channels, expansion_factor)
         self.depthwise = AdaptiveKernel(2 * int(channels * expansion_factor), first_share)
-        # Kaiming's rule with a fan of the 9 pixels of a kernel.
+        # Kaiming initialisation; the fan-in is the 9 pixels of a kernel.
         nn.init.normal_(self.depthwise.shared, std=(2 / 9) ** 0.5)
 
     def forward(self, features: Tensor, generated: Tensor) -> Tensor:  # type: ignore[override]
@@ -148,7 +156,7 @@ class AdaptiveFeedForward(GatedFeedForward):
 
 
 class AdaptiveBlock(TransformerBlock):
-    """Restormer's block, both halves with kernels that are partly generated."""
+    """Restormer's block with adaptive kernels in attention and feed-forward network."""
 
     attention: AdaptiveAttention
     feed_forward: AdaptiveFeedForward
@@ -168,6 +176,6 @@ class AdaptiveBlock(TransformerBlock):
     def forward(  # type: ignore[override]
         self, features: Tensor, attention: Tensor, feed_forward: Tensor
     ) -> Tensor:
-        """Transform (B, C, H, W) with generated kernels of both halves, (B, C', 1, 3, 3)."""
+        """Transform (B, C, H, W) with generated kernels for both parts, (B, C', 1, 3, 3)."""
         features = features + self.attention(self.norm1(features), attention)
         return features + self.feed_forward(self.norm2(features), feed_forward)

@@ -4,7 +4,7 @@ S. W. Zamir et al., "Restormer: Efficient Transformer for High-Resolution Image 
 2022. No convolution has a bias.
 
 Source: the article for attention, feed-forward network and resampling; the released code for both
-layer normalisations, their epsilon, and the rounding of hidden channels. No line was taken from it.
+layer normalisations, their epsilon, and the rounding of hidden channels. No code was copied.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from amir_lightning.networks.precision import widen, without_autocast
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel, with weight and bias.
 
-    Channels move last only as a view, which costs nothing for tensors that are channels-last.
+    Moving the channels last is a view, which costs nothing for tensors that are channels-last.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ class LayerNorm(nn.LayerNorm):
 class BiasFreeLayerNorm(nn.Module):
     """The "BiasFree" normalisation of Restormer's denoising weights: `weight * x / std(x)`.
 
-    It divides by the standard deviation over the channels without taking the mean off, which the
-    released code does and the article does not describe.
+    The mean is not subtracted. That is what the released code does; the article does not describe
+    it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -55,14 +55,15 @@ class TransposedAttention(nn.Module):
     """Multi-Dconv head transposed attention (MDTA): attention between channels, not pixels.
 
     `W softmax(temperature * q k^T / (|q| |k|)) v` with norms over the pixels and a temperature per
-    head. The small product is divided by the norms, which spares normalised copies of q and k, and
-    the projection W is multiplied with the attention, both small, before either meets the pixels.
+    head. Two changes of order save work per pixel: the small product q k^T is divided by the norms
+    instead of q and k themselves, and the projection W is multiplied with the attention before it
+    is applied to v.
 
     Args:
         channels: Channels C of the features.
         heads: Attention heads; divide the channels.
-        window: In evaluation larger images are attended to in overlapping windows of that side in
-            pixels; None: as a whole, like in training.
+        window: Side in pixels of overlapping windows that attention uses for larger images in
+            evaluation; None for whole images, as in training.
     """
 
     def __init__(self, channels: int, heads: int, window: int | None = None) -> None:
@@ -87,13 +88,13 @@ class TransposedAttention(nn.Module):
         return self.mix(features, self.depthwise.weight)
 
     def mix(self, features: Tensor, filters: Tensor) -> Tensor:
-        """Mix the channels of (B, C, H, W), depthwise filters as `depthwise` takes them."""
+        """Mix the channels of (B, C, H, W) with depthwise filters, shapes as in `depthwise`."""
         channels, (height, width) = features.shape[1], features.shape[-2:]
         windows = Windows(height, width, None if self.training else self.window)
         if torch.is_grad_enabled():
             query, key, value = self._expand(features, filters, slice(None)).chunk(3, dim=-1)
             mixtures = self._mixtures(query, key, windows)
-        else:  # the value after query and key are gone, which is less memory at the peak
+        else:  # the value only after query and key are freed, for a lower memory peak
             query, key = self._expand(features, filters, slice(2 * channels)).chunk(2, dim=-1)
             mixtures = self._mixtures(query, key, windows)
             del query, key
@@ -101,24 +102,24 @@ class TransposedAttention(nn.Module):
         return windows.apply(mixtures, value)
 
     def _expand(self, features: Tensor, filters: Tensor, part: slice) -> Tensor:
-        """A part of query, key and value, (B, H W, 3C)."""
+        """Compute some channels of query, key and value, (B, H W, up to 3C)."""
         expanded = F.conv2d(features, self.project_in.weight[part])
         filters = filters[..., part, :, :, :].to(expanded.dtype)
         return rearrange(depthwise(expanded, filters), "b c h w -> b (h w) c")
 
     def _mixtures(self, query: Tensor, key: Tensor, windows: Windows) -> list[Tensor]:
-        """For each cell of the windows, what each output channel takes of each value channel.
+        """Compute attention times projection for each cell of the windows.
 
         Args:
             query: (B, H W, C).
             key: (B, H W, C).
-            windows: Of the image.
+            windows: Windows of the image.
 
         Returns:
-            (B, C, C) each, value channels first, float32 at least.
+            Maps from value channels to output channels, (B, C, C) each, float32 at least.
         """
         with without_autocast(query):
-            if query.dtype == torch.float16:  # a sum over all pixels overflows it
+            if query.dtype == torch.float16:  # a sum over all pixels would overflow
                 query, key = query.float(), key.float()
             parts = zip(windows.cells(query), windows.cells(key), strict=True)
             found = [(self._products(q, k), _squares(q), _squares(k)) for q, k in parts]
@@ -126,8 +127,9 @@ class TransposedAttention(nn.Module):
             return windows.means([self._mixture(*one) for one in zip(*sums, strict=True)])
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
-        """Query channels times key channels of each head, (B, heads, C / heads, C / heads)."""
-        # All heads in one product without a copy of the pixels; those between heads are few.
+        """Multiply query and key channels of each head, (B, heads, C / heads, C / heads)."""
+        # One product over all channels needs no copy of the pixels; products between heads are
+        # few and dropped.
         products = rearrange(
             widen(query.mT @ key),
             "b (head c) (other d) -> b head c other d",
@@ -137,7 +139,7 @@ class TransposedAttention(nn.Module):
         return products.diagonal(dim1=1, dim2=3).movedim(-1, 1)
 
     def _mixture(self, products: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        """Attention and projection in one, (B, C, C), from products and squared norms."""
+        """Turn products and squared norms into attention times projection, (B, C, C)."""
         query, key = (one.clamp_min(1e-24).sqrt() for one in (query, key))
         norms = rearrange(query, "b (head c) -> b head c 1", head=self.heads)
         norms = norms * rearrange(key, "b (head d) -> b head 1 d", head=self.heads)
@@ -197,19 +199,19 @@ class TransformerBlock(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Blocks on one level of resolution, in training kept whole or computed twice.
+    """Blocks on one level of resolution, with optional activation checkpointing.
 
-    On the finest level blocks add to float32 under autocast: the residual image is a small
-    difference of features, and bfloat16 would round their sum in every block.
+    On the finest level, blocks add to float32 features under autocast. The residual image is a
+    small difference of features, and bfloat16 would round their sum in every block.
 
     Args:
         level: 1 for the finest.
         blocks: Each maps (B, C, H, W) to the same shape, without randomness.
 
     Attributes:
-        recomputed: Whether the inputs of the blocks alone are kept for the backward pass, which
-            computes the rest again: activation checkpointing.
-        runs_compiled: Whether the blocks run as `compile` made them.
+        recomputed: Keep only the inputs of the blocks for the backward pass, which computes the
+            rest again.
+        runs_compiled: Run the blocks that `compile` made.
     """
 
     def __init__(self, level: int, *blocks: nn.Module) -> None:
@@ -220,9 +222,9 @@ class Stage(nn.Sequential):
         self._compiled: list[Callable[..., Tensor]] = []
 
     def compile(self, **options: Any) -> None:
-        """Compile each block for images of one shape, to run where `runs_compiled` is set.
+        """Compile each block for images of one shape; `runs_compiled` turns the result on.
 
-        Blocks of one shape share what was compiled, which takes seconds instead of minutes.
+        Blocks of the same shape share the compiled code, so that this takes seconds, not minutes.
 
         Args:
             options: Passed to `torch.compile`.
@@ -230,7 +232,7 @@ class Stage(nn.Sequential):
         self._compiled = [torch.compile(block, dynamic=False, **options) for block in self]
 
     def forward(self, features: Tensor, *rest: Tensor) -> Tensor:
-        """Run all blocks on (B, C, H, W); what else blocks take is the same for all of them."""
+        """Run all blocks on (B, C, H, W), each with the same further arguments."""
         if self.level == 1:
             features = widen(features)
         for block in self._compiled if self.runs_compiled else self:

@@ -1,8 +1,8 @@
 """Overlapping windows of an image, and the cells into which their borders cut it.
 
-Attention between channels needs sums over the pixels of a window, and a pixel in several windows
-takes the mean of what they say. Sums over cells make up those over windows, so that no pixel is
-looked at twice, however the windows overlap.
+Attention between channels needs sums over the pixels of each window; a pixel in several windows
+takes the mean of their results. The sum of a window is put together from sums over its cells, so
+that each pixel is processed once, however the windows overlap.
 """
 
 import itertools
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class Windows:
-    """Windows of one side, evenly stepped; the last ones end with the image.
+    """Square windows at even steps; the last ones end at the border of the image.
 
     Args:
         height: Rows of the image.
         width: Columns of the image.
-        side: Of a window, in pixels; None: the whole image.
+        side: Side of a window in pixels; None for one window, the whole image.
     """
 
     def __init__(self, height: int, width: int, side: int | None) -> None:
@@ -44,18 +44,18 @@ class Windows:
         ]
 
     def cells(self, tokens: Tensor) -> list[Tensor]:
-        """The pixels of each cell, (B, h w, C), from (B, H W, C)."""
+        """Split (B, H W, C) into the pixels of each cell, (B, h w, C)."""
         if len(self._cells) == 1:
             return [tokens]
         image = rearrange(tokens, "b (h w) c -> b h w c", h=self._height)
         return [image[:, a:b, c:d].flatten(1, 2) for (a, b), (c, d) in self._cells]
 
     def sums(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """What the cells have, added up for each window."""
+        """Sum values of the cells over the cells of each window."""
         return [_total([values[cell] for cell in members]) for members in self._members]
 
     def means(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """What the windows have, for each cell the mean of those that cover it."""
+        """Average values of the windows over the windows that cover each cell."""
         around: list[list[Tensor]] = [[] for _ in self._cells]
         for members, value in zip(self._members, values, strict=True):
             for cell in members:
@@ -63,7 +63,7 @@ class Windows:
         return [_total(covering) / len(covering) for covering in around]
 
     def apply(self, mixtures: Sequence[Tensor], tokens: Tensor) -> Tensor:
-        """Mix the channels of each cell by its matrix, (B, H W, C) to (B, C, H, W)."""
+        """Multiply the channels of each cell by its matrix, (B, H W, C) to (B, C, H, W)."""
         mixed = [
             cell @ mixture.to(cell.dtype)
             for cell, mixture in zip(self.cells(tokens), mixtures, strict=True)
@@ -84,7 +84,7 @@ class Windows:
 
 
 def _spans(size: int, side: int) -> list[tuple[int, int]]:
-    """First pixel of each window along an axis, and the one behind its last."""
+    """Start and end of each window along an axis, in pixels; the end is excluded."""
     if size <= side:
         return [(0, size)]
     count = -(-size // side)

@@ -1,8 +1,8 @@
-"""Channels of zeros, so that a GPU's matrix units find multiples of eight.
+"""Padding of hidden channels with zeros to multiples of eight, for the matrix units of a GPU.
 
 Hidden layers of the paper have 111, 223, 446 and 893 channels. A GPU copies such tensors to padded
-ones before each product and back after it; filters that are filled up spare these copies. Results
-and gradients are the same, and parameters keep their shapes.
+ones before each product, and back after it. Filters that are padded beforehand avoid these copies.
+Results and gradients are the same, and parameters keep their shapes.
 """
 
 import torch.nn.functional as F
@@ -11,16 +11,16 @@ from torch import Tensor
 _MULTIPLE = 8
 
 everywhere = False
-"""Set to True to fill up on a CPU, too, where it gains nothing, for comparison."""
+"""Set to True to pad on a CPU as well, where it gains nothing, for comparison."""
 
 
 def fills(features: Tensor) -> bool:
-    """Whether hidden channels are filled up for these features."""
+    """Tell whether hidden channels are padded for these features."""
     return everywhere or features.is_cuda
 
 
 def filled(weight: Tensor, dim: int) -> Tensor:
-    """Append zeros along an axis up to the next multiple of eight."""
+    """Pad an axis with zeros to the next multiple of eight."""
     missing = -weight.shape[dim] % _MULTIPLE
     after = weight.ndim - 1 - dim % weight.ndim
     return F.pad(weight, [0, 0] * after + [0, missing]) if missing else weight

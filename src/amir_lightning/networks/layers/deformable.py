@@ -1,7 +1,7 @@
-"""Modulated deformable convolution: every tap of the kernel looks where the features tell it to.
+"""Modulated deformable convolution: learned offsets move the taps of the kernel.
 
 X. Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019, Eq. (1), with
-one group of offsets. Plain PyTorch by `grid_sample`, so that it runs on every device.
+one group of offsets. It uses `grid_sample` and runs on every device.
 """
 
 import torch
@@ -14,10 +14,10 @@ _KERNEL = 3
 
 
 class ModulatedDeformConv(nn.Module):
-    """Deformable 3x3 convolution of features, with offsets and masks read from features and guide.
+    """Deformable 3x3 convolution without bias, guided by a second feature map.
 
-    One 3x3 convolution of both predicts them. It starts at zero: offsets 0 and masks 1/2, that is
-    half of a plain convolution. No bias.
+    A plain 3x3 convolution of features and guide predicts offsets and masks. It starts at zero,
+    which gives offsets 0 and masks 1/2: half of a plain convolution.
 
     Args:
         in_channels: Channels C of the features.
@@ -36,7 +36,7 @@ class ModulatedDeformConv(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, guide: Tensor) -> Tensor:
-        """Convolve (B, C, H, W) as the guide (B, G, H, W) says, to (B, C', H, W)."""
+        """Convolve (B, C, H, W) under the guide (B, G, H, W), to (B, C', H, W)."""
         sampling = self.sampling(torch.cat([features, guide], dim=1))
         offsets, mask = sampling.split([2 * _KERNEL**2, _KERNEL**2], dim=1)
         return modulated_deform_conv(features, offsets, mask.sigmoid(), self.weight)
@@ -47,8 +47,8 @@ def modulated_deform_conv(
 ) -> Tensor:
     """Sum `weight_k * mask_k(p) * features(p + p_k + offset_k(p))` over the K*K taps k.
 
-    Features between pixels are bilinear, and zero outside of the image. One row of the kernel at a
-    time, so that no tensor is larger than K copies of the features.
+    Features are interpolated linearly between pixels and are zero outside of the image. One row of
+    the kernel is processed at a time, so that no tensor is larger than K copies of the features.
 
     Args:
         features: (B, C, H, W).
@@ -60,7 +60,7 @@ def modulated_deform_conv(
         (B, C', H, W).
     """
     taps, (height, width) = weight.shape[-1], features.shape[-2:]
-    # Positions in half precision would be off by pixels.
+    # In half precision, positions would be wrong by whole pixels.
     image, shifts = widen(features), widen(offsets).unflatten(1, (taps, taps, 2))
     masks = mask.unflatten(1, (taps, 1, taps))
     rows, columns, across = (
@@ -70,7 +70,7 @@ def modulated_deform_conv(
     def convolve(row: int) -> Tensor:
         y = rows[:, None] + (row - taps // 2) + shifts[:, row, :, 0]
         x = columns + (across - taps // 2)[:, None, None] + shifts[:, row, :, 1]
-        # Corners are not aligned, which also holds for a side of one pixel.
+        # Without aligned corners, the formula also holds for a side of one pixel.
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
         sampled = F.grid_sample(image, grid.flatten(1, 2), align_corners=False)
         sampled = sampled.unflatten(2, (taps, height)) * masks[:, row]

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose filters are the same for all images, or each image's own."""
+"""Depthwise convolutions with filters that are shared by all images or differ per image."""
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 def depthwise(features: Tensor, filters: Tensor) -> Tensor:
-    """Convolve each channel, keeping the size.
+    """Convolve each channel; the size stays.
 
     Args:
         features: (B, C, H, W).
-        filters: (C, 1, K, K) for all images, or (B, C, 1, K, K).
+        filters: (C, 1, K, K) for all images, or (B, C, 1, K, K) per image.
 
     Returns:
         (B, C, H, W).
     """
-    if filters.ndim == 5 and not features.is_cuda:  # one image after the other stays channels-last
+    if filters.ndim == 5 and not features.is_cuda:  # one by one, images stay channels-last
         each = [depthwise(*one) for one in zip(features.split(1), filters, strict=True)]
         return each[0] if len(each) == 1 else torch.cat(each)
     folded, filters = _fold(features, filters)
@@ -26,7 +26,7 @@ def depthwise(features: Tensor, filters: Tensor) -> Tensor:
 def depthwise_gradients(
     gradient: Tensor, features: Tensor, filters: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of features and filters, in their shapes, from that of the result."""
+    """Compute the gradients of features and filters from the gradient of the result."""
     if filters.ndim == 5 and not features.is_cuda:
         each = [
             depthwise_gradients(*one)
@@ -42,7 +42,7 @@ def depthwise_gradients(
 def conv_gradients(
     gradient: Tensor, features: Tensor, filters: Tensor, groups: int
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the features and of the filters of a convolution that keeps the size."""
+    """Compute the gradients of features and filters of a convolution that keeps the size."""
     side = filters.shape[-1] // 2
     to_features, to_filters, _ = torch.ops.aten.convolution_backward(
         gradient, features, filters, None, [1, 1], [side, side], [1, 1],
@@ -52,7 +52,7 @@ def conv_gradients(
 
 
 def _fold(features: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
-    """Images with filters of their own as channels of one image."""
+    """Turn images with per-image filters into the channels of one image."""
     if filters.ndim == 4:
         return features, filters
     return features.reshape(1, -1, *features.shape[-2:]), filters.flatten(0, 1)

@@ -1,8 +1,7 @@
-"""A bank of experts, evaluated densely, and their fusion, Sec. 2.2, Eq. (3)."""
+"""Bank of experts and their fusion, Sec. 2.2, Eq. (3)."""
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,27 +9,27 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks.layers.channel_padding import filled, fills
+from amir_lightning.networks.layers.expert_options import ExpertOptions, Fusion
 from amir_lightning.networks.layers.onednn import conv_gelu
-from amir_lightning.networks.validate import at_least
-
-Fusion = Literal["logsumexp", "sum"]
 
 
 class Experts(nn.Module):
-    """M perceptrons `C -> int(ratio C) -> C` with GELU; their weights are stacked.
+    """Expert bank E_1 to E_M of Eq. (3): perceptrons `C -> int(ratio C) -> C` with GELU.
 
-    All experts see all pixels: products of static shape instead of sorting the pixels by expert,
-    and an expert that nobody chose is no special case.
+    Every expert is evaluated on every pixel. Shapes are then static, pixels need no sorting by
+    expert, and an expert that no pixel chose needs no special case.
 
     Args:
-        channels: Channels C of a token.
-        num_experts: Experts M.
-        expert_ratio: Hidden units per channel, rounded down.
+        channels: Channels C of the features.
+        options: Uses `num_experts` and `expert_ratio`.
+
+    Raises:
+        InputError: The ratio leaves no hidden unit.
     """
 
-    def __init__(self, channels: int, num_experts: int, expert_ratio: float) -> None:
+    def __init__(self, channels: int, options: ExpertOptions) -> None:
         super().__init__()
-        at_least(0, expert_ratio=expert_ratio)
+        num_experts, expert_ratio = options.num_experts, options.expert_ratio
         hidden = int(channels * expert_ratio)
         if hidden < 1:
             raise InputError(
@@ -43,7 +42,7 @@ class Experts(nn.Module):
         self.output_bias = _uniform(hidden, num_experts, channels)
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """Evaluate all experts on (B, C, H, W), giving M of (B, C, H, W)."""
+        """Evaluate all experts E_e(x) on (B, C, H, W); returns M tensors of that shape."""
         weights: list[Tensor] = [self.hidden_weight, self.hidden_bias, self.output_weight]
         if fills(features):
             weights = [filled(one, dim) for one, dim in zip(weights, (1, 1, 2), strict=True)]
@@ -62,34 +61,32 @@ class Experts(nn.Module):
 
 
 def _uniform(fan_in: int, *shape: int) -> nn.Parameter:
-    """Initialise as nn.Linear does."""
+    """Draw a parameter as nn.Linear initialises it."""
     return nn.Parameter(torch.empty(shape).uniform_(-(fan_in**-0.5), fan_in**-0.5))
 
 
 def fuse(outputs: Sequence[Tensor], log_weights: Tensor, fusion: Fusion) -> Tensor:
     """Combine the experts of each pixel.
 
-    "sum" is Eq. (3), `sum_e g_e E_e`; "logsumexp" is the released `log sum_e g_e exp(E_e)`.
+    "sum" is Eq. (3), `x' = sum_e G_e E_e(x)`.
 
-    Deviation: the release takes exponentials of raw activations and replaces a zero under the
-    logarithm by 2.2e-16. Here the largest `E_e + log g_e` is taken off before the exponentials and
-    put back after the logarithm, which is the same value without overflow; it does not underflow
-    either, so that the floor is dropped.
+    Deviation: "logsumexp" is the released `x' = log sum_e G_e exp(E_e(x))`. The release
+    exponentiates raw activations and replaces a zero under the logarithm by 2.2e-16. Here the
+    largest `E_e(x) + log G_e` is subtracted before the exponentials and added after the logarithm.
+    The value is the same, nothing overflows or underflows, and no floor is needed.
 
     Args:
-        outputs: Expert outputs E_e, M of (B, C, H, W).
-        log_weights: Logarithms of the gates g_e, -inf where not chosen, (B, M, H, W).
+        outputs: Expert outputs E_e(x), M of (B, C, H, W).
+        log_weights: Logarithms of the gates G_e, -inf where not chosen, (B, M, H, W).
         fusion: "logsumexp" or "sum".
 
     Returns:
         Fused features, (B, C, H, W).
     """
-    logarithms = log_weights.split(1, dim=1)
-    if fusion == "sum":
-        return reduce(
-            torch.add, [w.exp() * one for w, one in zip(logarithms, outputs, strict=True)]
-        )
-    # Thrice as fast as torch.logsumexp over a stack, which does not vectorise this axis.
-    terms = [one + w for w, one in zip(logarithms, outputs, strict=True)]
+    pairs = list(zip(log_weights.split(1, dim=1), outputs, strict=True))
+    if fusion == "sum":  # Eq. (3)
+        return reduce(torch.add, [log_gate.exp() * output for log_gate, output in pairs])
+    # Three times as fast as torch.logsumexp over a stack, which does not vectorise this axis.
+    terms = [output + log_gate for log_gate, output in pairs]
     largest = reduce(torch.maximum, [term.detach() for term in terms])
     return largest + reduce(torch.add, [(term - largest).exp() for term in terms]).log()

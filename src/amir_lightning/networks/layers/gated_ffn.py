@@ -1,8 +1,8 @@
 """Restormer's feed-forward network, `project(GELU(dw(a)) * dw(b))` with `a, b = expand(x)`.
 
-In training this is the largest part of what a network keeps for its backward pass. Here a and b
-alone are kept, and the depthwise convolutions, which are cheap, are computed again. In inference it
-is the peak of memory; there a few of the hidden channels are computed at a time.
+It dominates the memory of a network. In training, only a and b are kept for the backward pass,
+which computes the cheap depthwise convolutions again. In inference, a few hidden channels are
+computed at a time.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ recomputes = True
 """Set to False to let autograd keep every intermediate result, for comparison."""
 
 group_bytes = 2**25
-"""In inference hidden channels are computed in groups of about so much memory [bytes]."""
+"""Memory of a group of hidden channels that inference computes at a time [bytes]."""
 
 _SMALLEST_GROUP = 64  # fewer channels would leave the CPU's vectors and caches unused
 
@@ -37,8 +37,7 @@ def gated_feed_forward(
     Args:
         features: (B, C, H, W).
         expansion: 1x1 filters of a, then those of b, (2D, C, 1, 1).
-        depthwise: 3x3 filters of a, then those of b, (2D, 1, 3, 3), or each image's own,
-            (B, 2D, 1, 3, 3).
+        depthwise: 3x3 filters of a, then those of b, (2D, 1, 3, 3), or (B, 2D, 1, 3, 3) per image.
         projection: 1x1 filters, (C, D, 1, 1).
 
     Returns:
@@ -59,7 +58,7 @@ def gated_feed_forward(
         )
         projection = filled(projection, 1)
     gate, value = (F.conv2d(features, filters) for filters in expansion.chunk(2))
-    # A compiler decides itself what is worth keeping.
+    # torch.compile decides itself which results are worth keeping.
     if recomputes and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Recomputed.apply(gate, value, depthwise, projection)
         return result

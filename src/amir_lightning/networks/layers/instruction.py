@@ -1,4 +1,4 @@
-"""Routing instruction network (RIN), Sec. 2.2, Eq. (1): which task is this image of?"""
+"""Routing instruction network (RIN), Sec. 2.2, Eq. (1)."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -19,11 +19,11 @@ _POOLED = 32  # channels of the pooled encoder output that the released linear h
 
 
 class Instruction(NamedTuple):
-    """What the image says about its task.
+    """Instruction of each image and how it was mixed.
 
     Attributes:
         mixture: Weights alpha of the dictionary entries, sum 1, (B, N); None without a dictionary.
-        query: The instruction before its activation, (B, instruction_size).
+        query: Instruction before its activation, (B, instruction_size).
         vector: Routing instruction I^IR, (B, instruction_size).
     """
 
@@ -33,26 +33,29 @@ class Instruction(NamedTuple):
 
 
 class RoutingInstructionNetwork(nn.Module):
-    """Mix a learned dictionary D with weights predicted from the image.
+    """Mix a learned dictionary D with weights alpha that are predicted from the image I.
 
-    Eq. (1): `instruction = sum_i alpha_i D_i` with `alpha = softmax(GAP(E(image)))`; E has five
-    convolutions. Runs in float32 under autocast.
+    Eq. (1): `I^IR = sum_i alpha_i D_i` with `alpha = softmax(GAP(E(I)))`. The encoder E has five
+    convolutions, GAP is global average pooling. The network runs in float32 under autocast.
 
-    Deviation: as released, a linear layer follows the pooling and a GELU the sum; `mixture_head`
-    and `activation` choose between this and the literal equation.
+    Deviation: as released, a linear layer follows the pooling and a GELU follows the sum.
+    `mixture_head="pooled"` with `activation="none"` is Eq. (1).
 
-    Without the dictionary (Table 4, "w/o D") a linear layer makes the instruction from the pooled
-    encoder output. Deviation: the paper does not say what takes the place of D; this is the plain
-    meaning, and its 23,539,698 parameters round to 23.54 M where the table has 23.53 M. A frozen
-    dictionary, random as it was drawn, has 23,532,306.
+    Without a dictionary (Table 4, "w/o D"), a linear layer maps the pooled encoder output to the
+    instruction. Deviation: the paper does not say what replaces D. This reading gives AMIR
+    23,539,698 parameters, which round to 23.54 M; the table has 23.53 M, which is what a dictionary
+    frozen at its random initial values gives: 23,532,306 trained parameters.
 
     Args:
         in_channels: Channels of the image.
         num_instructions: Dictionary entries N.
         instruction_size: Length of one entry.
-        mixture_head: "linear": alpha = softmax(linear(GAP(E))), "pooled": alpha = softmax(GAP(E)).
-        activation: "gelu": GELU(alpha D), "none": alpha D.
-        dictionary: "learned", "frozen" as it was drawn, or "none".
+        mixture_head: "linear": alpha = softmax(linear(GAP(E))); "pooled": alpha = softmax(GAP(E)).
+        activation: "gelu": GELU(alpha D); "none": alpha D.
+        dictionary: "learned", "frozen" at its random initial values, or "none".
+
+    Raises:
+        InputError: A value is out of range or not among its choices.
     """
 
     def __init__(
@@ -100,12 +103,12 @@ class RoutingInstructionNetwork(nn.Module):
             self.dictionary = nn.Parameter(entries)
 
     def forward(self, lq: Tensor) -> Instruction:
-        """Derive the instruction from (B, C, H, W), H and W at least 9."""
+        """Predict the instruction of (B, C, H, W), H and W at least 9."""
         with without_autocast(lq):
-            pooled = self.encoder(widen(lq)).mean(dim=(-2, -1))
+            pooled = self.encoder(widen(lq)).mean(dim=(-2, -1))  # GAP(E(I))
             if self.dictionary is None:
                 mixture, query = None, self.head(pooled)
-            else:
+            else:  # Eq. (1), where the head is the identity
                 mixture = self.head(pooled).softmax(dim=-1)
                 query = mixture @ self.dictionary
             vector = F.gelu(query) if self.activation == "gelu" else query

@@ -1,8 +1,8 @@
-"""Convolutions that do one more thing while their result is still in the cache of the CPU.
+"""Convolutions fused with an activation or a product, by oneDNN on a CPU.
 
-oneDNN applies an activation or a product as a convolution writes its output. PyTorch reaches
-it through the operators that its own compiler uses. Where they do not exist, or a gradient is
-wanted, callers compute the plain formula that stands beside each call.
+The second operation is applied while the output of the convolution is still in the cache. PyTorch
+offers this through operators that its own compiler uses. Where they do not exist, or where a
+gradient is needed, callers compute the plain formula instead.
 """
 
 import torch
@@ -18,7 +18,7 @@ enabled = True
 
 
 def fuses(features: Tensor) -> bool:
-    """Whether fused convolutions can take the place of plain ones here."""
+    """Tell whether fused convolutions can replace plain ones for these features."""
     return (
         enabled
         and _EXISTS

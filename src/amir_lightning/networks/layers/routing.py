@@ -1,13 +1,14 @@
-"""Task-adaptive routing of features by an instruction, Sec. 2.2, Eqs. (2) to (4)."""
+"""Spatial and channel routing under an instruction, Sec. 2.2, Eqs. (2) to (4)."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from amir_lightning.networks.layers.experts import Experts, Fusion, fuse
-from amir_lightning.networks.layers.topk_gate import GateMap, GateOrder, TopKGate
+from amir_lightning.networks.layers.expert_options import ExpertOptions
+from amir_lightning.networks.layers.experts import Experts, fuse
+from amir_lightning.networks.layers.topk_gate import TopKGate
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.validate import one_of
 
@@ -20,7 +21,7 @@ class SpatiallyRouted(NamedTuple):
 
     Attributes:
         features: Routed features, (B, C, H, W).
-        gates: Weight of each expert for each pixel, K of M not zero, (B, H, W, M).
+        gates: Weight G of each expert for each pixel, K of M are not zero, (B, H, W, M).
         balance: Balance loss, scalar.
     """
 
@@ -30,55 +31,37 @@ class SpatiallyRouted(NamedTuple):
 
 
 class SpatialRouting(nn.Module):
-    """Spatial routing module (SRM): each pixel goes through its own K of M experts.
+    """Spatial routing module (SRM): each pixel goes through K of M experts that it chooses.
 
-    Eqs. (2) and (3). Gates, balance and fusion stay in float32 under autocast.
+    `TopKGate` is Eq. (2), `fuse` is Eq. (3), `x' = sum_e G(x, I^IR)_e E_e(x)`. Gates, balance and
+    fusion stay in float32 under autocast.
 
-    Deviation: as released, the module has a residual connection; `residual=False` is the literal
-    Eq. (3). See `topk_gate` and `experts` for the other differences.
+    Deviation: as released, the module has a residual connection, `x + x'`; `residual=False` is
+    Eq. (3). `TopKGate` and `fuse` describe the other differences.
 
     Args:
         channels: Channels C of the features.
         instruction_size: Length of the instruction.
-        num_experts: Experts M.
-        top_k: Experts K that each pixel uses.
-        expert_ratio: Hidden units of an expert per channel.
-        gate_map: "noisy" or "plain", see `TopKGate`.
-        gate_order: "topk_softmax" or "softmax_topk", see `TopKGate`.
-        fusion: "logsumexp" or "sum", see `fuse`.
-        residual: Whether the features are added to the fused experts.
+        options: Settings of gate, experts and fusion.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        instruction_size: int,
-        num_experts: int,
-        top_k: int,
-        expert_ratio: float,
-        gate_map: GateMap,
-        gate_order: GateOrder,
-        fusion: Fusion,
-        residual: bool,
-    ) -> None:
+    def __init__(self, channels: int, instruction_size: int, options: ExpertOptions) -> None:
         super().__init__()
-        one_of("fusion", fusion, get_args(Fusion))
-        one_of("spatial_residual", residual, (True, False))
-        self.fusion, self.residual = fusion, residual
+        self.fusion, self.residual = options.fusion, options.residual
         self.project = nn.Linear(instruction_size, channels)
-        self.gate = TopKGate(channels, num_experts, top_k, gate_map, gate_order)
-        self.experts = Experts(channels, num_experts, expert_ratio)
+        self.gate = TopKGate(channels, options)
+        self.experts = Experts(channels, options)
 
     def forward(self, features: Tensor, instruction: Tensor) -> SpatiallyRouted:
         """Route (B, C, H, W) under the instruction (B, instruction_size)."""
         height, width = features.shape[-2:]
-        outputs = self.experts(features)
+        outputs = self.experts(features)  # E_e(x)
         with without_autocast(features):
-            context = self.project(widen(instruction))
+            context = self.project(widen(instruction))  # FC(I^IR)
             tokens = rearrange(features, "b c h w -> b (h w) c")
-            log_weights, balance = self.gate(widen(tokens), context)
+            log_weights, balance = self.gate(widen(tokens), context)  # Eq. (2)
             log_weights = rearrange(log_weights, "b (h w) m -> b h w m", h=height, w=width)
-            fused = fuse(
+            fused = fuse(  # Eq. (3)
                 [widen(one) for one in outputs], log_weights.movedim(-1, 1), self.fusion
             ).to(features.dtype)
         return SpatiallyRouted(
@@ -89,13 +72,13 @@ class SpatialRouting(nn.Module):
 
 
 class ChannelRouting(nn.Module):
-    """Channel routing module (CRM): each task uses its own channels.
+    """Channel routing module (CRM): the instruction masks channels.
 
-    Eq. (4): `X * m` with `m = sigmoid(FC(instruction))`. The mask stays in float32 under autocast.
+    Mode "mask" is Eq. (4), `X' = X * m` with `m = sigmoid(FC(I^IR))`. The mask stays in float32
+    under autocast.
 
-    Deviation: as released, "affine" gives `X + m * (scale * X + shift)` with scale and shift
-    learned per channel from zero, so that a new module is the identity; "mask" is the literal
-    Eq. (4).
+    Deviation: mode "affine" is the released `X' = X + m * (scale * X + shift)`. Scale and shift
+    are learned per channel and start at zero, so that a new module is the identity.
 
     Args:
         channels: Channels C of the features.
@@ -115,8 +98,8 @@ class ChannelRouting(nn.Module):
     def forward(self, features: Tensor, instruction: Tensor) -> Tensor:
         """Route (B, C, H, W) under the instruction (B, instruction_size)."""
         with without_autocast(features):
-            channel_mask = self.project(widen(instruction)).sigmoid()[..., None, None]
-            if self.mode == "mask":
-                return (channel_mask * features).to(features.dtype)
-            factor = 1 + channel_mask * self.scale
-            return torch.addcmul(channel_mask * self.shift, factor, features).to(features.dtype)
+            m = self.project(widen(instruction)).sigmoid()[..., None, None]  # (B, C, 1, 1)
+            if self.mode == "mask":  # Eq. (4)
+                return (features * m).to(features.dtype)
+            # X + m (scale X + shift), with one multiply-add per pixel.
+            return torch.addcmul(m * self.shift, 1 + m * self.scale, features).to(features.dtype)

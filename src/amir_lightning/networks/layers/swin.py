@@ -1,9 +1,9 @@
 """Self-attention in shifted windows, the building block of Swin Transformers.
 
 Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
-Sec. 3.2. Attention and feed-forward network are MONAI's. Its block is not, because it shrinks the
-window and gives up the shift where the grid is not larger than a window; here such a grid is padded
-and shifted like any other, so that the size of an image changes nothing of what is computed.
+Sec. 3.2. Attention and feed-forward network are MONAI's. MONAI's block is not used: where the grid
+is not larger than a window, it shrinks the window and drops the shift. Here such a grid is padded
+and shifted like any other, so that images of all sizes are processed alike.
 """
 
 from collections.abc import Sequence
@@ -20,24 +20,23 @@ from monai.networks.nets.swin_unetr import (
 )
 from torch import Tensor, nn
 
-from amir_lightning.errors import InputError
-from amir_lightning.networks.validate import at_least, divides, whole
+from amir_lightning.networks.validate import at_least, divides, drop_probability, whole
 
 
 class SwinBlock(nn.Module):
     """`x + DropPath(W-MSA(LN(x)))`, then `x + DropPath(MLP(LN(x)))`.
 
     W-MSA is multi-head attention between the tokens of a window, with a learned bias for each
-    relative position. After the normalisation the grid is padded with zeros, at the bottom and
-    right, to whole windows; the padded tokens take part.
+    relative position. After the normalisation, the grid is padded with zeros at the bottom and
+    right to whole windows; attention includes the padded tokens.
 
     Args:
         channels: Channels C of a token.
         heads: Attention heads; divide the channels.
         window_size: Side of a window, in tokens.
-        shifted: Whether the windows are moved by half their side, to the bottom and right.
+        shifted: Move the windows by half their side, to the bottom and right.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
-        qkv_bias: Whether the projection to query, key and value has a bias.
+        qkv_bias: Give the projection to query, key and value a bias.
         drop_path: Probability that a residual branch is skipped for an image while training.
 
     Raises:
@@ -69,8 +68,8 @@ class SwinBlock(nn.Module):
 
         Args:
             tokens: Tokens on their grid, (B, H, W, C).
-            mask: What shifted windows add to the attention logits, (windows, T, T), T the tokens of
-                a window.
+            mask: Added to the attention logits of shifted windows, (windows, T, T), where T is the
+                number of tokens of a window.
 
         Returns:
             Tokens, (B, H, W, C).
@@ -96,16 +95,16 @@ class SwinBlock(nn.Module):
 class SwinStage(nn.Module):
     """Swin blocks with plain and shifted windows in turn.
 
-    The shift is cyclic, so that windows at the end of the grid hold tokens of opposite borders,
-    which a mask keeps apart. A window's mask depends only on whether the window is in the last row
-    and in the last column: a table of four serves every image size.
+    The shift is cyclic: windows at the end of the grid hold tokens of opposite borders, and a mask
+    keeps these apart. The mask of a window depends only on whether it is in the last row and in the
+    last column, so that four masks serve every image size.
 
     Args:
         channels: Channels C of a token.
         heads: Attention heads; divide the channels.
         window_size: Side of a window in tokens, at least 2.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
-        qkv_bias: Whether the projection to query, key and value has a bias.
+        qkv_bias: Give the projection to query, key and value a bias.
         drop_paths: Probability of each block that a residual branch is skipped while training.
 
     Raises:
@@ -113,7 +112,7 @@ class SwinStage(nn.Module):
     """
 
     masks: Tensor
-    """Masks by last row or not, last column or not, (2, 2, T, T)."""
+    """Masks, indexed by whether a window is in the last row and column, (2, 2, T, T)."""
 
     def __init__(
         self,
@@ -152,14 +151,14 @@ def window_attention(
 ) -> WindowAttention:
     """Make MONAI's attention between the tokens of a window."""
     attention = WindowAttention(channels, heads, window, qkv_bias)
-    # The index follows from the window size; checkpoints need not hold it.
+    # The index follows from the window size and need not be in checkpoints.
     index = attention.get_buffer("relative_position_index")
     attention.register_buffer("relative_position_index", index, persistent=False)
     return attention
 
 
 def window_grid(tokens: Tensor, window_size: int) -> tuple[int, int]:
-    """Rows and columns of windows that cover tokens (B, H, W, C)."""
+    """Count the rows and columns of windows that cover tokens (B, H, W, C)."""
     rows, columns = ((side + window_size - 1) // window_size for side in tokens.shape[1:3])
     return rows, columns
 
@@ -168,11 +167,7 @@ def drop_path_rates(drop_path: float, blocks: int) -> list[float]:
     """Probabilities that grow linearly over the blocks, from 0 at the first to `drop_path`.
 
     Raises:
-        InputError: drop_path is not a number from 0 on and below 1.
+        InputError: drop_path is not a number from 0 to below 1.
     """
-    at_least(0, drop_path=drop_path)
-    if drop_path >= 1:
-        raise InputError(
-            f"drop_path is {drop_path}, expected a number below 1; type for example drop_path=0.1"
-        )
+    drop_probability(drop_path=drop_path)
     return [drop_path * index / max(blocks - 1, 1) for index in range(blocks)]

@@ -1,21 +1,17 @@
-"""Choice of the experts of each token, Sec. 2.2, Eq. (2), and the balance of that choice.
+"""Choice of K of M experts for each token, Sec. 2.2, Eq. (2), and its balance loss.
 
 The gate is that of N. Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated
-Mixture-of-Experts Layer", ICLR 2017, with the routing instruction as second input.
+Mixture-of-Experts Layer", ICLR 2017, with the routing instruction as a second input.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from amir_lightning.errors import InputError
-from amir_lightning.networks.validate import one_of, whole
-
-GateMap = Literal["noisy", "plain"]
-GateOrder = Literal["topk_softmax", "softmax_topk"]
+from amir_lightning.networks.layers.expert_options import ExpertOptions
 
 _NOISE_FLOOR = 0.01  # smallest standard deviation of the gate noise, as released
 
@@ -24,7 +20,7 @@ class Gating(NamedTuple):
     """Expert weights of each token.
 
     Attributes:
-        log_weights: Logarithm of the gates, -inf for experts that are not chosen, (B, T, M).
+        log_weights: Logarithm of the gates G, -inf for experts that are not chosen, (B, T, M).
         balance: Balance loss, scalar.
     """
 
@@ -33,77 +29,55 @@ class Gating(NamedTuple):
 
 
 class TopKGate(nn.Module):
-    """Weigh K of M experts for each token x under the instruction p.
+    """Routing function G(x, I^IR) of Eq. (2): sparse expert weights of each token.
 
-    Eq. (2): `gates = TopK(softmax(FC([x, p])))`; p is the instruction, projected to C channels.
+    `gate_map="plain"` with `gate_order="softmax_topk"` is the equation as printed.
 
-    Deviation: as released, the map has no bias and adds learned Gaussian noise while training, and
-    the K largest logits are chosen before the softmax, so that the gates sum to one. `gate_map` and
-    `gate_order` choose between this and the literal equation.
-
-    The balance loss is the squared variation, over the experts, of their importance (sum of their
-    gates) plus that of their load (smooth count of their tokens). The plain gate has no smooth
-    count, so that its balance loss is the importance alone; in evaluation the noisy gate takes the
-    plain count.
+    Deviation: by default the gate is the released one. Its map has no bias and adds learned
+    Gaussian noise in training, and it keeps the K largest logits before the softmax, so that the
+    gates sum to one.
 
     Attributes:
-        over_processes: Whether importance and load of a training step are summed over the patches
-            of all processes; otherwise each process balances its own patches, which is another
-            loss, as variation is no mean.
-        noise: Standard normal noise of training passes, (B, T, M), see `draw_noise`. None draws
-            from torch's process-wide generator in each pass.
+        over_processes: Sum importance and load of a training step over the patches of all
+            processes. If False, each process balances its own patches, which is a different loss:
+            the coefficient of variation does not average over ranks.
+        noise: Standard normal noise of training passes, (B, T, M), see `draw_noise`. If None,
+            each pass draws from torch's global generator.
 
     Args:
         channels: Channels C of a token.
-        num_experts: Experts M.
-        top_k: Experts K that each token uses.
-        gate_map: "noisy": learned noise and no bias, "plain": a fully connected layer.
-        gate_order: "topk_softmax": gates sum to 1, "softmax_topk": to less than 1.
+        options: Uses `num_experts`, `top_k`, `gate_map` and `gate_order`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_experts: int,
-        top_k: int,
-        gate_map: GateMap,
-        gate_order: GateOrder,
-    ) -> None:
+    def __init__(self, channels: int, options: ExpertOptions) -> None:
         super().__init__()
-        whole(1, num_experts=num_experts, top_k=top_k)
-        if top_k > num_experts:
-            raise InputError(
-                f"top_k is {top_k} with num_experts={num_experts}; "
-                f"type top_k= with a number from 1 to {num_experts}"
-            )
-        one_of("gate_map", gate_map, get_args(GateMap))
         self.over_processes = True
         self.noise: Tensor | None = None
         self._noises: dict[object, Tensor] = {}
-        one_of("gate_order", gate_order, get_args(GateOrder))
-        self.num_experts, self.top_k, self.gate_order = num_experts, top_k, gate_order
-        if gate_map == "noisy":
-            self.weight = nn.Parameter(torch.randn(2 * channels, num_experts))
-            self.noise_weight = nn.Parameter(torch.zeros(2 * channels, num_experts))
+        self.num_experts, self.top_k = options.num_experts, options.top_k
+        self.gate_order = options.gate_order
+        shape = (2 * channels, options.num_experts)
+        if options.gate_map == "noisy":
+            self.weight = nn.Parameter(torch.randn(shape))
+            self.noise_weight = nn.Parameter(torch.zeros(shape))
             self.register_parameter("bias", None)
         else:
             bound = (2 * channels) ** -0.5  # the initialisation of nn.Linear
-            self.weight = nn.Parameter(
-                torch.empty(2 * channels, num_experts).uniform_(-bound, bound)
-            )
-            self.bias = nn.Parameter(torch.empty(num_experts).uniform_(-bound, bound))
+            self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+            self.bias = nn.Parameter(torch.empty(options.num_experts).uniform_(-bound, bound))
             self.register_parameter("noise_weight", None)
 
     def draw_noise(
         self, generators: Sequence[torch.Generator], tokens: int, dtype: torch.dtype
     ) -> None:
-        """Draw the noise of training passes until the next draw, of each image its own.
+        """Draw per-image noise, which training passes use until the next draw.
 
-        Noise of one shape keeps its place in memory, from where a recorded pass reads it.
+        Noise of the same shape is written to the same memory, because a recorded CUDA graph reads
+        it there.
 
         Args:
-            generators: One of each image, on the device of the logits.
-            tokens: Pixels of an image.
+            generators: One per image, on the device of the logits.
+            tokens: Pixels per image.
             dtype: Type of the logits.
         """
         if self.noise_weight is None:
@@ -117,44 +91,61 @@ class TopKGate(nn.Module):
             image.normal_(generator=generator)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Gating:
-        """Choose and weigh experts.
-
-        Evaluation has no noise.
+        """Compute Eq. (2), `G(x, I^IR) = Top-K(Softmax(FC([x, FC(I^IR)])))`, in logarithms.
 
         Args:
-            tokens: Features of each pixel, (B, T, C).
-            context: Projected instruction of each image, (B, C).
+            tokens: Features x of each pixel, (B, T, C).
+            context: Projected instruction FC(I^IR) of each image, (B, C).
         """
-        clean = _joint_map(tokens, context, self.weight)
+        clean = _linear(tokens, context, self.weight)  # FC([x, FC(I^IR)])
         if self.bias is not None:
             clean = clean + self.bias
         logits, deviation = clean, None
         if self.noise_weight is not None and self.training:
-            deviation = F.softplus(_joint_map(tokens, context, self.noise_weight)) + _NOISE_FLOOR
+            deviation = F.softplus(_linear(tokens, context, self.noise_weight)) + _NOISE_FLOOR
             noise = torch.randn_like(clean) if self.noise is None else self.noise
             logits = clean + deviation * noise
 
-        # A choice by index stays K experts when logits tie.
-        chosen = torch.zeros_like(logits, dtype=torch.bool)
-        chosen = chosen.scatter(-1, logits.topk(self.top_k, dim=-1).indices, True)
-        if self.gate_order == "topk_softmax":
-            log_weights = logits.masked_fill(~chosen, -torch.inf).log_softmax(dim=-1)
-        else:
-            log_weights = logits.log_softmax(dim=-1).masked_fill(~chosen, -torch.inf)
+        # Chosen by index, so that tied logits still give K experts.
+        best = logits.topk(self.top_k, dim=-1).indices
+        chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best, True)
 
+        def top_k(scores: Tensor) -> Tensor:
+            return scores.masked_fill(~chosen, -torch.inf)
+
+        if self.gate_order == "softmax_topk":  # Eq. (2); softmax keeps the order of the logits
+            log_weights = top_k(logits.log_softmax(dim=-1))
+        else:  # Deviation: as released
+            log_weights = top_k(logits).log_softmax(dim=-1)
+        return Gating(log_weights, self._balance(log_weights, chosen, clean, logits, deviation))
+
+    def _balance(
+        self,
+        log_weights: Tensor,
+        chosen: Tensor,
+        clean: Tensor,
+        logits: Tensor,
+        deviation: Tensor | None,
+    ) -> Tensor:
+        """Balance loss of Shazeer et al.: CV^2 of the importance plus CV^2 of the load.
+
+        The importance of an expert is the sum of its gates. Its load is the number of its tokens:
+        a smooth estimate where the gate is noisy, the plain count for the noisy gate in evaluation.
+        The plain gate has no load term.
+        """
         used = [log_weights.exp().sum(dim=(0, 1))]
-        if deviation is not None and self.top_k < clean.shape[-1]:
+        if deviation is not None and self.top_k < self.num_experts:
             used.append(expected_load(clean, logits, deviation, self.top_k).sum(dim=(0, 1)))
         elif self.noise_weight is not None:
             used.append(chosen.sum(dim=(0, 1)).to(used[0].dtype))
         amounts = torch.stack(used)
         if self.training and self.over_processes:
             amounts = sum_over_processes(amounts)
-        return Gating(log_weights, torch.stack([squared_variation(one) for one in amounts]).sum())
+        return torch.stack([squared_variation(one) for one in amounts]).sum()
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes of values, and of their gradients."""
+    """All-reduce by sum, of the values forward and of their gradients backward."""
 
     @staticmethod
     def forward(_ctx: object, amounts: Tensor) -> Tensor:
@@ -170,26 +161,26 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_processes(amounts: Tensor) -> Tensor:
-    """Sum of what all processes hold, with gradients; a process alone gets back its own.
+    """Sum a tensor over all processes, with gradients; a single process gets its own back.
 
-    The gradient that reaches a process's amounts is summed, too, so that the mean that DDP takes
-    over the processes is the gradient of one loss over all patches.
+    Gradients are summed over the processes, too. DDP's mean over the processes is then the
+    gradient of one loss over all patches.
     """
     several = distributed.is_available() and distributed.is_initialized()
     return _Sum.apply(amounts) if several and distributed.get_world_size() > 1 else amounts
 
 
-def _joint_map(tokens: Tensor, context: Tensor, weight: Tensor) -> Tensor:
-    """Return `[x; p] W` without copying p to every token, (B, T, M)."""
+def _linear(tokens: Tensor, context: Tensor, weight: Tensor) -> Tensor:
+    """Compute `[x, p] W`, (B, T, M), without a copy of the context p for every token x."""
     channels = tokens.shape[-1]
     return tokens @ weight[:channels] + (context @ weight[channels:]).unsqueeze(1)
 
 
 def expected_load(clean: Tensor, logits: Tensor, deviation: Tensor, top_k: int) -> Tensor:
-    """Probability that new noise would leave an expert among the K of its token.
+    """Probability that an expert is among the K of its token if its noise is drawn again.
 
-    This is the smooth stand-in for the count of tokens of an expert: `Phi((c_e - t_e) / sigma_e)`,
-    where t_e is the K-th largest of the other experts' noisy logits.
+    It is `Phi((c_e - t_e) / sigma_e)`, where the threshold t_e is the K-th largest noisy logit of
+    the other experts. Its sum over the tokens is a differentiable estimate of the expert's load.
 
     Args:
         clean: Logits c without noise, (..., M), M > K.
@@ -206,7 +197,7 @@ def expected_load(clean: Tensor, logits: Tensor, deviation: Tensor, top_k: int) 
 def squared_variation(amounts: Tensor) -> Tensor:
     """Squared coefficient of variation, `var / (mean^2 + 1e-10)` with unbiased variance.
 
-    Zero for equal amounts, and for a single one.
+    It is zero for equal amounts, and for a single one.
     """
     if amounts.numel() < 2:
         return torch.zeros_like(amounts).sum()

@@ -4,10 +4,10 @@ from torch import nn
 
 
 def small_normal(module: nn.Module) -> None:
-    """Draw the weights of all linear layers with deviation 0.02, and set their biases to zero.
+    """Draw the weights of all linear layers from N(0, 0.02^2), and set their biases to zero.
 
-    The releases truncate at -2 and 2. That is at 100 deviations, where there is nothing to cut, so
-    that a plain normal distribution is the same.
+    The releases truncate the distribution at -2 and 2. That is 100 standard deviations away and
+    changes nothing.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):

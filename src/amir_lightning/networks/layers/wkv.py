@@ -1,12 +1,12 @@
 """Bidirectional WKV, the linear attention of Restore-RWKV.
 
-Each channel takes a weighted mean of its values over all T pixels in some order,
+Each channel takes a weighted mean of its values v over all T pixels of a scan,
 
-    y_t = (sum_{i != t} exp(k_i - (|t - i| - 1) w) v_i + exp(k_t + u) v_t) / (the same without v),
+    y_t = (sum_{i != t} exp(k_i - (|t - i| - 1) w) v_i + exp(k_t + u) v_t) / (the same without v).
 
-which costs time in proportion to T: the pixels are cut into chunks. Within a chunk all weights are
-one small matrix per channel. What lies before and behind a chunk enters as two weighted means with
-the logarithms of their weights, which an associative scan over the chunks collects.
+The cost is linear in T, because the pixels are cut into chunks. Inside a chunk, the weights are one
+small matrix per channel. The pixels before and behind a chunk enter as two weighted means with the
+logarithms of their total weights, which an associative scan over the chunks computes.
 """
 
 from typing import NamedTuple
@@ -17,21 +17,21 @@ from torch import Tensor
 
 from amir_lightning.networks.precision import widen, without_autocast
 
-_CHUNK = 16  # pixels; the matrices grow with it, and the scan shrinks
-_GROUP = 2**17  # values that are mixed at a time where no gradient is wanted
-_NOTHING = -1e30  # logarithm of the weight of no pixel; finite, so that differences are
-_LARGEST = 50.0  # exponent: two such factors and a sum do not overflow
-_LEAST = 1e-30  # sum of weights that is divided by, should all of them be too small for floats
+_CHUNK = 16  # pixels of a chunk; larger chunks mean larger matrices and a shorter scan
+_GROUP = 2**17  # values that are mixed at a time in inference
+_NOTHING = -1e30  # logarithm of a zero weight; finite, so that differences are finite, too
+_LARGEST = 50.0  # exponent; a sum of products of two such factors does not overflow
+_LEAST = 1e-30  # smallest divisor, in case all weights of a sum underflow
 
 
 def bidirectional_wkv(decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Mix the values of each channel along the pixels, in float32 at least.
 
-    It is exact for any keys, and for decays of either sign: all sums are taken relative to their
-    largest terms.
+    The result is exact for any keys and for decays of either sign, because every sum is scaled by
+    its largest term.
 
     Args:
-        decay: w, (C,); a negative one lets far pixels weigh more than near ones.
+        decay: w, (C,); with a negative one, far pixels weigh more than near ones.
         bonus: u, (C,).
         key: k, (B, C, T).
         value: v, (B, C, T).
@@ -43,7 +43,7 @@ def bidirectional_wkv(decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor) 
         inputs = tuple(widen(one) for one in (decay, bonus, key, value))
         if torch.is_grad_enabled():
             return _mix(*inputs)
-        # Intermediate results of a few channels stay in the caches of a CPU.
+        # The intermediate results of a few channels stay in the caches of a CPU.
         size = max(1, _GROUP // (value.shape[0] * value.shape[-1]))
         channels = (one.split(size, dim=1 if one.ndim > 2 else 0) for one in inputs)
         return torch.cat([_mix(*group) for group in zip(*channels, strict=True)], dim=1)
@@ -57,8 +57,8 @@ def _mix(decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor) -> Tensor:
     key = F.pad(key, (0, missing), value=_NOTHING).unflatten(-1, (chunks, length))
     value = F.pad(value, (0, missing)).unflatten(-1, (chunks, length))
 
-    # Exponents of a chunk span `length - 1` decays. They are moved towards zero, which is no
-    # matter in a ratio; where they span more than floats do, the smallest weights vanish.
+    # The exponents of a chunk span `length - 1` decays. An offset centres them at zero, which
+    # cancels in the ratio. If the span exceeds the range of floats, the smallest weights underflow.
     reach = (length - 1) * decay.detach()
     offset = torch.maximum(-reach / 2, (-reach).clamp_min(0) - _LARGEST)
     offset = torch.maximum(offset, bonus.detach() - _LARGEST)[:, None]
@@ -74,7 +74,7 @@ def _mix(decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor) -> Tensor:
     sums = torch.cat([weight * value, weight], dim=2)  # (B, C, 2 N, L)
     matrix = within.exp()  # symmetric
     if chunks > 1:
-        # Two more columns: all that lies before a chunk, and all behind it.
+        # Two more columns: all pixels before the chunk, and all pixels behind it.
         ends = sums @ torch.stack([from_end, from_start], dim=-1)
         before, behind = _around(ends.unflatten(2, (2, chunks)), scale + offset, length * decay)
         most = torch.stack([scale, before.log.detach(), behind.log.detach()]).amax(dim=0)
@@ -88,33 +88,35 @@ def _mix(decay: Tensor, bonus: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class _Mean(NamedTuple):
-    """Weighted means of values, and the logarithms of their total weights."""
+    """Weighted means of values, with the logarithms of their total weights."""
 
     log: Tensor
     mean: Tensor
 
     def weighed(self, most: Tensor) -> Tensor:
-        """Sums of the values, then sums of the weights, over `exp(most)`, (B, C, 2 N, 1)."""
+        """Weighted sums, then total weights, both divided by `exp(most)`, (B, C, 2 N, 1)."""
         weight = (self.log - most).exp()
         return torch.cat([weight * self.mean, weight], dim=2)[..., None]
 
 
 def _around(ends: Tensor, scale: Tensor, decay: Tensor) -> tuple[_Mean, _Mean]:
-    """What lies before each chunk and what behind it, as its nearest pixel sees it.
+    """Means over all pixels before each chunk and over all pixels behind it.
+
+    Their weights are those seen from the first and from the last pixel of the chunk.
 
     Args:
-        ends: Weighted sum and weights of each chunk, as the first pixel behind it sees them and the
-            last one before it, (B, C, 2, N, 2).
-        scale: Logarithm of their unit, (B, C, N).
-        decay: From chunk to chunk, (C,).
+        ends: Weighted sum and total weight of each chunk, seen from the first pixel behind it and
+            from the last pixel before it, (B, C, 2, N, 2).
+        scale: Logarithm of the factor that they were divided by, (B, C, N).
+        decay: Decay over the length of a chunk, (C,).
     """
     summed, weight = ends.unbind(2)
     weight = weight.clamp_min(_LEAST)
     mean, log = summed / weight, weight.log() + scale[..., None]
-    # What comes from behind is the same seen backwards.
+    # The means over pixels behind are the same scan in the opposite direction.
     mean, log = (torch.stack([one[..., 0], one[..., 1].flip(-1)]) for one in (mean, log))
     chunks, step = mean.shape[-1], 1
-    while step < chunks:  # each round takes in as many chunks as all rounds before
+    while step < chunks:  # each round doubles the number of chunks that a mean covers
         far_mean, far = _later(mean, step, 0.0), _later(log, step, _NOTHING)
         far = far - step * decay[:, None]
         mean = mean + (far - log).sigmoid() * (far_mean - mean)
@@ -125,4 +127,5 @@ def _around(ends: Tensor, scale: Tensor, decay: Tensor) -> tuple[_Mean, _Mean]:
 
 
 def _later(row: Tensor, step: int, first: float) -> Tensor:
+    """Move a row by some places towards its end and fill the start with a value."""
     return F.pad(row[..., :-step], (step, 0), value=first)
