@@ -24,7 +24,7 @@ class Brain:
         num_slices: Axial slices of a patient over the central 84 mm.
 
     Raises:
-        InputError: There is nothing to draw on.
+        InputError: The volume is too small, see `check_size`.
     """
 
     size: int = 256
@@ -34,7 +34,7 @@ class Brain:
         check_size("brain", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
-        """Draw the patient with this seed [a.u.]."""
+        """Draw the patient with this seed; values are in a.u."""
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE)
         skull(head)
