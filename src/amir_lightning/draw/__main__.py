@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.draw draw=interference run=last``: the figures, from finished runs."""
+"""``python -m amir_lightning.draw draw=interference run=last``: figures of finished runs."""
 
 import logging
 from importlib.util import find_spec
