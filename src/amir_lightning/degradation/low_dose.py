@@ -60,7 +60,7 @@ class LowDose:
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Add the noise by which the reduced dose exceeds the full dose.
+        """Add the noise that the reduced dose has in excess of the full dose.
 
         The scan already contains the noise of the full dose N, so the missing variance is
         var p(d N) - var p(N). Only noise of this variance is reconstructed, and then added to the

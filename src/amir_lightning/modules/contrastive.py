@@ -91,7 +91,7 @@ class ContrastiveModule(RestorationModule):
         return terms
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Exclude parameters from the step that the warm-up does not train."""
+        """Leave parameters that the warm-up does not train out of the step."""
         super().on_before_optimizer_step(optimizer)
         if self.warming_up:
             for parameter in self._idle():

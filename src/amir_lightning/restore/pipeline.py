@@ -95,7 +95,7 @@ def restore_all(
 
 
 def _naming(scan: Scan, sentence: str) -> str:
-    """The sentence of an error with the scan that it is about."""
+    """Put the path of the scan before an error message that does not name it."""
     named = any(str(path) in sentence for path in (scan.path, *scan.files))
     return sentence if named else f"{scan.path}: {sentence}"
 

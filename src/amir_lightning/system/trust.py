@@ -9,9 +9,9 @@ from amir_lightning.errors import InputError
 def refuse_foreign_classes(node: object, where: object, trusted: Sequence[str]) -> None:
     """Check every ``_target_`` of a configuration before anything of it is built.
 
-    A name must be a class that a trusted module defines. Being reachable through a trusted module
-    is not enough: so are the modules that it imports, and functions that write files. Names outside
-    the trusted modules are not imported.
+    A name must be a class that a trusted module defines. Names that a trusted module only imports
+    are refused, because they may be other modules or functions that write files. Names outside the
+    trusted modules are not imported.
 
     Args:
         node: Plain mappings and lists, at any depth.
