@@ -170,7 +170,7 @@ def _check(cfg: DictConfig) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made ({error.strerror}); type output=<folder>"
+            f"{folder} cannot be made ({error.strerror}); type another output=<folder>"
         ) from error
     return folder
 

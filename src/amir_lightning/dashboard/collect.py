@@ -98,7 +98,7 @@ def collect_runs(runs_dir: Path) -> tuple[list[RunEntry], dict[str, str]]:
                 broken[folder.name] = str(error)
     if not any(entry.finished for entry in entries):
         started = [entry.files.name for entry in entries]
-        goes_on = f", and {len(started)} not to its end" if started else ""
+        goes_on = f" ({len(started)} started)" if started else ""
         run = f" run={started[0]}" if started else ""
         raise InputError(
             f"no run in {runs_dir} has finished{goes_on}; type python -m amir_lightning.train{run} "

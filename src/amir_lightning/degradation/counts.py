@@ -79,17 +79,18 @@ class LowCount:
         if self.reduction < 1 or self.counts_per_slice <= 0:
             raise InputError(
                 f"reduction is {self.reduction} and counts_per_slice is {self.counts_per_slice}, "
-                "expected at least 1 and more than 0"
+                "expected a reduction of at least 1 and counts_per_slice above 0; type for "
+                "instance tasks.<task>.degradation.reduction=12"
             )
         if self.iterations < 1 or self.subsets < 1:
             raise InputError(
                 f"iterations is {self.iterations} and subsets is {self.subsets}, expected at least "
-                "1 each"
+                "1 each; type for instance tasks.<task>.degradation.iterations=3"
             )
         if self.background < 0 or self.fwhm_mm < 0:
             raise InputError(
                 f"background is {self.background} and fwhm_mm is {self.fwhm_mm}, expected at least "
-                "0 each"
+                "0 each; type for instance tasks.<task>.degradation.background=0"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:

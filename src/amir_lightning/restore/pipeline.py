@@ -120,9 +120,9 @@ def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
         if len(fitting) != 1:
             known = ", ".join(f"{task.name} ({task.dicom_modality})" for task in tasks.values())
             raise InputError(
-                f"{scan.path} is DICOM of modality {scan.modality}, for which the weights have "
-                f"{'several tasks' if fitting else 'no task'}: {known}; type task=<name> or give "
-                "other weights"
+                f"{scan.path} is DICOM of modality {scan.modality}, and the weights have "
+                f"{'several tasks' if fitting else 'no task'} of that modality (they have "
+                f"{known}); type task=<name> or give other weights"
             )
         return fitting[0]
     if scan.modality not in (None, task.dicom_modality):

@@ -63,4 +63,6 @@ class Request:
                 "intensity_scale=1"
             )
         if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
+            raise InputError(
+                f"batch_size is {self.batch_size}, expected at least 1; type batch_size=1"
+            )
