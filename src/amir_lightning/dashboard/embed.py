@@ -93,7 +93,7 @@ class Album:
         return Picture(title, step, f"data:image/webp;base64,{text}", *image.size)
 
     def embed_newest(self, folder: Path, count: int) -> list[Picture]:
-        """Embed the pictures of a folder, each title from its newest `count` validations only."""
+        """Embed the pictures of a folder, for each title only those of the newest `count` steps."""
         files: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("*.png")):
             found = _STEP.match(path.stem)

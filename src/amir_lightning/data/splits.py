@@ -22,7 +22,7 @@ _ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing":
 
 
 def split_kind(num_patients: int, sizes: Mapping[str, float]) -> SplitKind:
-    """Whether there are enough patients for all splits, or slice blocks must be split."""
+    """Return "patients" if there are enough for all splits, else "slice blocks"."""
     return "patients" if num_patients >= len(_shares(sizes)) else "slice blocks"
 
 

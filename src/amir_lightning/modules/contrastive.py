@@ -75,7 +75,7 @@ class ContrastiveModule(RestorationModule):
         return self.trainer.global_step < steps
 
     def objective(self, batch: Batch) -> dict[str, Term]:
-        """Compute the terms of a batch: contrast, and after the warm-up those of Eq. (5)."""
+        """Compute the contrastive term of a batch and, after the warm-up, the terms of Eq. (5)."""
         if batch.positive is None:
             raise ValueError("a contrastive step needs a second crop of each slice")
         self.contrast.follow(self.encoder)

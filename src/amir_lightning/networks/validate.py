@@ -116,7 +116,7 @@ def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...
 
 
 def divides(name: str, value: int, *channels: int, of: str) -> None:
-    """Check that a number, such as that of attention heads, divides numbers of channels.
+    """Check that a number, such as the attention heads, divides each number of channels.
 
     Args:
         name: Name of the option.

@@ -91,7 +91,7 @@ class Canvas:
         )
 
     def around(self, nodes: Sequence[Triple], reach_mm: float) -> Region:
-        """Window from all nodes (z, y, x) to `reach_mm` beyond them, patient coordinates [mm]."""
+        """Window around all nodes with a border of `reach_mm`, in patient coordinates (z, y, x)."""
         corners = np.asarray(nodes)
         return self.region(corners.min(0) - reach_mm, corners.max(0) + reach_mm)
 

@@ -141,7 +141,7 @@ def _skin(canvas: Canvas, arms: list[list[Triple]], female: bool) -> tuple[Array
 def _soft_tissue(
     canvas: Canvas, uptake: dict[str, float], trunk: Array, limbs: Array, fat_mm: float
 ) -> None:
-    """Skin, subcutaneous fat and striated muscle with seams of fat between its bellies."""
+    """Paint skin, subcutaneous fat and striated muscle with seams of fat between its bellies."""
     image, softness = canvas.image, canvas.softness_mm
     skin = fields.smooth_min(trunk, limbs, 25)
     fields.paint(image, fields.soft_step(skin, softness), uptake["skin"])
