@@ -84,7 +84,7 @@ from amir_lightning.data.layouts.folder import nifti_patient
 from amir_lightning.data.layouts.layout import RawDataset, check_folder, raw_dataset
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import nifti_stem
+from amir_lightning.io.nifti.file import nifti_stem
 from amir_lightning.tasks import Task
 
 
