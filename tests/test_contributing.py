@@ -81,14 +81,14 @@ def test_toy() -> None:
 from pathlib import Path
 
 from amir_lightning.data.layouts.folder import nifti_patient
-from amir_lightning.data.layouts.layout import Found, check_folder, finished
+from amir_lightning.data.layouts.layout import RawDataset, check_folder, raw_dataset
 from amir_lightning.io.dicom.series import Skipped
 from amir_lightning.io.files import find_files
-from amir_lightning.io.nifti.scan import nifti_stem
+from amir_lightning.io.nifti.file import nifti_stem
 from amir_lightning.tasks import Task
 
 
-def toy(raw_dir: Path, task: Task, toy_word: str = "toy") -> Found:
+def toy(raw_dir: Path, task: Task, toy_word: str = "toy") -> RawDataset:
     """Find the files whose names end in a word."""
     check_folder(raw_dir)
     files, skipped = find_files(raw_dir)
@@ -98,7 +98,7 @@ def toy(raw_dir: Path, task: Task, toy_word: str = "toy") -> Found:
             patients.append(nifti_patient(nifti_stem(path), path, task, nifti_stem(path)))
         else:
             skipped.append(Skipped(path, "of another name"))
-    return finished(raw_dir, task, patients, skipped, f"files named *{toy_word}.nii")
+    return raw_dataset(raw_dir, task, patients, skipped, f"files named *{toy_word}.nii")
 ''',
     "src/amir_lightning/draw/toy.py": '''\
 """A toy of a figure: the scores of the tasks as bars."""
@@ -145,7 +145,7 @@ ADDED = [  # file, what is in it, what comes behind
     (NETWORKS, "__all__ = [\n", '    "Toy",\n'),
     (NETWORKS, "if TYPE_CHECKING:\n", "    from amir_lightning.networks.toy import Toy\n"),
     ("conf/compare.yaml", "paper's tables\n", "  - toy\n"),
-    ("conf/draw.yaml", "others as typed\n", "  toy: Toy\n"),
+    ("conf/draw.yaml", "others are shown by name\n", "  toy: Toy\n"),
     ("docs/networks.md", "# Networks\n", "\nThe network `toy`.\n"),
     ("docs/reference/networks.md", "# Networks\n", "\n::: amir_lightning.networks.toy\n"),
     (LAYOUTS, "import table\n", "from amir_lightning.data.layouts.toy import toy\n"),
@@ -153,7 +153,7 @@ ADDED = [  # file, what is in it, what comes behind
     ("conf/prepare.yaml", "PD; null: T2\n", "  toy_word: null\n"),
     (
         "conf/prepare.yaml",
-        "uses it\n",
+        "uses these data sets\n",
         "  toy:\n    about: a toy\n    split: {train: 1, val: 1, test: 1}\n"
         "    test_patients: []\n    grid: null\n    central_slices: null\n",
     ),
@@ -165,7 +165,7 @@ ADDED = [  # file, what is in it, what comes behind
         "    match kind:\n",
         '        case "toy":\n            return toy.draw(run, cfg.toy_colour)\n',
     ),
-    ("conf/draw.yaml", "draw says otherwise\n", "  toy: [toy]\n"),
+    ("conf/draw.yaml", "unless `draw` names others\n", "  toy: [toy]\n"),
     ("conf/draw.yaml", "for the 95 % interval\n", "toy_colour: red   # toy: of the bars\n"),
     ("Makefile", "figure1 figure3 figure4", " toy"),
     ("docs/tables.md", "# Tables and figures\n", "\nThe figure `toy`.\n"),

@@ -319,7 +319,14 @@ def test_each_dicom_file_is_opened_four_times(
                     PixelSpacing=[1.0, 1.0],
                 )
     opens.clear()
-    options = ("task=ct", "raw_dir=raw", f"dataset={layout}", "jobs=1", "force_units=true")
+    options = (
+        "task=ct",
+        "raw_dir=raw",
+        f"dataset={layout}",
+        "jobs=1",
+        "force_units=true",
+        "output=ct.h5",
+    )
     assert command("prepare", *options).status == 0
     counts = {path: count for path, count in opens.items() if path.endswith(".dcm")}
     assert len(counts) == (9 if layout == "folder" else 18)

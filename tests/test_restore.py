@@ -1,4 +1,4 @@
-"""``restore`` and ``export`` through their commands: scans in, scans out, weights that travel."""
+"""``restore`` and ``export`` through their commands: scans in, scans out, portable weights."""
 
 import json
 import subprocess

@@ -139,7 +139,7 @@ def test_the_dashboard_reads_the_offline_file_if_the_curves_are_lost(
         assert command("dashboard").status == 0
         html = Path("runs/dashboard.html").read_text()
         data = html[html.index('id="data">') + 10 :]
-        pages.append(json.loads(data[: data.index("</script>")])["comparisons"]["psnr"]["mri"])
+        pages.append(json.loads(data[: data.index("</script>")])["comparisons"]["psnr"][0])
         metrics.unlink(missing_ok=True)
     assert pages[0]["data"]
     assert pages[0] == pages[1]

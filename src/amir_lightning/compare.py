@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{folder} cannot be made ({error.strerror}); type output=<folder>"
+                f"{folder} cannot be made ({error.strerror}); type another output=<folder>"
             ) from error
     nodes: dict[str, dict[str, Any]] = {}
     for name in cfg.networks:

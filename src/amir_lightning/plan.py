@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.plan experiment=table3``: cost of a sweep; starts nothing."""
+"""``python -m amir_lightning.plan experiment=table3``: time and disk that a sweep needs."""
 
 import math
 import shutil

@@ -143,7 +143,9 @@ def _numbers(task: str, key: str, values: Iterable[float]) -> Range:
         raise InputError(f"task {task}: {key} is {values}, expected two numbers; write [0, 1]")
     numbers = tuple(_number(task, key, value) for value in values)
     if len(numbers) != 2 or numbers[0] == numbers[1]:
-        raise InputError(f"task {task}: {key} is {list(numbers)}, expected two different numbers")
+        raise InputError(
+            f"task {task}: {key} is {list(numbers)}, expected two different numbers; write [0, 1]"
+        )
     return numbers
 
 

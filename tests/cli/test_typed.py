@@ -27,6 +27,7 @@ NAMES = [
 ]
 # Options with a text by default that is one of few, or with null for something that is no text.
 CHOICES = (
+    "errors",
     *("task", "dataset", "scale", "split", "source", "metrics", "format", "dtype", "backend"),
     *(
         "on_error",

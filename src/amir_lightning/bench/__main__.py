@@ -170,7 +170,7 @@ def _check(cfg: DictConfig) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made ({error.strerror}); type output=<folder>"
+            f"{folder} cannot be made ({error.strerror}); type another output=<folder>"
         ) from error
     return folder
 
@@ -246,7 +246,7 @@ def _loading(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _task_curve(cfg: DictConfig) -> "list[Row]":
-    """Time batches that mix several tasks; the three tasks repeat, each copy counts as a task."""
+    """Time batches that mix several tasks; beyond three, the same data count as further tasks."""
     from itertools import cycle, islice
 
     from amir_lightning.bench.loading import batch_time

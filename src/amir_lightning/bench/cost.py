@@ -42,8 +42,8 @@ class Cost(NamedTuple):
 
     Attributes:
         seconds: Time of each pass.
-        memory_mib: Peak memory of weights and passes, on a GPU of the allocator, on a CPU what the
-            process grew by since before the network was built.
+        memory_mib: Peak memory of weights and passes [MiB]. On a GPU this is the peak of the
+            allocator, on a CPU the growth of the process since before the network was built.
     """
 
     seconds: tuple[float, ...]
@@ -59,8 +59,8 @@ class Recipe(NamedTuple):
         betas: Betas of Adam.
         seconds: Passes are repeated for at least this time.
         device: "cpu" or "cuda".
-        compile: Whether training steps of this project's networks are compiled, and on a GPU
-            replayed.
+        compile: Whether training steps of this project's networks are compiled and, on a GPU,
+            replayed as CUDA graphs.
     """
 
     loss: Mapping[str, Any]

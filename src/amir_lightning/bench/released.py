@@ -43,7 +43,7 @@ def released(name: str, folder: Path, weights: Path | None = None) -> Build:
     Args:
         name: Name of the network.
         folder: The checkout.
-        weights: File of its parameters; None keeps those that it draws.
+        weights: File of its parameters; None keeps its random initial ones.
 
     Raises:
         InputError: The folder holds no such network, or its code cannot be imported.

@@ -14,8 +14,8 @@ class Speed(NamedTuple):
 
     Attributes:
         seconds: Median time of a forward pass.
-        memory_mib: Peak memory of weights and activations [MiB]: on a GPU what the allocator gave
-            out, on a CPU what the process grew by since before the network was built.
+        memory_mib: Peak memory of weights and activations [MiB]. On a GPU this is the peak of the
+            allocator, on a CPU the growth of the process since before the network was built.
     """
 
     seconds: float

@@ -31,14 +31,14 @@ class Variant(NamedTuple):
     """One network in one case.
 
     Attributes:
-        part: The table it belongs to: table, released or curve.
+        part: The results it belongs to: "table", "released" or "curve".
         network: Its name.
-        scale: demo or paper; against the release, ours or released.
+        scale: "demo" or "paper"; for `against_release`, "ours" or "released".
         case: What is measured.
         open_network: Imports its code, in the process of the measurement.
         gmacs: Multiply-adds of one slice of that size, in 10^9.
         tuned: Whether the C allocator is tuned as in training.
-        curve: Name and value of what a curve varies.
+        curve: Name and value of the quantity that the curve varies.
     """
 
     part: str
@@ -68,8 +68,8 @@ def curves(
         name: The network.
         scale: Its scale.
         node: Its configuration node.
-        values: ``pixels`` per side of a slice that is restored; ``batches`` of a training step;
-            ``experts`` of a training step of one patch.
+        values: ``pixels``: sides of slices to restore. ``batches``: batch sizes of training steps.
+            ``experts``: numbers of experts, in training steps of one patch.
         side: Pixels per side of a patch.
     """
     step = Case("training", 1, side, side, "float32")
@@ -90,10 +90,10 @@ def against_release(
     """Pair a released network (float32) with ours (float32 and bf16), with the same weights.
 
     Args:
-        name: Of the network: amir or tat.
+        name: Name of the network, amir or tat.
         checkout: Folder of the authors' code.
         weights: File that `same_answers` wrote.
-        cases: What, batch, rows and columns.
+        cases: Kind of pass, batch, rows and columns of each case.
     """
     theirs, ours = partial(released, name, checkout, weights), partial(converted, name, weights)
     variants = []
@@ -115,7 +115,7 @@ def same_answers(
     """Compare our output with the release for the same weights, by precision; see `differences`.
 
     Args:
-        name: Of the network: amir or tat.
+        name: Name of the network, amir or tat.
         checkout: Folder of the authors' code.
         weights: File for the weights that the checkout draws.
         side: Pixels per side of the image that both restore.

@@ -18,10 +18,10 @@ class WeightAverage(EachStep):
 
     A checkpoint holds the average in place of the weights, so that every reader takes the average.
     The trained weights are stored under another key, to resume from them. All processes compute the
-    same average. Networks of the training alone, such as a critic, are not averaged.
+    same average. Networks that only the training needs, such as a critic, are not averaged.
 
-    Lightning's own callback averages those, too, by copying the whole module. It has no warm-up,
-    without which a short run would mostly keep its initial weights.
+    Lightning's own callback copies the whole module and so averages those networks, too. It has no
+    warm-up, so the average of a short run would mostly consist of its initial weights.
 
     Args:
         decay: Weight of the old average in each step.

@@ -39,7 +39,7 @@ class Interference(EachStep):
         check(len(data.modules), find_layers(module.network, self.layers), self.batches)
 
     def after_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
-        """Measure every `every` steps, in process 0 only."""
+        """Measure if `step` is a multiple of `every`, in process 0 only."""
         if step % self.every or not trainer.is_global_zero:
             return
         module, data = _parts(trainer, pl_module)

@@ -80,7 +80,7 @@ def quoted(text: str) -> str:
 
 
 def explain(error: Exception) -> str | None:
-    """Explain characters that Hydra or OmegaConf cannot read, with the quotes to type."""
+    """Name the characters that Hydra or OmegaConf cannot read, and the quotes to type."""
     from hydra.errors import OverrideParseException
 
     if isinstance(error, OverrideParseException):

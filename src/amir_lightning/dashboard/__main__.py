@@ -28,9 +28,14 @@ def main(cfg: DictConfig) -> None:
         ("pictures.megabytes", cfg.pictures.megabytes, 0),
     ):
         if value < least:
-            raise InputError(f"{option} is {value}, expected at least {least}")
+            raise InputError(
+                f"{option} is {value}, expected at least {least}; type {option}={least}"
+            )
     if cfg.pictures.quality > 100:
-        raise InputError(f"pictures.quality is {cfg.pictures.quality}, expected from 1 to 100")
+        raise InputError(
+            f"pictures.quality is {cfg.pictures.quality}, expected from 1 to 100; type "
+            "pictures.quality=80"
+        )
     entries, broken = collect_runs(Path(cfg.paths.runs_dir))
     try:
         from amir_lightning.dashboard.embed import Album

@@ -30,7 +30,7 @@ class RunEntry:
     Attributes:
         files: The run folder.
         config: The resolved configuration, by dotted key.
-        scores: Test scores by task, ``avg`` among them, and name; empty before the run finished.
+        scores: Test scores by task (or ``avg``) and by name; empty before the run has finished.
         curves: Logged curves by key.
     """
 
@@ -56,7 +56,7 @@ class RunEntry:
 
     @property
     def data(self) -> Mapping[str, TaskData]:
-        """The data of each task; empty if the run does not record them."""
+        """Record of each task's data; empty if ``run.json`` has none."""
         try:
             return self.files.data
         except InputError:
@@ -98,7 +98,7 @@ def collect_runs(runs_dir: Path) -> tuple[list[RunEntry], dict[str, str]]:
                 broken[folder.name] = str(error)
     if not any(entry.finished for entry in entries):
         started = [entry.files.name for entry in entries]
-        goes_on = f", and {len(started)} not to its end" if started else ""
+        goes_on = f" ({len(started)} started)" if started else ""
         run = f" run={started[0]}" if started else ""
         raise InputError(
             f"no run in {runs_dir} has finished{goes_on}; type python -m amir_lightning.train{run} "
@@ -125,7 +125,7 @@ def settings(entries: Sequence[RunEntry]) -> list[dict[str, Any]]:
     """Select the settings of each run that most comparable runs do not have.
 
     Values are compared among runs of one scale, and options of a network among runs of that
-    network: between others nearly all values differ, which tells nothing.
+    network. Between other runs nearly all values differ, so a difference would say nothing.
 
     Args:
         entries: Runs to be compared.

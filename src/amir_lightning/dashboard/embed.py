@@ -93,7 +93,7 @@ class Album:
         return Picture(title, step, f"data:image/webp;base64,{text}", *image.size)
 
     def embed_newest(self, folder: Path, count: int) -> list[Picture]:
-        """Embed the pictures of a folder; of those made at every validation only the newest."""
+        """Embed the pictures of a folder, for each title only those of the newest `count` steps."""
         files: dict[str, list[Path]] = {}
         for path in sorted(folder.glob("*.png")):
             found = _STEP.match(path.stem)
@@ -103,7 +103,7 @@ class Album:
 
 
 def read_tables(paths: Sequence[Path], most_rows: int) -> list[Table]:
-    """Read CSV files as tables; leave out what is none.
+    """Read CSV files as tables, and leave out files that cannot be read.
 
     Args:
         paths: The files.

@@ -34,8 +34,8 @@ def render(
 
     Args:
         entries: The runs, newest first.
-        broken: Reasons by the names of folders that could not be read.
-        experiments_dir: Folder whose folders hold tables and figures; it need not exist.
+        broken: For each folder that could not be read, by name, the reason.
+        experiments_dir: Folder whose sub-folders hold tables and figures; it need not exist.
         album: Shrinks and embeds pictures.
         per_task: Number of validations, the newest first, whose sample pictures are shown.
         curve_points: Longer curves are thinned out to this number of points.
@@ -182,7 +182,7 @@ def _experiments(folder: Path, album: Album, table_rows: int) -> list[dict[str, 
 
 
 def _tasks(entries: Sequence[RunEntry]) -> dict[str, dict[str, str]]:
-    """Title and units of every task. Tasks with equal titles get their names added."""
+    """Title and units of every task; equal titles are told apart by the names of the tasks."""
     found = {
         name: {key: str(entry.config.get(f"tasks.{name}.{key}", "")) for key in ("title", "units")}
         for entry in sorted(entries, key=lambda entry: len(entry.tasks), reverse=True)

@@ -1,4 +1,4 @@
-"""A W&B workspace that compares networks: built without an account, sent with one."""
+"""A W&B workspace that compares networks; only sending it needs an account."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +20,7 @@ def build_workspace(project: str, entity: str, tasks: Sequence[Task]) -> workspa
 
     Args:
         project: W&B project that the runs are in.
-        entity: User or team; empty for the account's own.
+        entity: User or team; empty for the default of the account.
         tasks: The tasks to show.
     """
     network = panels.Config("network_name")
@@ -89,10 +89,10 @@ def publish(workspace: workspaces.Workspace) -> str:
     """Send a workspace to W&B.
 
     Args:
-        workspace: What `build_workspace` made.
+        workspace: Result of `build_workspace`.
 
     Returns:
-        Its address.
+        Web address of the workspace.
 
     Raises:
         InputError: There is no account or no connection.

@@ -161,7 +161,7 @@ class TaskDataModule(MultiTaskDataModule):
         self.test_split = test_split
 
     def slices(self, split: Split, limit: int | None, task_index: int) -> PairedSlices:
-        """Slices of one split; with a `limit`, that many, evenly spread.
+        """Slices of one split; a `limit` keeps that many of them, evenly spread.
 
         Raises:
             InputError: The split is empty.

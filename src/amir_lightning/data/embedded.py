@@ -149,7 +149,7 @@ def _truth(volume: Volume, task: Task, rows: NDArray[np.integer]) -> Truth:
 
 
 def _drawn(task: Task) -> Mapping[str, Any]:
-    """Phantom node with no more axial slices than the task keeps."""
+    """Phantom node, limited to the number of axial slices that the task keeps."""
     node = dict(task.phantom)
     if task.plane == "axial" and task.phantom_slices is not None:
         node["num_slices"] = min(task.phantom_slices, node["num_slices"])

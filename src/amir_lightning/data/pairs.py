@@ -85,7 +85,7 @@ def fit_to_grid(
     """Scale the values of a scan, and crop or pad its slices, before LQ is simulated.
 
     Slices of the task's plane are cropped or padded with air around their centre. They are never
-    resampled, so the pixel size stays. Of an odd difference the larger half goes to the end.
+    resampled, so the pixel size stays. If the difference is odd, the larger half is at the end.
 
     Args:
         scan: The scan.

@@ -101,7 +101,7 @@ class MultiTaskSampler(Sampler[Draw]):
             k += 1
 
     def item(self, k: int) -> Draw:
-        """The k-th item of this rank, counted from the beginning of training and not `start`."""
+        """The k-th item of this rank, counted from the beginning of training, not from `start`."""
         slot = k * self.world_size + self.rank
         if self.policy == "proportional":
             return Draw(self._shuffled(0, slot, self._offsets[-1]), slot)
@@ -112,7 +112,7 @@ class MultiTaskSampler(Sampler[Draw]):
         return Draw(self._offsets[task] + self._shuffled(1 + task, draw, self.sizes[task]), slot)
 
     def _shuffled(self, stream: int, draw: int, size: int) -> int:
-        """Index number `draw` of a stream that goes through one permutation after another."""
+        """Item number `draw` of an endless stream of random permutations of `size` indices."""
         epoch, position = divmod(draw, size)
         # Slots are visited in order, so caching one permutation per stream is enough.
         cached = self._permutations.get(stream)

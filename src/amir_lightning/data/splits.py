@@ -22,7 +22,7 @@ _ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing":
 
 
 def split_kind(num_patients: int, sizes: Mapping[str, float]) -> SplitKind:
-    """Whether there are enough patients for all splits, or slice blocks must be split."""
+    """Return "patients" if there are enough for all splits, else "slice blocks"."""
     return "patients" if num_patients >= len(_shares(sizes)) else "slice blocks"
 
 
@@ -52,8 +52,9 @@ def split_patients(
     total = sum(sizes.values())
     if total > 1 and total != len(keys):
         raise InputError(
-            f"split asks for {total:g} patients but {len(keys)} were found; give numbers that add "
-            "up to that or fractions, such as split.train=0.7 split.val=0.15 split.test=0.15"
+            f"split asks for {total:g} patients but {len(keys)} were found; type numbers that add "
+            f"up to {len(keys)}, or fractions, such as split.train=0.7 split.val=0.15 "
+            "split.test=0.15"
         )
     free = [key for key in keys if key not in fixed]
     given = [fixed[key] for key in keys if key in fixed]
@@ -122,7 +123,9 @@ def read_split_file(path: Path) -> dict[str, Split]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"split file {path} cannot be read ({error}); expected a CSV") from error
+        raise InputError(
+            f"split file {path} cannot be read ({error}); expected a CSV: type split_file=<csv>"
+        ) from error
     pairs: list[tuple[str, Split]] = []
     for row in rows:
         patient, name = row.get("patient"), row.get("split")

@@ -79,21 +79,22 @@ class LowCount:
         if self.reduction < 1 or self.counts_per_slice <= 0:
             raise InputError(
                 f"reduction is {self.reduction} and counts_per_slice is {self.counts_per_slice}, "
-                "expected at least 1 and more than 0"
+                "expected a reduction of at least 1 and counts_per_slice above 0; type for "
+                "instance tasks.<task>.degradation.reduction=12"
             )
         if self.iterations < 1 or self.subsets < 1:
             raise InputError(
                 f"iterations is {self.iterations} and subsets is {self.subsets}, expected at least "
-                "1 each"
+                "1 each; type for instance tasks.<task>.degradation.iterations=3"
             )
         if self.background < 0 or self.fwhm_mm < 0:
             raise InputError(
                 f"background is {self.background} and fwhm_mm is {self.fwhm_mm}, expected at least "
-                "0 each"
+                "0 each; type for instance tasks.<task>.degradation.background=0"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Add the noise by which thinned counts exceed full counts.
+        """Add the noise that thinned counts have in excess of full counts.
 
         The scan serves as the activity. Counts n are drawn for it and thinned to m with probability
         1/r. Both are reconstructed, and the difference is added to the scan:
@@ -116,7 +117,7 @@ class LowCount:
     def _scan(
         self, activity: Tensor, spacing_mm: Spacing, seed: int, thinned: tuple[bool, ...]
     ) -> list[Tensor]:
-        """Draw the counts of one scan; reconstruct them [SUV] once per entry of `thinned`."""
+        """Draw the counts of a scan; reconstruct a volume [SUV] for each entry of `thinned`."""
         check_stack(activity)
         beam = self._beam(activity, spacing_mm)
         activity = activity.clamp(min=0)
@@ -143,7 +144,10 @@ class LowCount:
         return parallel_beam((height, width), num_views, square_spacing(spacing_mm))
 
     def _counts_per_suv(self, beam: ParallelBeam, activity: Tensor) -> float:
-        """Calibration factor: a view of a slice sums to the sum of its pixels times their width."""
+        """Factor from activity [SUV] to expected counts.
+
+        Each view of a slice sums to the sum of the slice's pixels times their width.
+        """
         per_slice = float(activity.sum(dtype=torch.float64)) / len(activity)
         counts = per_slice * beam.spacing_mm * beam.num_views
         return self.counts_per_slice / counts if counts else 1.0

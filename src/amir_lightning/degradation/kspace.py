@@ -58,7 +58,7 @@ class KSpaceCrop:
         if self.factor < 1 or self.noise < 0:
             raise InputError(
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
-                "1 and a noise of at least 0"
+                "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:

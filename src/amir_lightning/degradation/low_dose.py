@@ -48,19 +48,23 @@ class LowDose:
 
     def __post_init__(self) -> None:
         if not 0 < self.dose < 1:
-            raise InputError(f"dose is {self.dose}, expected a fraction between 0 and 1")
+            raise InputError(
+                f"dose is {self.dose}, expected a fraction between 0 and 1; type for instance "
+                "tasks.<task>.degradation.dose=0.25"
+            )
         if self.photons <= 0 or self.electronic_noise < 0:
             raise InputError(
                 f"photons is {self.photons} and electronic_noise is {self.electronic_noise}, "
-                "expected a positive and a non-negative number"
+                "expected photons above 0 and a noise of at least 0; type for instance "
+                "tasks.<task>.degradation.electronic_noise=0"
             )
         if self.kernel not in get_args(Kernel):
             raise InputError(
-                f"kernel is '{self.kernel}', expected one of {', '.join(get_args(Kernel))}"
+                f"kernel is '{self.kernel}'; choose from {', '.join(get_args(Kernel))}"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
-        """Add the noise by which the reduced dose exceeds the full dose.
+        """Add the noise that the reduced dose has in excess of the full dose.
 
         The scan already contains the noise of the full dose N, so the missing variance is
         var p(d N) - var p(N). Only noise of this variance is reconstructed, and then added to the

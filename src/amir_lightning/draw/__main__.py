@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.draw draw=interference run=last``: the figures, from finished runs."""
+"""``python -m amir_lightning.draw draw=interference run=last``: figures of finished runs."""
 
 import logging
 from importlib.util import find_spec
@@ -96,8 +96,8 @@ def _experiment(cfg: DictConfig) -> tuple[str | None, list[str]]:
     if not any(text.startswith("experiment=") for text in cfg.train):
         options = ", ".join(str(key) for key in cfg if key not in ("train", "figures"))
         raise InputError(
-            f"unknown option '{cfg.train[0]}'; draw has {options}, and takes options of train "
-            "beside experiment=<name>"
+            f"unknown option '{cfg.train[0]}'; draw has {options}, and takes options of train only "
+            "together with experiment=<name>"
         )
     return experiment_of(cfg.train)
 

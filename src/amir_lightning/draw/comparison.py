@@ -22,7 +22,7 @@ _COLUMN, _TITLE = 1.35, 0.3  # inches
 
 
 class Choice(NamedTuple):
-    """Slice that is shown; with None the scores decide.
+    """Restricts which slice is shown; None allows any.
 
     Attributes:
         patient: Hashed patient id, or its beginning.

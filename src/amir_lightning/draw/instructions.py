@@ -20,7 +20,7 @@ _FOLDS = 5
 
 
 class Clusters(NamedTuple):
-    """Separation of the tasks by vectors.
+    """How well vectors separate the tasks.
 
     Attributes:
         silhouette: Mean silhouette of the tasks in the space of the vectors, from -1 to 1.

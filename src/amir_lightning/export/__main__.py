@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.export run=last output=folder``: weights that travel."""
+"""``python -m amir_lightning.export run=last output=folder``: portable weights."""
 
 from pathlib import Path
 

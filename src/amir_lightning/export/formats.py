@@ -78,10 +78,10 @@ def export_program(
     """Write ``model.pt2``, a `torch.export` program of any height and width, and compare it.
 
     Returns:
-        What ``config.json`` says of it.
+        Entry of the program for ``config.json``.
 
     Raises:
-        InputError: It differs from the network by more than the tolerance.
+        InputError: The program differs from the network by more than the tolerance.
     """
     program = _trace(network)
     torch.export.save(program, folder / "model.pt2")
@@ -96,7 +96,7 @@ def export_onnx(
     """Write ``model.onnx`` for any height and width, and compare it by ONNX Runtime.
 
     Returns:
-        What ``config.json`` says of it.
+        Entry of the program for ``config.json``.
 
     Raises:
         InputError: A package is missing, or the result differs by more than the tolerance.

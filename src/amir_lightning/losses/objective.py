@@ -64,7 +64,7 @@ def restoration_terms(
         balance: Balance loss summed over the spatial routing modules; None without routing.
         distance: Name of a distance in `DISTANCES`, which also names its term.
         image_weight: Factor of the distance of the restored images.
-        estimate_weight: Factor of the distances of the estimates, which are added.
+        estimate_weight: Factor of the sum of the distances of the estimates.
         balance_weight: gamma of Eq. (5).
         edge_weight: Factor of `edge_distance`; 0 leaves it out.
     """

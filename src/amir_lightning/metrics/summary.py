@@ -31,7 +31,7 @@ class Group:
 
 @dataclass(frozen=True)
 class TaskSummary(Group):
-    """Means over the slices of a task, with those of its patients.
+    """Means over the slices of a task, and over the slices of each of its patients.
 
     Attributes:
         patients: Means of each patient.

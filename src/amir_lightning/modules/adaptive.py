@@ -1,4 +1,4 @@
-"""Training with learned weights of the images: TAT."""
+"""Training of TAT, whose loss weighs each image by a learned weight."""
 
 from torch import nn
 

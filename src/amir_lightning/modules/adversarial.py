@@ -70,7 +70,10 @@ class AdversarialModule(RestorationModule):
             schedule.step()  # type: ignore[call-arg]  # a cosine needs no metric
 
     def _descend(self, optimizer: LightningOptimizer | torch.optim.Optimizer, loss: Tensor) -> None:
-        """Take a step; the trainer counts only that of a LightningOptimizer, the network's."""
+        """Take a step of one optimiser.
+
+        The trainer counts only steps of a LightningOptimizer, which the network's optimiser is.
+        """
         optimizer.zero_grad()
         self.manual_backward(loss)
         if not isinstance(optimizer, LightningOptimizer):

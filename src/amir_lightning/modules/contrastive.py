@@ -75,7 +75,7 @@ class ContrastiveModule(RestorationModule):
         return self.trainer.global_step < steps
 
     def objective(self, batch: Batch) -> dict[str, Term]:
-        """Compute the terms of a batch: contrast, and after the warm-up those of Eq. (5)."""
+        """Compute the contrastive term of a batch and, after the warm-up, the terms of Eq. (5)."""
         if batch.positive is None:
             raise ValueError("a contrastive step needs a second crop of each slice")
         self.contrast.follow(self.encoder)
@@ -91,7 +91,7 @@ class ContrastiveModule(RestorationModule):
         return terms
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Exclude parameters from the step that the warm-up does not train."""
+        """Leave parameters that the warm-up does not train out of the step."""
         super().on_before_optimizer_step(optimizer)
         if self.warming_up:
             for parameter in self._idle():

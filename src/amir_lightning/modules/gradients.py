@@ -117,7 +117,11 @@ def task_gradients(
 
 @contextlib.contextmanager
 def _alone(network: RestorationNetwork) -> Iterator[None]:
-    """Return a context of uncompiled passes, global gate noise and per-process balance."""
+    """Return a context for passes that depend on this process alone.
+
+    The passes are not compiled, draw gate noise from torch's global generator, and compute the
+    balance loss over the patches of this process.
+    """
     gates = [one for one in network.modules() if isinstance(one, TopKGate)]
     before = [(gate.noise, gate.over_processes) for gate in gates]
     for gate in gates:

@@ -33,18 +33,18 @@ class RestorationModule(pl.LightningModule):
     All arguments except the network are plain dictionaries, lists, numbers and strings, so that
     every checkpoint loads with ``weights_only=True``.
 
-    The random numbers of a patch, its position and its routing noise, depend only on the seed and
-    on the patch's number in the run. A step is therefore the same for any number of processes.
+    The random position and routing noise of a patch depend only on the seed and on the patch's
+    number in the run. A step is therefore the same for any number of processes.
 
     Attributes:
-        loss_options: Required options of the loss; a subclass adds its own.
-        loss_file: Loss file of conf/ that has them all.
+        loss_options: Names of the options that `loss` must have; a subclass may need more.
+        loss_file: File in ``conf/loss`` that gives each of them a value.
 
     Args:
         network: Maps (B, 1, H, W) to (B, 1, H, W), both normalised to [0, 1].
         network_config: Configuration of the network; saved in checkpoints to recognise it.
-        tasks: Configuration of each task by name, in the order of `Batch.task`.
-        loss: Weights of `restoration_terms`; a subclass adds its own.
+        tasks: Configuration of each task by name; `Batch.task` counts them in this order.
+        loss: Options of `restoration_terms`, and those that a subclass needs.
         optimizer: Options of `optimizers.chosen`, and ``adjustable_clip``.
         metrics: Definition of the scores: "paper" or "standard".
         seed: Seed of the randomness inside the network, such as the routing noise.
@@ -110,7 +110,7 @@ class RestorationModule(pl.LightningModule):
         return self.network(lq)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the routing noise of each patch by its number, and other noise by the first one."""
+        """Seed the routing noise of each patch by its number, other noise by the first number."""
         seeds = [_seed(self.seed, counter) for counter in batch.counters]
         torch.manual_seed(seeds[0])
         noise = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]

@@ -38,7 +38,7 @@ class CTformer(RestorationNetwork):
         in_channels: Channels of the images.
         width: Channels C of a token.
         depth: Transformer blocks.
-        heads: Attention heads of a transformer block; divide the width.
+        heads: Attention heads of a transformer block, a divisor of the width.
         mlp_ratio: Hidden units of the MLP in a transformer block per channel, rounded down.
         dropout: Probability that a value is dropped in training.
         tile: Side S of a tile in pixels, at least 20 and a multiple of 4.

@@ -31,7 +31,7 @@ class DRMC(RestorationNetwork):
         width: Channels C of the features.
         num_blocks: Blocks, each with two expert banks.
         num_experts: Experts M of a bank.
-        heads: Attention heads of an expert; divide the width.
+        heads: Attention heads of an expert, a divisor of the width.
         mlp_ratio: Hidden channels of an MLP expert per channel, rounded down.
         state_size: Length S of the routing state.
         router_bias: Initial biases of the expert weights; None for random ones, as released.

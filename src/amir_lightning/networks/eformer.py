@@ -35,7 +35,7 @@ class Eformer(RestorationNetwork):
         width: Channels C of the first level.
         levels: Halvings of the image.
         depth: LeWin blocks of each level in encoder and decoder, and of the bottleneck.
-        heads: Attention heads of the first level; they divide the width. Each level has twice as
+        heads: Attention heads of the first level, a divisor of the width. Each level has twice as
             many as the one before.
         window_size: Side of an attention window in pixels of its level.
         mlp_ratio: Hidden channels of the feed-forward network per channel, rounded down.

@@ -26,7 +26,7 @@ class SwinIR(RestorationNetwork):
         width: Channels C of the features.
         groups: Residual groups.
         depth: Swin blocks of a group, with plain and shifted windows in turn.
-        heads: Attention heads; divide the width.
+        heads: Attention heads, a divisor of the width.
         window_size: Side of an attention window in pixels, at least 2.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
         drop_path: Probability that a residual branch of the last block is skipped while training;

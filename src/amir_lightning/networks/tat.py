@@ -3,7 +3,7 @@
 Z. Yang et al., "TAT: Task-Adaptive Transformer for All-in-One Medical Image Restoration", MICCAI
 2025.
 
-Deviation: where the paper's figure and the released code differ, this is the code. Decoder level 1
+Deviation: where the paper's figure and the code differ, this file follows the code. Decoder level 1
 keeps the channels of skip and upsampled features; a refinement and a fusion of three features
 follow it. Kernels are `shared + share * generated` with a share that starts at zero. The features
 are pixel-shuffled before the task is encoded.
@@ -43,7 +43,7 @@ LEVELS = ("level1", "level2", "level3", "bottleneck")
 class TAT(RestorationNetwork):
     """Restormer's encoder, then blocks whose depthwise kernels are partly generated per image.
 
-    The output of the encoder is encoded once and gives one pair of kernels for each level. The
+    From the output of the encoder, one pair of kernels is generated for each level. The
     blocks of a level have their own shared kernels and their own shares of the generated ones.
 
     Args:

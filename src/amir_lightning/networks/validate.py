@@ -10,7 +10,7 @@ def one_of(name: str, value: object, choices: Sequence[object]) -> None:
     """Check that a value is among the choices.
 
     Raises:
-        InputError: It is not.
+        InputError: The value is not among the choices.
     """
     if value not in choices:
         options = " or ".join(f"{name}={choice}" for choice in choices)
@@ -63,7 +63,7 @@ def multiple_of(factor: int, **values: int) -> None:
     """Check that whole numbers are multiples of a factor.
 
     Raises:
-        InputError: A value is not.
+        InputError: A value is not a multiple of the factor.
     """
     for name, value in values.items():
         if value % factor:
@@ -116,7 +116,7 @@ def odd_numbers(name: str, values: Sequence[int], length: int) -> tuple[int, ...
 
 
 def divides(name: str, value: int, *channels: int, of: str) -> None:
-    """Check that a number, such as that of attention heads, divides numbers of channels.
+    """Check that a number, such as the attention heads, divides each number of channels.
 
     Args:
         name: Name of the option.

@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.prepare task=mri raw_dir=IXI-T2``: raw scans to one prepared file."""
+"""``python -m amir_lightning.prepare task=mri raw_dir=IXI-T2``: training data from raw scans."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _hash(image: Array) -> str:
 
 
 def _hash_all(hashes: list[str]) -> str:
-    """Hash of one file, or one hash over those of several."""
+    """Combine the hashes of several files into one; the hash of a single file stays."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 

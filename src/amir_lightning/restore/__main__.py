@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.restore weights=last input=scans output=restored``: scans to scans."""
+"""``python -m amir_lightning.restore weights=last input=scans output=restored``: restored scans."""
 
 from pathlib import Path
 

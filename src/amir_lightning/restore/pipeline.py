@@ -95,7 +95,7 @@ def restore_all(
 
 
 def _naming(scan: Scan, sentence: str) -> str:
-    """The sentence of an error with the scan that it is about."""
+    """Put the path of the scan before an error message that does not name it."""
     named = any(str(path) in sentence for path in (scan.path, *scan.files))
     return sentence if named else f"{scan.path}: {sentence}"
 
@@ -120,9 +120,9 @@ def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
         if len(fitting) != 1:
             known = ", ".join(f"{task.name} ({task.dicom_modality})" for task in tasks.values())
             raise InputError(
-                f"{scan.path} is DICOM of modality {scan.modality}, for which the weights have "
-                f"{'several tasks' if fitting else 'no task'}: {known}; type task=<name> or give "
-                "other weights"
+                f"{scan.path} is DICOM of modality {scan.modality}, and the weights have "
+                f"{'several tasks' if fitting else 'no task'} of that modality (they have "
+                f"{known}); type task=<name> or give other weights"
             )
         return fitting[0]
     if scan.modality not in (None, task.dicom_modality):

@@ -20,7 +20,7 @@ class Request:
         format: Output format.
         dtype: Type of NIfTI voxels.
         force_units: Accept any range of values.
-        intensity_scale: Factor on the values read, undone on those written.
+        intensity_scale: Factor on the values that are read; written values are divided by it.
         batch_size: Slices per batch.
         tile: Rows and columns; None tiles only slices that are too large.
         tile_overlap: Overlap of neighbouring tiles, as a fraction of a tile.
@@ -63,4 +63,6 @@ class Request:
                 "intensity_scale=1"
             )
         if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; type batch_size=1")
+            raise InputError(
+                f"batch_size is {self.batch_size}, expected at least 1; type batch_size=1"
+            )

@@ -19,7 +19,7 @@ _SPREAD = 0x9E3779B9  # tells the seeds of blocks apart
 class ScratchVolume:
     """A canonical (Z, Y, X) float32 array in a file; slices are copied in and out.
 
-    The file is mapped anew for each access, so that pages leave the memory with the map. Several
+    The file is mapped anew for each access, so that its pages leave the memory afterwards. Several
     processes may write different slices. The disk space is claimed in advance, because writing
     through a map to a full disk kills the process.
 

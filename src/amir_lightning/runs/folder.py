@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def typed(self) -> str:
-        """What finds the run after ``run=``, quoted for the shell, wherever its folder was put."""
+        """Value of ``run=`` that finds the run, quoted for the shell: its name or its path."""
         usual = self.path.parent == Path("runs")
         return shlex.quote(self.name if usual else str(self.path))
 
@@ -210,7 +210,7 @@ def find_run(name: str, runs_dir: Path, holding: str = "run.json") -> RunFolder:
     Args:
         name: Path, name, or "last".
         runs_dir: Folder of all runs.
-        holding: File that the run folder of "last" must have.
+        holding: For "last", skip run folders without this file.
 
     Raises:
         InputError: There is no such run.

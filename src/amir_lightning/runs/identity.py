@@ -106,7 +106,7 @@ def identity(
         data: Entry of each task's data in ``run.json``.
         processes: Number of processes. Usually only the global batch counts, because processes that
             share it change no more than the rounding.
-        added: Options, and the values at which they are left out.
+        added: Options, each with the value at which it is left out of the identity.
         moved: Present names of moved options, and the names under which they count.
         moved_classes: Present names of moved classes, and the names under which they count.
 

@@ -111,8 +111,8 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
 def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
     """Find the run folder of each job; None for jobs that have not been started.
 
-    A folder belongs to a job if it has the same identity, on any data and machine. Of several
-    folders the newest finished one is taken, or the newest one if none has finished. Folders that
+    A folder belongs to a job if it has the same identity, on any data and machine. If
+    several folders do, the newest finished one is taken, or else the newest one. Folders that
     cannot be read are left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, RunFolder]]] = {}

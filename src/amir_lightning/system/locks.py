@@ -1,8 +1,9 @@
 """Lock files that admit one process at a time and end with their process, however it ends.
 
 These are POSIX locks, which a network file system shares among its clients. The package filelock
-takes flock locks, which NFS mounts with local_lock=flock keep within one machine, and where a file
-system has none it falls back to a marker file that a killed owner on another machine leaves behind.
+takes flock locks, which NFS mounts with local_lock=flock keep within one machine. Where a file
+system has none, filelock falls back to a marker file, and an owner that is killed on another
+machine leaves this file behind.
 """
 
 import contextlib

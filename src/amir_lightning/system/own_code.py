@@ -43,7 +43,7 @@ def _targets(node: object) -> Iterator[str]:
 
 
 def _read(dotted: str, modules: dict[str, bytes]) -> None:
-    """Add the user's modules along a dotted name, and those that they import."""
+    """Collect the user's modules on the path of a dotted name, and those that they import."""
     parts = dotted.split(".")
     if parts[0] == "amir_lightning" or parts[0] in sys.stdlib_module_names:
         return

@@ -9,9 +9,9 @@ from amir_lightning.errors import InputError
 def refuse_foreign_classes(node: object, where: object, trusted: Sequence[str]) -> None:
     """Check every ``_target_`` of a configuration before anything of it is built.
 
-    A name must be a class that a trusted module defines. Being reachable through a trusted module
-    is not enough: so are the modules that it imports, and functions that write files. Names outside
-    the trusted modules are not imported.
+    A name must be a class that a trusted module defines. Names that a trusted module only imports
+    are refused, because they may be other modules or functions that write files. Names outside the
+    trusted modules are not imported.
 
     Args:
         node: Plain mappings and lists, at any depth.
@@ -25,7 +25,7 @@ def refuse_foreign_classes(node: object, where: object, trusted: Sequence[str]) 
         if isinstance(value, str) and "${" in value:
             raise InputError(
                 f"{where} has the interpolation {value} in {key}; expected plain values as this "
-                "package writes them: take an unchanged file"
+                "package writes them: use an unchanged copy of the file"
             )
         if key == "_target_":
             trusted_class(value, where, trusted)
@@ -71,7 +71,7 @@ def trusted_class(target: object, where: object, trusted: Sequence[str]) -> type
             f"the folder that holds {file}.py, or install {file}"
         ) from error
     if not inspect.isclass(found):
-        raise InputError(f"{names}, which is not a class; take an unchanged file")
+        raise InputError(f"{names}, which is not a class; use an unchanged copy of the file")
     if not _below(f"{found.__module__}.{found.__name__}", trusted):
         raise InputError(
             f"{names}, which {found.__module__} defines; if you trust it type "

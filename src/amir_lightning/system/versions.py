@@ -16,8 +16,8 @@ def version_of(package: str) -> str:
 def commit_of_checkout() -> str | None:
     """Return the git commit of the checkout that this code runs from; None if it is installed.
 
-    Local changes are marked with "+changes". An installed package is identified by its version, and
-    a repository that happens to contain its environment is another project.
+    Local changes are marked with "+changes". An installed package has no commit: if a
+    repository happens to contain its environment, that is another project.
     """
     package = Path(__file__).resolve().parents[1]
     try:

@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
     methods = collect(wanted, locate(wanted, runs_dir), paper, cfg.bootstrap)
     start = start_of(experiment, overrides)
     if not any(method.runs for method in methods):
-        raise InputError(f"no run of {experiment} has finished in {runs_dir}; start them: {start}")
+        raise InputError(f"no run of {experiment} has finished in {runs_dir}; type {start}")
     if not cfg.mixed:
         refuse_mixtures(methods)
     nodes = wanted[0].cfg.tasks

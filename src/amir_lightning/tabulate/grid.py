@@ -26,8 +26,8 @@ class Cell:
 
     Attributes:
         text: Its text.
-        rank: Best or second-best number of its column.
-        beside: Small print beside it.
+        rank: Whether it is the best or second-best number of its column.
+        beside: Small print next to the text.
     """
 
     text: str
@@ -63,7 +63,7 @@ def markdown(grid: Grid) -> str:
 def latex(grid: Grid, caption: str, label: str) -> str:
     """Write a ``table*`` as wide as the text; it needs booktabs, graphicx and amssymb.
 
-    Small print goes below its number: narrow rows can be scaled to larger letters.
+    Small print goes below its number, because a narrow table can have larger letters.
 
     Args:
         grid: The table.

@@ -147,7 +147,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
 
 
 def evidence_notes(methods: Sequence[Method]) -> str:
-    """Caption of the intervals and tests."""
+    """Caption of the table of confidence intervals and significance tests."""
     scales = sorted({method.scale for method in methods if method.runs})
     summaries = [method.summary for method in methods if method.summary is not None]
     resampled = any(group.intervals for one in summaries for group in one.tasks.values())

@@ -172,7 +172,7 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
             listed = ", ".join(f"{value} ({folder})" for value, folder in values.items())
             raise InputError(
                 f"the runs of this table differ in their {fact}: {listed}; train the others again, "
-                "or type mixed=true to put them into one table all the same"
+                "or type mixed=true to put them into one table anyway"
             )
 
 

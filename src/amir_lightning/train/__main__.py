@@ -1,4 +1,4 @@
-"""``python -m amir_lightning.train task=mri+ct+pet``: train and test; the same again: resume.
+"""``python -m amir_lightning.train task=mri+ct+pet``: train and test a network, or resume it.
 
 The run folder is named by a hash of the configuration and the data. So the same command resumes a
 run that was stopped, and shows the result of a run that has finished.

@@ -110,8 +110,8 @@ def _refuse_for_two_optimisers(config: Mapping[str, Any]) -> None:
     ):
         if value not in possible:
             raise InputError(
-                f"{option} is {value}, which two optimisers in turn cannot do; leave that option "
-                "out, or type loss=l1_balance to train without a critic"
+                f"{option} is {value}, which does not work with the two optimisers of network and "
+                "critic; leave that option out, or type loss=l1_balance to train without a critic"
             )
 
 

@@ -39,7 +39,7 @@ def end_with_launcher(trainer: pl.Trainer) -> None:
 def say_which_process_ended() -> None:
     """Replace Lightning's message about a lost process by our own sentence.
 
-    Lightning kills all processes right after its message, so there is no later chance for one.
+    Lightning kills all processes right after its message, so ours cannot be printed later.
     """
     logger = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     logger.setLevel(logging.INFO)
@@ -82,8 +82,8 @@ def is_first_process() -> bool:
 def requeue(signum: int) -> None:
     """Requeue this Slurm job after SIGUSR1, by which Slurm warns of the time limit.
 
-    The other processes wait for process 0, which asks for it, because srun ends all tasks when the
-    first one ends.
+    Process 0 does it and the other processes wait, because srun ends all tasks when the first one
+    ends.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if signum != signal.SIGUSR1 or job is None:

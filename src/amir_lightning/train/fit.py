@@ -1,4 +1,4 @@
-"""Training of one run to its result: from the start, resumed, or finished before."""
+"""Train a run to its result, whether it is new, was stopped or has finished already."""
 
 import contextlib
 import logging

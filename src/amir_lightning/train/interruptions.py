@@ -8,7 +8,7 @@ from amir_lightning.system.atomic import FULL
 
 
 class Unlucky(InputError):
-    """A failure outside of the configuration ended the run, which can be resumed."""
+    """A failure that no option caused ended the run; the run can be resumed."""
 
     status = 1
 

@@ -35,7 +35,8 @@ def build_loggers(
     """Build the loggers of a run.
 
     W&B is not built by ``_target_``: it needs the id of the run to resume it, tags, a time limit,
-    and a way to go on offline. Nor is metrics.csv, which a resumed run continues.
+    and a way to go on offline. The writer of metrics.csv is not built by it
+    either: it continues the file when a run is resumed.
 
     Args:
         options: The logger node: ``name`` (csv, wandb or tensorboard) and that logger's options, or

@@ -173,8 +173,8 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     changed = sorted(key for key in {*was, *now} - same if was.get(key) != now.get(key))
     if code := [key.removeprefix(f"{OWN_CODE}.") for key in changed if key.startswith(OWN_CODE)]:
         raise InputError(
-            f"the code of {', '.join(code)} changed since {files.name} was started; take the "
-            "change back, or leave out run= to start another run"
+            f"the code of {', '.join(code)} changed since {files.name} was started; undo the "
+            "change, or leave out run= to start another run"
         )
     if changed:
         raise InputError(

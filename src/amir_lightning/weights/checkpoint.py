@@ -19,7 +19,8 @@ def load_checkpoint(module: RestorationModule, checkpoint: Path) -> int:
         weights, step = content["state_dict"], int(content["global_step"])
     except FileNotFoundError as error:
         raise InputError(
-            f"{checkpoint} does not exist; a run writes it at its first validation"
+            f"{checkpoint} does not exist; continue the run to its first "
+            "validation, which writes it"
         ) from error
     except InputError:
         raise

@@ -92,7 +92,7 @@ def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrain
     config = _read_config(folder)
     about, path = config["network"], folder / WEIGHTS
     if not path.is_file():
-        raise InputError(f"{folder} has no {WEIGHTS}; take the whole folder that export wrote")
+        raise InputError(f"{folder} has no {WEIGHTS}; copy the whole folder that export wrote")
     size = path.stat().st_size
     network = build_network(about["class"], about["arguments"], folder, size, trusted)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
@@ -135,7 +135,8 @@ def build_network(
         ]
         if "." in short:
             raise InputError(
-                f"{where} names {name}, which is no RestorationNetwork; take an unchanged file"
+                f"{where} names {name}, which is no RestorationNetwork; use an unchanged "
+                "copy of the file"
             )
         raise InputError(
             f"{where} names the network '{short}', which this version does not have; it has "
@@ -149,12 +150,13 @@ def build_network(
         if size > file_bytes:
             raise InputError(
                 f"{where} describes a larger {short} than its file of {file_bytes:,} bytes can "
-                "hold; take an unchanged file"
+                "hold; use an unchanged copy of the file"
             )
         return found(**arguments)
     except TypeError as error:
         raise InputError(
-            f"{where}: {short} does not take these arguments ({error}); take an unchanged file"
+            f"{where}: {short} does not take these arguments ({error}); use an unchanged "
+            "copy of the file"
         ) from error
 
 

@@ -66,7 +66,7 @@ def load_weights(source: str, runs_dir: Path, trusted: Sequence[str] = ()) -> We
     except InputError as error:
         text = str(error).replace("(run=last is the newest)", "(weights=last is the newest)")
         raise InputError(
-            f"{text}; a checkpoint file or a folder that export wrote are weights, too"
+            f"{text}; weights= also takes a checkpoint file, or a folder that export wrote"
         ) from error
     return _from_checkpoint(run.checkpoint("best"), trusted)
 
@@ -84,7 +84,7 @@ def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:
         target = str(config.pop("_target_"))
     except FileNotFoundError as error:
         raise InputError(
-            f"{path} does not exist; a run writes it at its first validation"
+            f"{path} does not exist; continue the run to its first validation, which writes it"
         ) from error
     except InputError:
         raise

@@ -118,7 +118,7 @@ def _volume(paths: list[Path], plane: Plane, units: str) -> Volume:
         if image.shape != images[0].shape:
             raise InputError(
                 f"{path} is {image.shape} and {paths[0].name} is {images[0].shape}; expected "
-                "slices of one patient to have one size"
+                "slices of one patient to have one size: copy the archive again"
             )
         if not np.isfinite(image).all():
             raise InputError(f"{path} has NaN or infinite pixels; copy it again or leave it out")
@@ -140,5 +140,8 @@ def _image(path: Path) -> NDArray[np.float32]:
         array = read_array(path)
     image = array.reshape([length for length in array.shape if length > 1] or [1])
     if image.ndim != 2:
-        raise InputError(f"{path} is {array.shape}; expected one slice, 1xHxW or HxW")
+        raise InputError(
+            f"{path} has shape {array.shape}; expected one slice, 1xHxW or HxW: copy the archive "
+            "again"
+        )
     return image

@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 def one_per_patient(raw_dir: Path, task: Task) -> RawDataset:
     """Find the patients of a folder with one sub-folder or one NIfTI file for each.
 
-    A sub-folder holds one NIfTI file, or DICOM files at any depth. Of several DICOM series of the
-    task's modality the one with most slices is used. DICOM files directly in ``raw_dir`` are
-    grouped by Patient ID.
+    A sub-folder holds one NIfTI file, or DICOM files at any depth. If it holds several DICOM series
+    of the task's modality, the one with most slices is used. DICOM files directly in ``raw_dir``
+    are grouped by Patient ID.
 
     Args:
         raw_dir: The folder.

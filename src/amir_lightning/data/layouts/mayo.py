@@ -35,14 +35,15 @@ def mayo(
     """Find the patients with a full-dose and a reduced-dose series.
 
     The dose is read from folders, file names and series descriptions; the patient is a name such as
-    L506 in the path. Of several reconstructions the one with the thinnest slices is used and, of
-    these, the kernel that is first in the alphabet (B before D: soft before sharp).
+    L506 in the path. If there are several reconstructions, the one with the thinnest slices is
+    used. Among equally thin ones, the kernel decides in alphabetical order: B (soft) before D
+    (sharp).
 
     Args:
         raw_dir: The folder of the data set.
         task: The task.
         thickness_mm: Use reconstructions of this slice thickness only [mm].
-        kernel: Use kernels whose name starts with this only, such as "B30".
+        kernel: Use only kernels whose name starts with this text, such as "B30".
 
     Raises:
         InputError: There is no patient with both doses, or names contradict each other.

@@ -43,8 +43,8 @@ def is_role(text: str) -> bool:
 def roles_of(places: Sequence[tuple[str, ...]]) -> list[Role | None]:
     """Role of each scan by the innermost of its names that contains a role.
 
-    Ignored are collections, such as ``LDCT-and-Projection-data``: folders that hold all scans, or
-    scans of both roles by their inner names.
+    The names of collections, such as ``LDCT-and-Projection-data``, are ignored. A collection is a
+    folder that holds all scans, or whose scans have both roles by the names inside it.
 
     Args:
         places: For each scan the names of its folders, from the outermost, and its own name.

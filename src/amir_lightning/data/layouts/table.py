@@ -45,12 +45,15 @@ def table(raw_dir: Path, task: Task, table: str | Path | None = None) -> RawData
             reader = csv.DictReader(file, skipinitialspace=True)
             rows, columns = list(reader), list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"table {path} cannot be read ({error}); expected a CSV") from error
+        raise InputError(
+            f"table {path} cannot be read ({error}); expected a CSV: type "
+            "layout_options.table=<csv>"
+        ) from error
     unknown = [name for name in columns if name not in _COLUMNS]
     if unknown or "patient" not in columns or "hq" not in columns:
         raise InputError(
-            f"table {path} has the columns {', '.join(columns) or 'none'}; expected patient,hq and "
-            "if you like lq,split in its first line"
+            f"table {path} has the columns {', '.join(columns) or 'none'}; expected "
+            "patient and hq, and optionally lq and split: correct its first line"
         )
     skipped: list[Skipped] = []
     patients = []

@@ -271,7 +271,7 @@ def _check_complete(header: pydicom.Dataset, file: BinaryIO, last_start: int) ->
     Args:
         header: The header.
         file: The file, at the end of its header.
-        last_start: Last byte at which uncompressed pixels can start and end within the file.
+        last_start: Last position in the file at which complete uncompressed pixels can start.
     """
     if "Rows" not in header:
         if "EncryptedAttributesSequence" in header:

@@ -1,6 +1,6 @@
 """Decide by its header whether a DICOM image is a slice of a scan.
 
-`_NO_SLICE` is the table of all DICOM images that are not.
+`_NO_SLICE` lists the kinds of images that are not slices.
 """
 
 import re
@@ -161,8 +161,8 @@ def _number(header: Header, one: Private) -> int:
 def _is_mosaic(header: Header) -> bool:
     """Whether one image holds the slices of a volume as tiles.
 
-    Enhanced files store slices as frames, even if Image Type says MOSAIC. Neither is an image a
-    mosaic that is hardly larger than the acquisition matrix.
+    Enhanced files store slices as frames, even if Image Type says MOSAIC. An image that is hardly
+    larger than the acquisition matrix is no mosaic either.
     """
     if header.get("SOPClassUID") in _ENHANCED:
         return False

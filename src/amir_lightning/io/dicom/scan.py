@@ -108,7 +108,7 @@ class DicomScan:
 
     @cached_property
     def source(self) -> str:
-        """`kind` and the hash of all files, which are read for it."""
+        """`kind` and one hash of all files; the first access reads the files."""
         digest = hashlib.sha256()
         for path in dict.fromkeys(self.files):
             digest.update(path.read_bytes())
@@ -123,7 +123,7 @@ class DicomScan:
         return load_whole_header(self.files[index], self.frames[index])
 
     def check_grid(self) -> None:
-        """Refuse a stack that one affine cannot describe, as NIfTI needs it.
+        """Refuse a stack that one affine, as in a NIfTI file, cannot describe.
 
         Raises:
             InputError: Slices are missing or unevenly spaced.

@@ -36,8 +36,8 @@ def suvbw_factor(dataset: Dataset, name: str = "the PET series") -> float:
     """Compute the factor from rescaled voxels to body-weight SUV [g/mL].
 
     Args:
-        dataset: Header of a PET slice; of a series with several bed positions, that with the
-            earliest acquisition time.
+        dataset: Header of a PET slice. If the series has several bed positions, this has to be the
+            slice with the earliest acquisition time.
         name: Name of the slice in warnings.
 
     Raises:

@@ -93,7 +93,7 @@ class NiftiScan:
 
     @cached_property
     def source(self) -> str:
-        """Format and SHA-256 of the file, which is read for it."""
+        """Format and SHA-256 of the file; the first access reads the file."""
         with self.path.open("rb") as file:
             return f"nifti sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

@@ -31,8 +31,8 @@ def write_nifti_like(
 ) -> None:
     """Write voxels with the header and in the voxel order of their source.
 
-    Affine, units, intent and description are copied from the source. In the type of the source,
-    values are rounded to its steps; a warning gives the largest rounding error.
+    Affine, units, intent and description are copied from the source. ``dtype="source"`` rounds the
+    values to the steps of that type, and a warning gives the largest rounding error.
 
     Args:
         scan: The source.

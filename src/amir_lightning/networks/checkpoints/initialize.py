@@ -66,7 +66,7 @@ def start_from(network: nn.Module, path: Path) -> Started:
 
     Colour weights (three image channels) can initialise a grey network. For a grey image in all
     three channels, the first layer is summed over them; the last layer is averaged. Public colour
-    weights of SwinIR expect that a mean is subtracted from the image; the first bias takes it in.
+    weights of SwinIR expect that a mean is subtracted from the image; the first bias does that.
     At the border this is not exact, because images are padded with zeros.
 
     Args:
@@ -133,7 +133,7 @@ def read(path: Path) -> dict[str, Tensor]:
 def _refuse_other_norm(theirs: Mapping[str, str], state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights of the other layer normalisation, whose parameters would fit.
 
-    The normalisation without bias also keeps the mean; it is not that with a bias of zero.
+    The normalisation without bias also keeps the mean, so a bias of zero does not replace it.
     """
     for ours, name in theirs.items():
         if not re.search(r"\.norm[12]\.weight$", ours) or name not in state:

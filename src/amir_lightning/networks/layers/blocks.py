@@ -61,7 +61,7 @@ class TransposedAttention(nn.Module):
 
     Args:
         channels: Channels C of the features.
-        heads: Attention heads; divide the channels.
+        heads: Attention heads, a divisor of the channels.
         window: Side in pixels of overlapping windows that attention uses for larger images in
             evaluation; None for whole images, as in training.
     """

@@ -43,8 +43,8 @@ class RoutingInstructionNetwork(nn.Module):
 
     Without a dictionary (Table 4, "w/o D"), a linear layer maps the pooled encoder output to the
     instruction. Deviation: the paper does not say what replaces D. This reading gives AMIR
-    23,539,698 parameters, which round to 23.54 M; the table has 23.53 M, which is what a dictionary
-    frozen at its random initial values gives: 23,532,306 trained parameters.
+    23,539,698 parameters, which round to 23.54 M. The table prints 23.53 M. That is what a
+    dictionary frozen at its random initial values gives: 23,532,306 trained parameters.
 
     Args:
         in_channels: Channels of the image.

@@ -32,7 +32,7 @@ class SwinBlock(nn.Module):
 
     Args:
         channels: Channels C of a token.
-        heads: Attention heads; divide the channels.
+        heads: Attention heads, a divisor of the channels.
         window_size: Side of a window, in tokens.
         shifted: Move the windows by half their side, to the bottom and right.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
@@ -101,7 +101,7 @@ class SwinStage(nn.Module):
 
     Args:
         channels: Channels C of a token.
-        heads: Attention heads; divide the channels.
+        heads: Attention heads, a divisor of the channels.
         window_size: Side of a window in tokens, at least 2.
         mlp_ratio: Hidden units of the MLP per channel, rounded down.
         qkv_bias: Give the projection to query, key and value a bias.

@@ -13,7 +13,7 @@ from amir_lightning.phantoms.paths import smooth_path, vessel_tree
 
 
 def draw_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Duodenum, stomach and colon."""
+    """Paint duodenum, stomach and colon."""
     clumps = lattice_noise(rng, canvas.grid, 5.0, octaves=2)
     _duodenum(canvas, patient, rng, clumps)
     _stomach(canvas, patient, rng, clumps)
@@ -38,7 +38,7 @@ def _hollow(
 
 
 def draw_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Vessels that fan out through the fat to the bowel; drawn first, organs cover them."""
+    """Paint vessels that fan out to the bowel; call it before the organs, which cover them."""
     for height in (-5, -20, -35, -50, -65, -80):
         for heading in ((-0.5, -0.5, 1), (-0.4, -1, 0.4), (-0.4, -0.7, -1)):
             start = (height, -20, rng.uniform(-14, 6))
@@ -48,7 +48,7 @@ def draw_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
 
 
 def draw_small_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Loops that wander in front of the great vessels: low in the belly, and below the stomach."""
+    """Paint bowel loops in front of the great vessels, low in the belly and below the stomach."""
     hu, clumps = patient.hu, lattice_noise(rng, canvas.grid, 5.0, octaves=2)
     low = [((-85, -28), (-65, -35), (-55, 90), (-62, -26, 22), (50, 46, 105))] * 17
     high = [((-26, 14), (-38, -6), (35, 92), (-6, -14, 64), (26, 30, 36))] * 8
@@ -85,7 +85,7 @@ def _duodenum(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps
 
 
 def _stomach(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: Array) -> None:
-    """Fundus under the left dome, body towards the front, antrum across the midline."""
+    """Paint the fundus under the left dome, body towards the front, antrum across the midline."""
     nodes = [(70, 2, 50), (52, -8, 56), (30, -32, 56), (10, -50, 42), (0, -54, 10), (2, -46, -18),
             (4, -32, -34)]  # fmt: skip
     path = smooth_path(np.asarray(nodes) + rng.normal(0, 2.5, (7, 3)))
@@ -101,14 +101,14 @@ def _stomach(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps:
 
 
 def _haustra(path: ArrayLike, radius: float, rng: np.random.Generator) -> Array:
-    """Radius along the colon: sacculated, about 30 mm from fold to fold."""
+    """Radius along the colon [mm]: it bulges between folds that are about 30 mm apart."""
     steps = np.linalg.norm(np.diff(np.asarray(path), axis=0, prepend=np.asarray(path)[:1]), axis=1)
     along = np.cumsum(steps) / rng.uniform(26, 34)
     return np.asarray(radius * (0.82 + 0.24 * np.abs(np.sin(np.pi * along))), np.float32)
 
 
 def _colon(canvas: Canvas, patient: Patient, rng: np.random.Generator, clumps: Array) -> None:
-    """Ascending, transverse and descending colon: stool mixed with gas, or gas over fluid."""
+    """Paint the colon in three parts: stool mixed with gas, or gas over fluid."""
     hu = patient.hu
     drop, lift = rng.uniform(-12, 10), rng.uniform(-5, 32)
     ascending = [(-95, 16, -96), (-74, 14, -95), (-62, 0, -88), (-58, -26, -80)]

@@ -1,4 +1,4 @@
-"""The sheet on which the abdomen is painted: a patient's own warped frame, organs laid one by one.
+"""Canvas of one patient's abdomen, on which organs are painted one by one in warped coordinates.
 
 Anatomy is written once, in the frame of a standard patient; `Canvas` knows how this patient differs
 (size, position, smooth bending), draws only where an organ can be, and softens edges by the voxel.
@@ -68,7 +68,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, rng: np.random.Generator, grid: Grid, scale: Triple, origin: Triple) -> "Canvas":
-        """Air, for a patient of this scale whose origin is here, see `Frame`."""
+        """Make a canvas of air for a patient of this scale and origin, see `Frame`."""
         frame = Frame(grid, scale, origin, _MARGIN)
         return cls(
             frame=frame,
@@ -87,7 +87,7 @@ class Canvas:
 
     @property
     def softness(self) -> float:
-        """Half width of an edge [mm]: the scanner's own blur, or half a voxel if more."""
+        """Half width of an edge [mm]: the blur of the scanner, but at least half a voxel."""
         return max(0.6, 0.55 * self.grid.spacing_mm[1])
 
     def at(self, window: Window) -> Points:

@@ -20,7 +20,7 @@ from amir_lightning.phantoms.paths import smooth_path, vessel_tree
 
 
 def draw_organs(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Liver, gallbladder, spleen, adrenals, kidneys and pancreas."""
+    """Paint liver, gallbladder, spleen, adrenals, kidneys and pancreas."""
     _liver(canvas, patient, rng)
     _gallbladder(canvas, patient, rng)
     _spleen(canvas, patient, rng)
@@ -31,7 +31,7 @@ def draw_organs(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
 
 
 def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Right and left lobe, moulded by the cavity; vessels and lesions inside."""
+    """Paint both lobes, moulded by the cavity, with vessels and lesions inside."""
     hu, size = patient.hu, rng.uniform(0.94, 1.08)
     window = canvas.frame.window((-60, -95, -140), (120, 85, 95))
     points = canvas.at(window)
@@ -72,7 +72,7 @@ def _liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
 
 
 def _lesions(canvas: Canvas, patient: Patient, rng: np.random.Generator, limit: Array) -> None:
-    """Metastases, faint and ragged with a paler rim, and cysts, dark and round."""
+    """Paint metastases (faint and ragged, with a paler rim) and cysts (dark and round)."""
     hu = patient.hu
     for _ in range(patient.num_lesions):
         azimuth, height, reach = (
@@ -108,7 +108,7 @@ def _gallbladder(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
 
 
 def _spleen(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """A crescent along the left wall; its veins gather at the hilum."""
+    """Paint a crescent along the left wall, whose veins gather at the hilum."""
     size = rng.uniform(0.85, 1.12)
     centre = (40 + rng.normal(0, 5), 34.0, 102.0)
     body = canvas.blob(centre, (50 * size, 52 * size, 42 * size), (-20, 0, 0), 1.2)
@@ -131,7 +131,7 @@ def _adrenals(canvas: Canvas, patient: Patient) -> None:
 
 
 def _kidney(canvas: Canvas, patient: Patient, rng: np.random.Generator, side: int) -> None:
-    """Cortex, medullary pyramids and a fatty sinus that opens forward and to the middle."""
+    """Paint cortex, pyramids and a fatty sinus that opens to the front and to the middle."""
     hu = patient.hu
     size = rng.uniform(0.92, 1.08)
     centre: Triple = (-20.0 if side < 0 else -6.0, 42.0, 64.0 * side)
@@ -169,7 +169,7 @@ def _kidney(canvas: Canvas, patient: Patient, rng: np.random.Generator, side: in
 
 
 def _pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Head in the duodenal loop, neck before the portal vein, body and tail towards the spleen."""
+    """Paint head (in the duodenal loop), neck (before the portal vein), body and tail."""
     nodes = [
         (-26, -6, -26),
         (-8, -12, -25),
@@ -187,7 +187,7 @@ def _pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> Non
 
 
 def draw_vessels(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Diaphragmatic crura, aorta with its branches, inferior vena cava and portal system."""
+    """Paint diaphragmatic crura, aorta with branches, inferior vena cava and portal system."""
     hu = patient.hu
     artery, vein = hu["blood"] + rng.normal(3, 6), hu["blood"] + rng.normal(0, 4)
     width = rng.uniform(8.5, 11) + 1.5 * patient.age

@@ -1,4 +1,4 @@
-"""Who is in the scanner: habitus, disease and the attenuation of each tissue of one CT patient."""
+"""One CT patient: habitus, disease and the attenuation of each tissue."""
 
 from dataclasses import dataclass
 

@@ -30,7 +30,7 @@ class Abdomen:
         num_slices: Axial slices of a patient; together they cover 150 mm.
 
     Raises:
-        InputError: There is nothing to draw on.
+        InputError: The volume is too small, see `check_size`.
     """
 
     size: int = 512

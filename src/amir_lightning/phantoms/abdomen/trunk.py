@@ -1,4 +1,4 @@
-"""What holds the abdomen: skin, fat, muscular wall, lung bases, back muscles, ribs and spine."""
+"""Trunk around the abdomen: skin, fat, muscular wall, lung bases, back muscles, ribs and spine."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ def _ramp(x: Array, low: float, high: float) -> Array:
 
 
 def draw_table(canvas: Canvas, patient: Patient) -> None:
-    """Carbon-fibre shell of the couch with a foam core, below the mattress."""
+    """Paint the couch below the mattress: a carbon-fibre shell with a foam core."""
     z, y, x = canvas.grid.points
     back = patient.shift[1] + 96 * patient.scale[1] + patient.fat_mm + 9
     radius = np.float32(420)
@@ -44,7 +44,7 @@ def draw_table(canvas: Canvas, patient: Patient) -> None:
 
 
 def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Body contour, abdominal wall, lungs and the empty, fat-filled abdominal cavity.
+    """Paint body contour, abdominal wall, lungs, and a cavity that holds only fat so far.
 
     Sets ``canvas.inside``, the signed distance to the abdominal cavity.
     """
@@ -101,7 +101,7 @@ def draw_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
 
 
 def _back_muscles(canvas: Canvas, patient: Patient, streaks: Array) -> None:
-    """Erector spinae, quadratus lumborum and psoas, marbled by fat, with fat planes between."""
+    """Paint erector spinae, quadratus lumborum and psoas, with fat in and between them."""
     hu = patient.hu
     everywhere = np.full((1, 1, 1), -1e3, np.float32)
     limit = np.broadcast_to(everywhere, canvas.grid.shape)
@@ -122,7 +122,7 @@ def _back_muscles(canvas: Canvas, patient: Patient, streaks: Array) -> None:
 
 
 def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Array) -> None:
-    """Ribs as slanting rods in the wall, cut obliquely by a slice; cartilage in front."""
+    """Paint ribs as slanting rods in the wall, which slices cut obliquely; cartilage in front."""
     hu = patient.hu
     depth = cavity - np.float32(4.6)
     z, y, x = canvas.points
@@ -156,7 +156,7 @@ def _ribs(canvas: Canvas, patient: Patient, rng: np.random.Generator, cavity: Ar
 
 
 def draw_skeleton(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
-    """Vertebrae and discs: drawn last, over the muscles that hold them."""
+    """Paint vertebrae and discs; call it last, because they cover the muscles around them."""
     window = canvas.frame.window((-200, 5, -52), (200, 95, 52))
     z, y, x = canvas.at(window)
     hu, soft = patient.hu, canvas.softness

@@ -84,7 +84,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, rng: np.random.Generator, grid: Grid, scale: Triple, origin: Triple) -> "Canvas":
-        """Nothing, for a patient of this scale whose origin is here, see `Frame`."""
+        """Make an empty canvas for a patient of this scale and origin, see `Frame`."""
         frame = Frame(grid, scale, origin, _MARGIN_MM)
         return cls(
             frame=frame,
@@ -115,7 +115,7 @@ class Canvas:
         )
 
     def around(self, nodes: Sequence[Triple], reach_mm: float) -> Region:
-        """The window around some points (z, y, x) in patient coordinates [mm]."""
+        """Window around all nodes with a border of `reach_mm`, in patient coordinates (z, y, x)."""
         corners = np.asarray(nodes)
         return self.region(corners.min(0) - reach_mm, corners.max(0) + reach_mm)
 

@@ -15,7 +15,7 @@ def draw_head(rng: np.random.Generator, canvas: Canvas, uptake: dict[str, float]
 
 
 def _brain(canvas: Canvas, uptake: dict[str, float]) -> None:
-    """Folded cortical ribbon over white matter, deep grey nuclei, ventricles and cerebellum."""
+    """Paint folded cortex over white matter, deep grey nuclei, ventricles and cerebellum."""
     cortex, white = uptake["cortex"], uptake["white matter"]
     region = canvas.region((715, -95, -72), (880, 105, 72))
     z, y, x = region.points

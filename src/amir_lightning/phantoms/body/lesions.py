@@ -15,7 +15,7 @@ _NODES: tuple[Triple, ...] = (
 
 
 def draw_lesions(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint no lesion in a third of the patients, else up to nine; brown fat in a few."""
+    """Paint up to nine lesions, but none in a third of the patients; brown fat in a few."""
     patterns = rng.choice(["none", "few", "many"], p=[0.33, 0.42, 0.25])
     count = {"none": 0, "few": int(rng.integers(1, 4)), "many": int(rng.integers(4, 10))}[patterns]
     for _ in range(count):
@@ -61,7 +61,7 @@ def _lesion(
 
 
 def _brown_fat(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Symmetric supraclavicular and paravertebral fat that burns glucose."""
+    """Paint symmetric supraclavicular and paravertebral fat that burns glucose."""
     uptake = float(rng.uniform(3, 8))
     for side in (-1, 1):
         path: list[Triple] = [(640, 10, 44 * side), (602, 6, 62 * side), (585, 10, 104 * side)]

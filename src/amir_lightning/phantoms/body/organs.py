@@ -73,7 +73,7 @@ def _vessels(canvas: Canvas, blood: float) -> None:
 
 
 def _heart(canvas: Canvas, uptake: dict[str, float], tilt: float) -> None:
-    """Left ventricle as a horseshoe open at the base, in a heart full of blood."""
+    """Paint the left ventricle as a horseshoe open at the base, in a heart full of blood."""
     blood, wall = uptake["blood"], uptake["myocardium"]
     canvas.ellipsoid((440, -26, 10), (52, 44, 54), blood, "heart", 0.05, (20, 25, 0))
     centre: Triple = (428.0, -32.0, 34.0)
@@ -129,7 +129,10 @@ def draw_abdomen(rng: np.random.Generator, canvas: Canvas, uptake: dict[str, flo
 
 
 def _small_bowel(canvas: Canvas, uptake: dict[str, float]) -> None:
-    """Loops: the zero level of a random field is a folded sheet and cuts into serpentine bands."""
+    """Paint bowel loops.
+
+    The zero level of a random field is a folded sheet, whose sections are serpentine bands.
+    """
     region = canvas.region((85, -90, -105), (285, 50, 105))
     room = both(
         fields.ellipsoid(region.points, (184, -28, 4), (96, 54, 98), exponent=2.5),
@@ -178,7 +181,7 @@ def _colon(rng: np.random.Generator, canvas: Canvas, wall: float) -> None:
 def _kidney(
     rng: np.random.Generator, canvas: Canvas, uptake: dict[str, float], side: int, height: float
 ) -> None:
-    """Cortex, cooler sinus fat and hot urine in calyces and pelvis, then the ureter."""
+    """Paint cortex, cooler sinus fat and hot urine in calyces and pelvis, then the ureter."""
     centre: Triple = (height, 44.0, 64.0 * side)
     region = canvas.around([centre], 64)
     turn = fields.rotation(-25 * side, -12 * side, -10)

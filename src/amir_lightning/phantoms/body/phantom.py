@@ -39,7 +39,7 @@ class Body:
         num_slices: Transaxial slices over 748 mm (paper: 400).
 
     Raises:
-        InputError: There is nothing to draw on.
+        InputError: The volume is too small, see `check_size`.
     """
 
     size: int = 192
@@ -49,7 +49,7 @@ class Body:
         check_size("body", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
-        """One patient: the same seed is the same patient at every size.
+        """Draw one patient; the same seed gives the same patient at every size.
 
         Args:
             seed: Any non-negative integer.
@@ -145,7 +145,7 @@ def _skin(canvas: Canvas, arms: list[list[Triple]], female: bool) -> tuple[Array
 def _soft_tissue(
     canvas: Canvas, uptake: dict[str, float], trunk: Array, limbs: Array, fat_mm: float
 ) -> None:
-    """Skin, subcutaneous fat and striated muscle with seams of fat between its bellies."""
+    """Paint skin, subcutaneous fat and striated muscle with seams of fat between its bellies."""
     image, softness = canvas.image, canvas.softness_mm
     skin = fields.smooth_min(trunk, limbs, 25)
     envelope = fields.soft_step(skin, softness)

@@ -1,10 +1,10 @@
 """Folded cortex: gyri and sulci as level sets of band-passed noise on the surface of the brain.
 
 A band-passed random field has winding zero lines at a nearly constant distance from each other,
-like the labyrinth of the sulci. The field is read not at a point but closer to where its ray from
-the core of the hemisphere meets the surface: each zero line becomes a sheet that dives into the
-brain, down to a depth that is another random field. Width and depth of the folds were set by eye;
-the cortex is about 2.5 mm thick (Fischl and Dale, PNAS 97:11050, 2000).
+like the labyrinth of the sulci. For each point, the field is read nearer to the surface, on the ray
+from the core of the hemisphere through the point. Each zero line therefore becomes a sheet that
+dives into the brain. Its depth is another random field. Width and depth of the folds were set by
+eye; the cortex is about 2.5 mm thick (Fischl and Dale, PNAS 97:11050, 2000).
 """
 
 import numpy as np
@@ -89,7 +89,7 @@ def _sulci(head: Head, points: Points, depth: Array) -> Array:
 
 
 def _folds(rng: np.random.Generator) -> Array:
-    """Signed distance to the zero set of a band-passed field, alike on both sides [mm]."""
+    """Signed distance to the zero set of a band-passed field, similar on both sides [mm]."""
     frequencies = [np.fft.fftfreq(n, _STEP) for n in _LATTICE[:2]]
     frequencies.append(np.fft.rfftfreq(_LATTICE[2], _STEP))
     fz, fy, fx = np.meshgrid(*frequencies, indexing="ij")

@@ -26,7 +26,7 @@ class Brain:
         slice_mm: Thickness of the slices, over which edges are blurred [mm].
 
     Raises:
-        InputError: There is nothing to draw on.
+        InputError: The volume is too small, see `check_size`.
     """
 
     size: int = 256
@@ -37,7 +37,7 @@ class Brain:
         check_size("brain", self.size, self.num_slices)
 
     def sample(self, seed: int) -> Volume:
-        """Draw the patient with this seed [a.u.], with labels of organs and lesions."""
+        """Draw the patient with this seed, with labels; values are in a.u."""
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
         head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE, self.slice_mm)
         skull(head)
