@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 TENSORBOARD = CONF_DIR / "logger" / "tensorboard.yaml"
 """Options of TensorBoard in the run folder."""
 
+_WANDB = CONF_DIR / "logger" / "wandb.yaml"
+
 
 def build_loggers(
     options: Mapping[str, Any],
@@ -53,15 +55,17 @@ def build_loggers(
         InputError: The logger is unknown, or cannot be built.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
+    name = options.get("name")
     if "_target_" in options:
         loggers.append(_of_class(options, folder))
-    elif options["name"] == "wandb":
+    elif name == "wandb":
+        options = {**dict(OmegaConf.load(_WANDB)), **options}  # logger=csv logger.name=wandb
         offline = is_offline(options)
         loggers.append(_wandb_logger(options, folder, config, wandb_id, group, offline))
-    elif options["name"] == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
+    elif name == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
         loggers.append(_of_class(OmegaConf.load(TENSORBOARD), folder))
-    elif options["name"] != "csv":
-        raise InputError(f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard")
+    elif name != "csv":
+        raise InputError(f"logger.name is '{name}'; choose from csv, wandb, tensorboard")
     return loggers
 
 
