@@ -48,7 +48,7 @@ class AMIR(nn.Module):
         super().__init__()
         ours = networks.AMIR(width=8, depths=(1, 1, 1, 1), refinement_depth=1)
         self.template = [ours]  # hidden, so that its parameters are not ours
-        for name, value in ours.to_official().items():
+        for name, value in official.export_state(ours.state_dict()).items():
             module, (*path, leaf) = self, name.split(".")
             for part in path:
                 if part not in module._modules:

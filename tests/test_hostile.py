@@ -10,7 +10,9 @@ import pytest
 import torch
 from conftest import Command
 from dicom_files import write_slice
+from omegaconf import OmegaConf
 
+from amir_lightning.config import CONF_DIR
 from amir_lightning.errors import InputError
 from amir_lightning.networks import SRCNN
 from amir_lightning.networks.checkpoints import official
@@ -167,6 +169,27 @@ def test_a_run_folder_names_classes_of_trusted_modules_alone(tmp_path: Path, tex
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=r"names the class|has the interpolation"):
         RunFolder(tmp_path).config(TRUSTED)
+
+
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "draw"])
+def test_no_part_of_a_run_folder_is_a_logger(tmp_path: Path, command_name: str) -> None:
+    """A logger may connect to any server; evaluating and drawing build none."""
+    trusted = list(OmegaConf.load(CONF_DIR / f"{command_name}.yaml").trusted)
+    logger = "{_target_: lightning.pytorch.loggers.CSVLogger, save_dir: elsewhere}"
+    for text in (
+        f"network: {logger}",
+        f"network: {{_target_: amir_lightning.networks.AMIR, width: {logger}}}",
+        f"callbacks: {{mine: {logger}}}",
+        f"profiler: {logger}",
+        f"optimizer: {{algorithm: {logger}}}",
+        "network: {_target_: torch.optim.SGD}",
+    ):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(InputError, match=r"names the class (lightning|torch)\."):
+            RunFolder(tmp_path).config(trusted)
+    text = f"optimizer: {{algorithm: {{_target_: torch.optim.SGD}}}}\nlogger: {logger}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    assert list(RunFolder(tmp_path).config(trusted)) == ["optimizer"]
 
 
 def test_what_is_in_a_trusted_module_is_taken(tmp_path: Path) -> None:

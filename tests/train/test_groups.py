@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,43 @@ def test_a_logger_of_lightning_needs_only_a_file(command: Command, tmp_path: Pat
     done = command("train", *own, *SRCNN, "logger=second", "seed=1")
     assert done.status == 2
     assert "expected a subclass of lightning.pytorch.loggers.Logger" in done.err
+
+
+def test_a_resumed_run_asks_before_it_builds_the_logger_of_its_folder(command: Command) -> None:
+    target = "lightning.pytorch.loggers.CSVLogger"
+    typed = [f"+logger._target_={target}", "+logger.save_dir=elsewhere"]
+    done = command("train", *SRCNN, "logger=csv", *typed)
+    assert done.status == 0, done.err
+    folder = run_folder()
+    shutil.rmtree("elsewhere")
+
+    (folder / "result.json").unlink()
+    done = command("train", "run=last")
+    assert done.status == 2
+    assert f"names the class {target}, whose code would run; if you trust it type" in done.err
+    assert not Path("elsewhere").exists()
+    trusted = re.search(r"trusted=\[.*,lightning\.pytorch\.loggers\]", done.err)
+    assert trusted
+    done = command("train", "run=last", trusted[0])
+    assert done.status == 0, done.err
+    assert Path("elsewhere").exists()
+    shutil.rmtree("elsewhere")
+
+    (folder / "result.json").unlink()
+    done = command("train", "run=last", "logger=csv")
+    assert done.status == 0, done.err
+    assert not Path("elsewhere").exists()
+
+
+def test_a_resumed_run_continues_its_tensorboard(command: Command) -> None:
+    done = command("train", *SRCNN, "logger=tensorboard")
+    assert done.status == 0, done.err
+    folder = run_folder()
+    before = len(list((folder / "tensorboard").iterdir()))
+    (folder / "result.json").unlink()
+    done = command("train", "run=last")
+    assert done.status == 0, done.err
+    assert len(list((folder / "tensorboard").iterdir())) > before
 
 
 def test_a_run_of_an_earlier_version_keeps_its_tensorboard(command: Command) -> None:

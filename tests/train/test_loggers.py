@@ -18,6 +18,16 @@ def test_tensorboard_and_csv(train: Command) -> None:
     assert (folder / "metrics.csv").exists()
 
 
+def test_a_logger_may_be_chosen_by_its_name_alone(train: Command) -> None:
+    done = train("task=mri", "logger=csv", "logger.name=wandb")
+    assert done.status == 0, done.err
+    (folder,) = Path("runs").glob("mri*")
+    assert list(folder.glob("wandb/offline-run-*"))
+    done = train("task=mri", "logger=csv", "logger.name=other", "seed=1")
+    assert done.status == 2
+    assert "logger.name is 'other'; choose from csv, wandb, tensorboard" in done.err
+
+
 def test_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options = {"name": "wandb", "offline": None}
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -113,19 +113,6 @@ class AMIR(Restormer):
                 "spatial_mode=none and channel_mode=none leave nothing to route; type "
                 f"network=restormer network.width={width}"
             )
-        self.switches: dict[str, object] = {
-            "top_k": top_k,
-            "mixture_head": mixture_head,
-            "instruction_activation": instruction_activation,
-            "gate_map": gate_map,
-            "gate_order": gate_order,
-            "fusion": fusion,
-            "spatial_residual": spatial_residual,
-            "channel_mode": channel_mode,
-            "refinement_routing": refinement_routing,
-            "dictionary": dictionary,
-            "spatial_mode": spatial_mode,
-        }
         self.instruct = RoutingInstructionNetwork(
             in_channels,
             num_instructions,
@@ -213,7 +200,7 @@ class AMIR(Restormer):
     def from_official(cls, source: str | Path | Mapping[str, object]) -> Self:
         """Build the network from a checkpoint of the authors' release.
 
-        Sizes are inferred from the shapes; the switches are those of the released code.
+        Sizes are inferred from the shapes. The other arguments are those of the released code.
 
         Args:
             source: Checkpoint file, or its parameters by official name.
@@ -225,17 +212,3 @@ class AMIR(Restormer):
         network = cls(**official.infer_sizes(state)._asdict())
         network.load_state_dict(official.import_state(state, network.state_dict()))
         return network
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Copy the parameters under their official names; the inverse of `from_official`.
-
-        Raises:
-            InputError: A switch differs from the release.
-        """
-        for name, value in official.SWITCHES.items():
-            if self.switches[name] != value:
-                raise InputError(
-                    f"{name} is {self.switches[name]}, but official checkpoints stand for "
-                    f"{name}={value}; only a network of that setting has official names"
-                )
-        return official.export_state(self.state_dict())

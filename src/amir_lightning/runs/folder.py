@@ -50,6 +50,11 @@ class RunFolder:
         return shlex.quote(self.name if usual else str(self.path))
 
     @property
+    def config_file(self) -> Path:
+        """File with the resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
     def record_file(self) -> Path:
         """File with versions, machine, data and identity of the run."""
         return self.path / "run.json"
@@ -157,16 +162,24 @@ class RunFolder:
         return cast(dict[str, Any], OmegaConf.to_container(self._saved_config(), resolve=False))
 
     def config(self, trusted: Sequence[str]) -> DictConfig:
-        """Return the resolved configuration to build objects from.
+        """Return the resolved configuration to build objects from, without the logger.
+
+        A logger can connect to any server and write to any path. Only a training has one, and
+        checks it itself.
 
         Args:
             trusted: Modules whose classes it may name. A folder from elsewhere could name any code.
+                The optimiser may also be one of ``torch.optim``.
 
         Raises:
             InputError: The file is missing or damaged, or names a class of another module.
         """
         saved = self._saved_config()
-        refuse_foreign_classes(OmegaConf.to_container(saved), self.path / "config.yaml", trusted)
+        saved.pop("logger", None)
+        nodes = cast(dict[str, Any], OmegaConf.to_container(saved))
+        for name, node in nodes.items():
+            allowed = [*trusted, *(["torch.optim"] if name == "optimizer" else [])]
+            refuse_foreign_classes({name: node}, self.config_file, allowed)
         return saved
 
     def rows(self, *parts: str) -> list[dict[str, str]]:
@@ -187,7 +200,7 @@ class RunFolder:
         return _table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
-        path = self.path / "config.yaml"
+        path = self.config_file
         try:
             if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
                 raise ValueError("aliases, of which a few lines can unfold to any size")

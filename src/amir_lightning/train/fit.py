@@ -138,7 +138,7 @@ def _train(run: Run) -> float | None:
 
 def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     """Write config.yaml and run.json, and log the first line of the training."""
-    with complete_file(run.folder / "config.yaml", "type paths.runs_dir=<folder>") as partial:
+    with complete_file(run.files.config_file, "type paths.runs_dir=<folder>") as partial:
         OmegaConf.save(OmegaConf.create(run.config), partial)
     session = {"started": now(), "from_step": step, "threads": record["threads"]}
     session |= environment()

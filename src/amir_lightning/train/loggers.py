@@ -21,7 +21,10 @@ from amir_lightning.system.atomic import complete_file
 from amir_lightning.train.distributed import is_first_process
 
 _log = logging.getLogger(__name__)
-_TENSORBOARD = CONF_DIR / "logger" / "tensorboard.yaml"
+TENSORBOARD = CONF_DIR / "logger" / "tensorboard.yaml"
+"""Options of TensorBoard in the run folder."""
+
+_WANDB = CONF_DIR / "logger" / "wandb.yaml"
 
 
 def build_loggers(
@@ -35,8 +38,8 @@ def build_loggers(
     """Build the loggers of a run.
 
     W&B is not built by ``_target_``: it needs the id of the run to resume it, tags, a time limit,
-    and a way to go on offline. The writer of metrics.csv is not built by it
-    either: it continues the file when a run is resumed.
+    and a way to go on offline. Neither is the writer of metrics.csv: it continues the file when a
+    run is resumed.
 
     Args:
         options: The logger node: ``name`` (csv, wandb or tensorboard) and that logger's options, or
@@ -52,15 +55,17 @@ def build_loggers(
         InputError: The logger is unknown, or cannot be built.
     """
     loggers: list[Logger] = [_csv_logger(folder, step)]
+    name = options.get("name")
     if "_target_" in options:
         loggers.append(_of_class(options, folder))
-    elif options["name"] == "wandb":
+    elif name == "wandb":
+        options = {**dict(OmegaConf.load(_WANDB)), **options}  # logger=csv logger.name=wandb
         offline = is_offline(options)
         loggers.append(_wandb_logger(options, folder, config, wandb_id, group, offline))
-    elif options["name"] == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
-        loggers.append(_of_class(OmegaConf.load(_TENSORBOARD), folder))
-    elif options["name"] != "csv":
-        raise InputError(f"unknown logger '{options['name']}'; choose from csv, wandb, tensorboard")
+    elif name == "tensorboard":  # logger.name=tensorboard, or an earlier version's run
+        loggers.append(_of_class(OmegaConf.load(TENSORBOARD), folder))
+    elif name != "csv":
+        raise InputError(f"logger.name is '{name}'; choose from csv, wandb, tensorboard")
     return loggers
 
 

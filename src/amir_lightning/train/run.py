@@ -25,7 +25,9 @@ from amir_lightning.runs.identity import (
     without_data,
 )
 from amir_lightning.runs.task_data import Source, TaskData, common_source
+from amir_lightning.system.trust import refuse_foreign_classes
 from amir_lightning.tasks import Task, active_tasks
+from amir_lightning.train.loggers import TENSORBOARD
 
 # Options that may change when a run is resumed. They belong to the machine or the session.
 _MACHINE = (
@@ -138,6 +140,18 @@ def _nodes(key: str) -> tuple[str, ...]:
     return (key.split(".")[0] if key.startswith(("logger", "profiler", "callbacks")) else key,)
 
 
+def _logger(files: RunFolder, cfg: DictConfig) -> Any:
+    """Return the logger node of a run folder.
+
+    Raises:
+        InputError: It names a class that is not trusted. `logger=tensorboard` names one that is.
+    """
+    node = files.settings.get("logger", cfg.logger)
+    if node != OmegaConf.to_container(OmegaConf.load(TENSORBOARD)):
+        refuse_foreign_classes(node, files.config_file, cfg.trusted)
+    return node
+
+
 def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     for override in overrides:
         if not override.lstrip("+~").startswith(("run=", "trainer=", *_MACHINE, *_DEVICES)):
@@ -149,6 +163,8 @@ def _resumed(cfg: DictConfig, overrides: list[str]) -> Run:
     saved = files.config(cfg.trusted)
     before = copy.deepcopy(saved)
     saved.paths = cfg.paths
+    if not any(text.lstrip("+~").startswith("logger") for text in overrides):
+        saved.logger = _logger(files, cfg)
     for override in overrides:
         for node in _nodes(override.split("=")[0]):
             OmegaConf.update(saved, node, OmegaConf.select(cfg, node), merge=False)

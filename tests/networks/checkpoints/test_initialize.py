@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks import AMIR, Restormer, SwinIR
+from amir_lightning.networks.checkpoints import official
 from amir_lightning.networks.checkpoints.initialize import start_from
 from amir_lightning.networks.checkpoints.names import RESTORMER, SWINIR, renamed
 
@@ -147,7 +148,7 @@ def test_bias_free_weights_need_the_bias_free_network(tmp_path: Path) -> None:
 
 def test_amir_starts_from_a_checkpoint_of_its_release(tmp_path: Path) -> None:
     source = randomised(AMIR(width=8, depths=[1, 1, 1, 1], refinement_depth=1))
-    torch.save(source.to_official(), tmp_path / "amir.pth")
+    torch.save(official.export_state(source.state_dict()), tmp_path / "amir.pth")
     network = AMIR(width=8, depths=[1, 1, 1, 1], refinement_depth=1).eval()
     assert not start_from(network, tmp_path / "amir.pth").missing
     lq = torch.rand(1, 1, 16, 16)
@@ -156,7 +157,8 @@ def test_amir_starts_from_a_checkpoint_of_its_release(tmp_path: Path) -> None:
 
 def test_a_variant_of_amir_takes_of_the_release_what_it_has(tmp_path: Path) -> None:
     sizes = {"width": 8, "depths": [1, 1, 1, 1], "refinement_depth": 1}
-    torch.save(randomised(AMIR(**sizes)).to_official(), tmp_path / "amir.pth")
+    source = randomised(AMIR(**sizes))
+    torch.save(official.export_state(source.state_dict()), tmp_path / "amir.pth")
     started = start_from(AMIR(spatial_mode="none", **sizes), tmp_path / "amir.pth")
     assert not started.missing
     assert started.left_out

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from amir_lightning.errors import InputError
 from amir_lightning.networks import AMIR
+from amir_lightning.networks.checkpoints.official import export_state
 
 State = dict[str, Tensor]
 LISTING: dict[str, list[int]] = json.loads(
@@ -36,7 +37,7 @@ def random_state(shapes: Mapping[str, list[int]]) -> State:
 
 def small_shapes() -> dict[str, list[int]]:
     network = AMIR(width=8, depths=[1, 2, 1, 1], refinement_depth=1, num_instructions=5)
-    return {name: list(tensor.shape) for name, tensor in network.to_official().items()}
+    return {name: list(tensor.shape) for name, tensor in export_state(network.state_dict()).items()}
 
 
 def released_output(p: State, image: Tensor, heads: tuple[int, ...] = (1, 2, 4, 8)) -> Tensor:
@@ -126,7 +127,7 @@ def test_round_trip_is_exact_and_the_output_is_that_of_the_release(
 ) -> None:
     state = random_state(shapes)
     network = AMIR.from_official(state).eval()
-    exported = network.to_official()
+    exported = export_state(network.state_dict())
     assert exported.keys() == state.keys()
     assert all(torch.equal(exported[name], state[name]) for name in state)
     image = torch.rand(1, 1, 32, 48, generator=torch.Generator().manual_seed(1))
@@ -143,7 +144,7 @@ def test_round_trip_is_exact_and_the_output_is_that_of_the_release(
 def test_listing_is_exported_name_by_name() -> None:
     assert len(LISTING) == 666
     with torch.device("meta"):
-        exported = AMIR().to_official()
+        exported = export_state(AMIR().state_dict())
     assert {name: list(tensor.shape) for name, tensor in exported.items()} == LISTING
 
 
@@ -151,17 +152,9 @@ def test_listing_is_exported_name_by_name() -> None:
 def test_files_are_read_plain_or_one_level_deeper(tmp_path: Path, key: str | None) -> None:
     state = random_state(small_shapes())
     torch.save({key: state, "step": 3} if key else state, tmp_path / "Generator_best.pth")
-    exported = AMIR.from_official(tmp_path / "Generator_best.pth").to_official()
+    network = AMIR.from_official(tmp_path / "Generator_best.pth")
+    exported = export_state(network.state_dict())
     assert all(torch.equal(exported[name], state[name]) for name in state)
-
-
-def test_the_export_does_not_follow_further_training() -> None:
-    network = AMIR.from_official(random_state(small_shapes()))
-    before = network.to_official()["output.weight"].clone()
-    exported = network.to_official()
-    with torch.no_grad():
-        network.head.weight.zero_()
-    assert torch.equal(exported["output.weight"], before)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +186,3 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save([1, 2, 3], tmp_path / "list.pth")
     with pytest.raises(InputError, match="not a mapping from parameter names"):
         AMIR.from_official(tmp_path / "list.pth")
-
-
-def test_a_literal_network_has_no_official_names() -> None:
-    network = AMIR(width=8, depths=[1, 1, 1, 1], refinement_depth=1, fusion="sum")
-    with pytest.raises(InputError, match="fusion is sum, but official checkpoints"):
-        network.to_official()

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from by_hand import released
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.layers import channel_padding
+from amir_lightning.networks.layers import experts as module
 from amir_lightning.networks.layers.channel_padding import filled
 from amir_lightning.networks.layers.experts import Experts, fuse
 
@@ -86,7 +86,7 @@ def test_hidden_units_filled_up_with_zeros_change_nothing(monkeypatch: pytest.Mo
     experts = Experts(6, released(num_experts=3))
     weights, features = list(experts.parameters()), torch.randn(2, 6, 5, 4)
     expected = torch.stack(experts(features))
-    monkeypatch.setattr(channel_padding, "everywhere", True)
+    monkeypatch.setattr(module, "fills", lambda features: True)
     assert filled(experts.hidden_weight, 1).shape == (3, 16, 6)
     result = torch.stack(experts(features))
     torch.testing.assert_close(result, expected)

@@ -1,4 +1,4 @@
-"""Checkpoints of AMIR's release: translation of names and shapes to and from this project's."""
+"""Checkpoints of AMIR's release: translation of their names and shapes to this project's."""
 
 import re
 from collections.abc import Mapping
@@ -11,21 +11,6 @@ from torch import Tensor
 from amir_lightning.errors import InputError
 from amir_lightning.networks.checkpoints import safe_load
 from amir_lightning.networks.checkpoints.names import RESTORMER, Rule, renamed
-
-SWITCHES: dict[str, object] = {
-    "top_k": 2,
-    "mixture_head": "linear",
-    "instruction_activation": "gelu",
-    "gate_map": "noisy",
-    "gate_order": "topk_softmax",
-    "fusion": "logsumexp",
-    "spatial_residual": True,
-    "channel_mode": "affine",
-    "refinement_routing": False,
-    "dictionary": "learned",
-    "spatial_mode": "mixture",
-}
-"""Arguments of AMIR that match the release; its checkpoints do not record them."""
 
 _WRAPPERS = ("state_dict", "params", "params_ema", "model", "model_state_dict")
 
@@ -131,11 +116,10 @@ def infer_sizes(state: Mapping[str, Tensor]) -> Sizes:
 
 
 def export_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy our parameters under their official names, one entry for each expert."""
+    """Return our parameters under their official names, one entry for each expert."""
     exported = {}
     for official, (ours, expert) in _sources(state).items():
-        tensor = state[ours].detach()
-        exported[official] = (tensor if expert is None else tensor[expert]).clone()
+        exported[official] = state[ours] if expert is None else state[ours][expert]
     for name in list(exported):
         if name.endswith(".moe.w_gate"):  # constant mean and deviation of the noise
             exported[name.replace("w_gate", "mean")] = exported[name].new_zeros(1)

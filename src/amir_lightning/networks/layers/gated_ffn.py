@@ -20,12 +20,7 @@ from amir_lightning.networks.layers.depthwise import (
 )
 from amir_lightning.networks.layers.depthwise import depthwise as convolve
 
-recomputes = True
-"""Set to False to let autograd keep every intermediate result, for comparison."""
-
-group_bytes = 2**25
-"""Memory of a group of hidden channels that inference computes at a time [bytes]."""
-
+_GROUP_BYTES = 2**25  # memory of a group of hidden channels that inference computes at a time
 _SMALLEST_GROUP = 64  # fewer channels would leave the CPU's vectors and caches unused
 
 
@@ -59,7 +54,7 @@ def gated_feed_forward(
         projection = filled(projection, 1)
     gate, value = (F.conv2d(features, filters) for filters in expansion.chunk(2))
     # torch.compile decides itself which results are worth keeping.
-    if recomputes and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Recomputed.apply(gate, value, depthwise, projection)
         return result
     return F.conv2d(_product(gate, value, depthwise.chunk(2, dim=-4)), projection)
@@ -69,7 +64,7 @@ def _in_groups(
     features: Tensor, expansion: Tensor, depthwise: Tensor, projection: Tensor
 ) -> Tensor:
     channel_bytes = features[:, 0].numel() * features.element_size()
-    size = max(group_bytes // channel_bytes, _SMALLEST_GROUP)
+    size = max(_GROUP_BYTES // channel_bytes, _SMALLEST_GROUP)
     result = None
     for of_gate, of_value, filters, columns in zip(
         *(half.split(size) for half in expansion.chunk(2)),

@@ -13,15 +13,11 @@ _EXISTS = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_convolution_pointwise"
 )
 
-enabled = True
-"""Set to False to compute the plain formulas everywhere, for comparison."""
-
 
 def fuses(features: Tensor) -> bool:
     """Tell whether fused convolutions can replace plain ones for these features."""
     return (
-        enabled
-        and _EXISTS
+        _EXISTS
         and not torch.is_grad_enabled()
         and type(features) is Tensor  # a fake tensor is counted, not computed
         and features.device.type == "cpu"
