@@ -68,7 +68,7 @@ def test_weights_that_are_a_program_are_not_run(tmp_path: Path, touched: Path) -
     for content in ({"state_dict": {}, "x": Payload(touched)}, Payload(touched)):
         for zipped in (True, False):
             torch.save(content, path, _use_new_zipfile_serialization=zipped)
-            with pytest.raises(InputError, match="is not a checkpoint of this package"):
+            with pytest.raises(InputError, match="is not a readable checkpoint"):
                 load_weights(str(path), tmp_path)
             with pytest.raises(InputError, match="is not a readable checkpoint"):
                 official.read(path)

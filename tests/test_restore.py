@@ -215,7 +215,7 @@ def test_tiles_are_said_and_measured(command: Command, weights: Path) -> None:
         (["format=png"], "choose from same, nifti"),
         (["dtype=int16"], "choose from float32, source"),
         (["metrics=psnr"], "choose from paper, standard"),
-        (["weights=brain.nii"], "is not a checkpoint of this package"),
+        (["weights=brain.nii"], "is not a readable checkpoint"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.checkpoints import safe_load
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.runs.folder import find_run
 from amir_lightning.tasks import Task
+from amir_lightning.weights.checkpoint import reading
 from amir_lightning.weights.folder import (
     build_network,
     first_mismatch,
@@ -72,8 +72,11 @@ def load_weights(source: str, runs_dir: Path, trusted: Sequence[str] = ()) -> We
 
 
 def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:
-    try:
-        content = safe_load.load(path)
+    advice = (
+        "expected one that train wrote, a run folder, or a folder that export wrote; type another "
+        "as weights="
+    )
+    with reading(path, advice) as content:
         hyper = content["hyper_parameters"]
         config, nodes = dict(hyper["network_config"]), hyper["tasks"]
         state = {
@@ -82,17 +85,6 @@ def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:
             if name.startswith(_NETWORK)
         }
         target = str(config.pop("_target_"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} does not exist; continue the run to its first validation, which writes it"
-        ) from error
-    except InputError:
-        raise
-    except Exception as error:  # torch raises many types for a damaged file
-        raise InputError(
-            f"{path} is not a checkpoint of this package ({type(error).__name__}); expected one "
-            "that train wrote, a run folder, or a folder that export wrote"
-        ) from error
     network = build_network(target, config, path, path.stat().st_size, trusted)
     mismatch = first_mismatch(network.state_dict(), state)
     if mismatch:
