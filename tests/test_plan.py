@@ -57,6 +57,7 @@ def test_plan_tells_hours_above_one_hour_and_nothing_of_a_finished_sweep(command
     assert "needed  1.7 hours, one job after the other" in many.out
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*deprecated")  # as commands do
 def test_time_is_told_from_some_steps_of_each_network(
     composing: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,10 +110,9 @@ def test_a_plan_of_several_sweeps_counts_shared_runs_once(command: Command, tmp_
     assert "one, experiment=figure4" in done.out
     assert "two, experiment=table3" in done.out
     assert "jobs  1: 1 new" in done.out
-    assert "jobs  14: 12 new, 1 shared" in done.out or "jobs  14: 13 new, 1 shared" in done.out
+    assert "jobs  14: 13 new, 1 shared" in done.out
     assert "experiment=table3 seed=0,1 trainer.max_steps=300" in done.out
-    lines = [line.split()[0] for line in done.out.splitlines() if line.startswith("       ")]
-    assert {"one", "two", "needed"} <= set(lines)
+    assert re.findall(r"^ +(one|two|needed)  ", done.out, re.MULTILINE) == ["one", "two", "needed"]
     both = command("plan", "--config-dir", "my", "sweeps=few", "experiment=table2")
     assert both.status == 2
     assert "sweeps and experiment both say what is planned" in both.err

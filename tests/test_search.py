@@ -86,7 +86,7 @@ def test_a_kept_rate_is_that_of_the_next_training(command: Command, tmp_path: Pa
     ablation.write_text("defaults: [amir_study]\n")
     assert command("search", *NAMED, *OUT).status == 0
     for network in ("amir", "amir_no_crm"):
-        typed = ["--config-dir", "my", f"network={network}", "scale=study"]
+        typed = ["--config-path", "my", f"network={network}", "scale=study"]
         assert "learning_rate: 0.003" in command("train", *typed, "--cfg", "job").out
         more = [*typed, "optimizer.learning_rate=0.5"]
         assert "learning_rate: 0.5" in command("train", *more, "--cfg", "job").out

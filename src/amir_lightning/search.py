@@ -190,7 +190,7 @@ def _rates_dir(typed: str | None) -> Path:
     if typed is None and INSTALLED:
         raise InputError(
             "the chosen rates need a folder of your own; type rates_dir=my/network/rate, and "
-            "--config-dir my in the commands that use them"
+            "--config-path my in the commands that use them"
         )
     return CONF_DIR / "network" / "rate" if typed is None else Path(typed)
 
