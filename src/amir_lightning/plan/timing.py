@@ -179,7 +179,7 @@ def _measure(cfg: DictConfig, stores: Mapping[Task, Path], steps: int) -> Timing
     start = time.perf_counter()
     with TemporaryDirectory() as temporary:
         module = build_module(cfg, list(stores))
-        trainer = build_trainer(cfg, Path(temporary), [])
+        trainer: Any = build_trainer(cfg, Path(temporary), [])  # whose callbacks have no type
         quiet = [one for one in trainer.callbacks if not isinstance(one, Progress)]
         trainer.callbacks = [*quiet, clock]  # last: what the others do counts
         trainer.precision_plugin.convert_module(module)
