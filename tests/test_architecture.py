@@ -73,7 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "export": {"cli", "errors", "networks", "runs", "system", "tasks", "weights"},
     "tabulate": {"cli", "config", "errors", "metrics", "runs", "system", "tasks"},
-    "plan": {"cli", "errors", "runs"},
+    "plan": {"callbacks", "cli", "data", "errors", "runs", "system", "tasks", "train"},
+    "search": {"cli", "config", "errors", "runs", "system"},
     "draw": {
         "cli",
         "data",
@@ -129,7 +130,7 @@ THIRD_PARTY = {
         "train",
         "weights",
     },
-    "lightning": {"callbacks", "data", "evaluate", "modules", "restore", "runs", "train"},
+    "lightning": {"callbacks", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
     "hydra": {
         "bench",
         "cli",
@@ -156,6 +157,7 @@ THIRD_PARTY = {
         "prepare",
         "restore",
         "runs",
+        "search",
         "tabulate",
         "tasks",
         "train",

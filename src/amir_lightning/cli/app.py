@@ -106,7 +106,10 @@ def command(
 
 def _gather(arguments: list[str], config_name: str, options_of: str, path: SearchPath) -> list[str]:
     """Move the options of another command into one list option, each as a quoted text."""
-    own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    root = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
+    defaults = OmegaConf.select(root, "defaults")
+    groups = [str(key) for one in defaults if not isinstance(one, str) for key in one]
+    own = [*root, *groups, "hydra"]
     known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
     kept: list[str] = []
     gathered: list[str] = []

@@ -125,7 +125,7 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
             _log.warning(
                 "left out, cannot be read: %s; remove the folder, or train the run again", run.path
             )
-    same = (found.get(_key_of_job(job), []) for job in wanted)
+    same = (found.get(key_of(job), []) for job in wanted)
     return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
 
 
@@ -173,7 +173,8 @@ def _keys_of_run(run: RunFolder) -> list[str]:
     return [_key(own), _key(_whatever_the_processes(own, settings))]
 
 
-def _key_of_job(job: Job) -> str:
+def key_of(job: Job) -> str:
+    """Return a text that is equal for jobs that are the same run, whatever its data."""
     config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
     left_open = config["trainer"]["devices"] in (-1, "-1", "auto")
     processes = 1 if left_open else number_of_processes(config)
