@@ -188,8 +188,28 @@ class RunFolder:
         Raises:
             InputError: There is no such evaluation.
         """
-        advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
-        return _table(self.evaluation(*parts) / "slices.csv", advice)
+        return self._scores("slices.csv", parts)
+
+    def patients(self, *parts: str) -> list[dict[str, str]]:
+        """Read the mean scores of each patient of an evaluation as text.
+
+        Raises:
+            InputError: There is no such evaluation.
+        """
+        return self._scores("patients.csv", parts)
+
+    def figure(self, name: str) -> Path:
+        """File with the numbers of a figure, as draw writes it for this run alone."""
+        return self.path / "figures" / f"{name}.csv"
+
+    def drawn(self, name: str) -> list[dict[str, str]]:
+        """Read the numbers of a figure as text; empty if it has not been drawn.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        path = self.figure(name)
+        return _table(path, "remove it and draw it again") if path.exists() else []
 
     def logged(self) -> list[dict[str, str]]:
         """Read the rows of ``metrics.csv`` as text.
@@ -198,6 +218,10 @@ class RunFolder:
             InputError: The file is missing or damaged.
         """
         return _table(self.path / "metrics.csv", _ADVICE)
+
+    def _scores(self, name: str, parts: Sequence[str]) -> list[dict[str, str]]:
+        advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
+        return _table(self.evaluation(*parts) / name, advice)
 
     def _saved_config(self) -> DictConfig:
         path = self.config_file
