@@ -120,6 +120,14 @@ def test_verdicts(columns: list[list[float]], expected: str) -> None:
     assert verdict(*columns) == expected
 
 
+def test_the_comparison_that_decides_is_the_weakest_whatever_its_unit() -> None:
+    claim = Claim(name="one", paper="p", experiment="table2")
+    large = [10 * value for value in MIXED]
+    weak = [0.1 + 0.01 * value for value in MIXED]
+    for columns, expected in (([CLEAR, weak, large], 2), ([CLEAR, weak], 1)):
+        assert judge(claim, compared(*columns), 500).deciding == expected
+
+
 def test_a_margin_moves_the_line() -> None:
     behind = [-0.1 * value for value in CLEAR]
     assert verdict(behind, margin=-0.2) == "supported"

@@ -265,8 +265,8 @@ def _drawn(
     found = []
     for run in runs:
         with _told(run, figure):
-            rows_ = run.drawn(figure)
-            if rows_ and all((row["checkpoint"], row["split"]) == ("best", "test") for row in rows_):
+            lines = run.drawn(figure)
+            if lines and all(_as_tested(row) for row in lines):
                 found.append(run)
     kind = figure.split("_")[0]
     return found, "" if found else f"draw={kind} has not been run for {network}"
@@ -281,3 +281,7 @@ def _told(run: RunFolder, figure: str) -> Iterator[None]:
         raise InputError(
             f"{run.figure(figure)} cannot be read ({error!r}); remove it and draw it again"
         ) from error
+
+
+def _as_tested(row: Mapping[str, str]) -> bool:
+    return (row["checkpoint"], row["split"]) == ("best", "test")

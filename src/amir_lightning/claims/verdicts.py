@@ -1,5 +1,6 @@
 """Verdict on a claim from the intervals of its comparisons."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,12 +30,15 @@ class Judged:
 
     @property
     def deciding(self) -> int:
-        """Position of the comparison that decides: the one that is farthest from the claim."""
-        against = self.verdict == "contradicted"
-        return min(
-            range(len(self.intervals)),
-            key=lambda at: self.intervals[at].high if against else self.intervals[at].low,
-        )
+        """Position of the comparison that speaks most against the claim.
+
+        It is the one whose advantage is the fewest half widths of its interval above the margin.
+        """
+        return min(range(len(self.intervals)), key=lambda at: self._strength(self.intervals[at]))
+
+    def _strength(self, interval: Interval) -> float:
+        advantage, half = interval.value - self.claim.margin, interval.high - interval.value
+        return advantage / half if half else math.copysign(math.inf, advantage)
 
 
 def judge(claim: Claim, found: Sequence[Comparison], bootstrap: int) -> Judged:

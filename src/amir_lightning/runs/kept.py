@@ -63,8 +63,10 @@ def _files(run: RunFolder) -> Iterable[tuple[Path, str]]:
     for facts in record.get("data", {}).values():
         facts["file"] = PurePath(str(facts["file"])).name
     yield Path("run.json"), json.dumps(record, indent=2) + "\n"
-    scores = run.evaluation("test") / "patients.csv"
-    yield scores.relative_to(run.path), scores.read_text()
+    for split in ("test", "val"):
+        scores = run.evaluation(split) / "patients.csv"
+        if scores.exists():
+            yield scores.relative_to(run.path), scores.read_text()
     if (run.path / "metrics.csv").exists():
         yield Path("metrics.csv"), _thinned(run.logged())
     for name in FIGURES:
