@@ -40,9 +40,7 @@ def test_all_intervals_hold_together() -> None:
     for _ in range(300):
         patients = rng.normal(size=(1, 12)) + 0.5 * rng.normal(size=(10, 12))
         found = simultaneous(compared(*(truth[:, None] + patients)), 1000)
-        missed += any(
-            not one.low < true < one.high for one, true in zip(found, truth, strict=True)
-        )
+        missed += any(not one.low < true < one.high for one, true in zip(found, truth, strict=True))
         half = stats.t.ppf(0.975, 11) * patients.std(axis=1, ddof=1) / 12**0.5
         alone += bool((np.abs(patients.mean(axis=1)) > half).any())
     assert missed / 300 <= 0.07

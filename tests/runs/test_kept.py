@@ -25,7 +25,12 @@ def run(composing: None, tmp_path: Path) -> Path:
     record["sessions"] = [{"from_step": 0, "platform": "my-computer"}]
     record["data"]["mri"]["file"] = "/home/me/data/mri.h5"
     (folder / "run.json").write_text(json.dumps(record))
-    for name in ("checkpoints/best.ckpt", "samples/mri.png", "figures/paths.png", "wandb/run.wandb"):
+    for name in (
+        "checkpoints/best.ckpt",
+        "samples/mri.png",
+        "figures/paths.png",
+        "wandb/run.wandb",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"heavy")
     (folder / "figures" / "paths.csv").write_text("task,srm\nmri,1\n")

@@ -282,9 +282,7 @@ def test_p_is_corrected_for_all_comparisons_of_the_table_in_one_score(tmp_path: 
     runs = [RunFolder(write_run(job, tmp_path, scores)) for job in wanted]
     methods = collect(wanted, runs, tmp_path / "none.csv", bootstrap=0)
     found = evidence(methods, ["mri", "ct", "pet", "average"], 100)
-    tested = {
-        key: one.differences["psnr"] for key, one in found.items() if one.differences
-    }
+    tested = {key: one.differences["psnr"] for key, one in found.items() if one.differences}
     assert set(tested) == {(at, task) for at in (0, 1) for task in ("mri", "ct", "pet", "average")}
     raw = [one.p_value for one in tested.values() if one.p_value is not None]
     corrected = [one.corrected for one in tested.values() if one.corrected is not None]

@@ -29,7 +29,9 @@ def main(cfg: DictConfig) -> None:
             "that option"
         )
     if cfg.bootstrap < 1:
-        raise InputError("bootstrap is 0, and every verdict needs an interval; type bootstrap=10000")
+        raise InputError(
+            "bootstrap is 0, and every verdict needs an interval; type bootstrap=10000"
+        )
     folder = Path(cfg.output)
     if folder.is_file():
         raise InputError(f"output is {folder}, a file; type output=<folder> for the two files")

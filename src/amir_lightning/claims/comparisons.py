@@ -252,7 +252,7 @@ def _mean_interference(
 def _drawn(
     claim: Claim, network: str, figure: str, methods: Sequence[Method]
 ) -> tuple[list[RunFolder], str]:
-    """Runs whose figure has been drawn from the best checkpoint and test slices; what is missing."""
+    """Find the runs whose figure shows the best checkpoint and test slices, or what is missing."""
     rows = [one for one in methods if one.network == network]
     if not rows:
         raise InputError(

@@ -85,8 +85,8 @@ def _told(found: Comparison, interval: Interval) -> str:
     form = ".2f" if found.score in ("psnr", "interference") else ".4f"
     value = signed(interval.value, form)
     low, high = (signed(bound, form) for bound in (interval.low, interval.high))
-    sides = f"{found.ahead} against {found.behind}"
-    return f"{sides}, {found.task} {found.score}, {value}{_UNITS.get(found.score, '')} ({low} to {high})"
+    what = f"{found.ahead} against {found.behind}, {found.task} {found.score}"
+    return f"{what}, {value}{_UNITS.get(found.score, '')} ({low} to {high})"
 
 
 def _notes(methods: Mapping[str, Sequence[Method]]) -> str:

@@ -94,7 +94,7 @@ def read_claims(nodes: Mapping[str, Mapping[str, Any]]) -> list[Claim]:
 
 
 def _read(name: str, node: Mapping[str, Any]) -> Claim:
-    rule = node.get("rule")
+    rule = str(node.get("rule"))
     if rule not in _RULES:
         raise InputError(
             f"claims.{name}.rule is {rule!r}; choose from {', '.join(_RULES)} in conf/claims.yaml"

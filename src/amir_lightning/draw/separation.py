@@ -61,7 +61,9 @@ def chance(distances: Values, tasks: Names, patients: Names, seed: int) -> dict[
     """
     units = sorted({*zip(tasks.tolist(), patients.tolist(), strict=True)})
     place = {unit: at for at, unit in enumerate(units)}
-    unit_of = np.array([place[unit] for unit in zip(tasks.tolist(), patients.tolist(), strict=True)])
+    unit_of = np.array(
+        [place[unit] for unit in zip(tasks.tolist(), patients.tolist(), strict=True)]
+    )
     own = np.array([task for task, _ in units])
     rng = np.random.default_rng(seed)
     found: dict[str, list[float]] = {task: [] for task in own}

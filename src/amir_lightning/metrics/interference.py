@@ -75,14 +75,14 @@ def interference(gradients: Tensor, bootstrap: int = 0, seed: int = 0) -> Interf
     ratios, means = (values[0] for values in _metrics(inner, every))
     if not bootstrap:
         unknown = np.full((2, tasks, tasks), np.nan)
-        others = (_others(values, np.full((1, tasks, tasks), np.nan)) for values in (ratios, means))
+        others = [_others(one, unknown) for one in (ratios, means)]
         return Interference(ratios, means, unknown, unknown, *others)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(samples, np.full(samples, 1 / samples), size=(bootstrap, tasks))
     drawn = _metrics(inner, counts)
     bounds = [np.nanpercentile(one, (2.5, 97.5), axis=0) for one in drawn]
-    others = map(_others, (ratios, means), drawn)
-    return Interference(ratios, means, *bounds, *others)
+    others = [_others(one, own) for one, own in zip((ratios, means), drawn, strict=True)]
+    return Interference(ratios, means, bounds[0], bounds[1], *others)
 
 
 def _others(values: Matrix, drawn: Matrix) -> Mean:

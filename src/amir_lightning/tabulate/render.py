@@ -215,7 +215,6 @@ def records(
                 one = found.get((at, task))
                 intervals, differences = (one.intervals, one.differences) if one else ({}, {})
                 low, high = intervals.get(score, (None, None))
-                against = differences.get(score)
                 yield {
                     "experiment": experiment,
                     "scale": method.scale,
@@ -228,7 +227,7 @@ def records(
                     "spread": _text(spread(method.per_seed(task, score))),
                     "low": _text(low),
                     "high": _text(high),
-                    **_against_amir(against),
+                    **_against_amir(differences.get(score)),
                     "patients": one.patients if one else "",
                     "slices": one.slices if one else "",
                     "paper": "" if printed is None else f"{printed:.4f}",
@@ -249,17 +248,20 @@ def records(
                 }
 
 
-def _against_amir(found: Difference | None) -> dict[str, object]:
-    low, high = (found.interval if found else None) or (None, None)
-    return {
-        "minus_amir": _text(found and found.mean),
-        "minus_amir_low": _text(low),
-        "minus_amir_high": _text(high),
-        "effect": _text(found and found.effect),
-        "p_against_amir": _text(found and found.p_value),
-        "p_holm": _text(found and found.corrected),
-        "pairs": found.patients if found else "",
-    }
+def _against_amir(found: Difference | None) -> dict[str, str]:
+    names = (
+        "minus_amir",
+        "minus_amir_low",
+        "minus_amir_high",
+        "effect",
+        "p_against_amir",
+        "p_holm",
+    )
+    if found is None:
+        return dict.fromkeys((*names, "pairs"), "")
+    low, high = found.interval or (None, None)
+    numbers = (found.mean, low, high, found.effect, found.p_value, found.corrected)
+    return {**dict(zip(names, map(_text, numbers), strict=True)), "pairs": str(found.patients)}
 
 
 def _text(value: float | None) -> str:

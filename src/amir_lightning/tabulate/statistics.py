@@ -83,8 +83,7 @@ def evidence(
         tested = {
             key: value
             for key, one in found.items()
-            if score in one.differences
-            and (value := one.differences[score].p_value) is not None
+            if score in one.differences and (value := one.differences[score].p_value) is not None
         }
         for key, corrected in zip(tested, holm([*tested.values()]), strict=True):
             differences = dict(found[key].differences)
