@@ -1,5 +1,6 @@
 """``python -m amir_lightning.claims``: verdicts on the paper's claims from finished runs."""
 
+from itertools import chain, islice
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -37,13 +38,16 @@ def main(cfg: DictConfig) -> None:
         raise InputError(f"output is {folder}, a file; type output=<folder> for the two files")
     claims = read_claims(plain(cfg)["claims"])
     folders = Path(cfg.paths.runs_dir), Path(cfg.paths.kept_dir)
-    methods, scales = {}, set()
-    for experiment in dict.fromkeys(claim.experiment for claim in claims):
-        wanted = jobs(experiment, options)
+    names = dict.fromkeys(claim.experiment for claim in claims)
+    wanted = {experiment: jobs(experiment, options) for experiment in names}
+    found = iter(locate(chain.from_iterable(wanted.values()), *folders))  # reads each folder once
+    methods = {}
+    for experiment, own in wanted.items():
         paper = Path(cfg.paper_dir or PAPER_DIR) / experiment / "paper.csv"
-        methods[experiment] = collect(wanted, locate(wanted, *folders), paper, 0)
-        scales |= {one.scale for one in methods[experiment]}
-    refuse_mixtures((one for found in methods.values() for one in found), otherwise="")
+        methods[experiment] = collect(own, [*islice(found, len(own))], paper, 0)
+    every = [*chain.from_iterable(methods.values())]
+    scales = {one.scale for one in every}
+    refuse_mixtures(every, otherwise="")
     refuse_other_scale(folder / "claims.csv", scales)
     judged = [
         judge(claim, comparisons(claim, methods[claim.experiment]), cfg.bootstrap)

@@ -10,6 +10,7 @@ from statistics import fmean
 from amir_lightning.claims.rules import Claim, Interference, Patients, Scores
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import Group
+from amir_lightning.runs.figures import figure_file, figure_rows
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.tabulate.results import Method, Run
 from amir_lightning.tabulate.statistics import spread
@@ -198,7 +199,7 @@ def _of_patients(claim: Patients, methods: Sequence[Method]) -> Iterable[Compari
 def _patient_values(claim: Patients, run: RunFolder) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     with _told(run, claim.figure):
-        for row in run.drawn(claim.figure):
+        for row in figure_rows(run, claim.figure):
             if not row[claim.value] or (claim.above and not row[claim.above]):
                 continue  # the only patient of a task has no distance within it
             above = float(row[claim.above]) if claim.above else 0.0
@@ -240,7 +241,7 @@ def _mean_interference(
     values, errors = [], []
     for run in runs:
         with _told(run, "interference_mean"):
-            for row in run.drawn("interference_mean"):
+            for row in figure_rows(run, "interference_mean"):
                 if (row["block"], row["definition"]) == (block, claim.definition):
                     values.append(float(row["value"]))
                     errors.append(float(row["error"] or "nan"))
@@ -265,7 +266,7 @@ def _drawn(
     found = []
     for run in runs:
         with _told(run, figure):
-            lines = run.drawn(figure)
+            lines = figure_rows(run, figure)
             if lines and all(_as_tested(row) for row in lines):
                 found.append(run)
     kind = figure.split("_")[0]
@@ -279,7 +280,7 @@ def _told(run: RunFolder, figure: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{run.figure(figure)} cannot be read ({error!r}); remove it and draw it again"
+            f"{figure_file(run, figure)} cannot be read ({error!r}); remove it and draw it again"
         ) from error
 
 

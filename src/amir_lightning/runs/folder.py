@@ -182,34 +182,14 @@ class RunFolder:
             refuse_foreign_classes({name: node}, self.config_file, allowed)
         return saved
 
-    def rows(self, *parts: str) -> list[dict[str, str]]:
-        """Read the scores of each slice of an evaluation as text.
+    def rows(self, *parts: str, table: str = "slices") -> list[dict[str, str]]:
+        """Read the scores of each slice of an evaluation as text, or another of its tables.
 
         Raises:
             InputError: There is no such evaluation.
         """
-        return self._scores("slices.csv", parts)
-
-    def patients(self, *parts: str) -> list[dict[str, str]]:
-        """Read the mean scores of each patient of an evaluation as text.
-
-        Raises:
-            InputError: There is no such evaluation.
-        """
-        return self._scores("patients.csv", parts)
-
-    def figure(self, name: str) -> Path:
-        """File with the numbers of a figure, as draw writes it for this run alone."""
-        return self.path / "figures" / f"{name}.csv"
-
-    def drawn(self, name: str) -> list[dict[str, str]]:
-        """Read the numbers of a figure as text; empty if it has not been drawn.
-
-        Raises:
-            InputError: The file is damaged.
-        """
-        path = self.figure(name)
-        return _table(path, "remove it and draw it again") if path.exists() else []
+        advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
+        return read_table(self.evaluation(*parts) / f"{table}.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:
         """Read the rows of ``metrics.csv`` as text.
@@ -217,11 +197,7 @@ class RunFolder:
         Raises:
             InputError: The file is missing or damaged.
         """
-        return _table(self.path / "metrics.csv", _ADVICE)
-
-    def _scores(self, name: str, parts: Sequence[str]) -> list[dict[str, str]]:
-        advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
-        return _table(self.evaluation(*parts) / name, advice)
+        return read_table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
         path = self.config_file
@@ -289,7 +265,8 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     return next(one for one in [*own, *folders] if one in own or one not in started)
 
 
-def _table(path: Path, advice: str) -> list[dict[str, str]]:
+def read_table(path: Path, advice: str) -> list[dict[str, str]]:
+    """Read a CSV file of a run folder as text; `advice` ends the error if it cannot be read."""
     try:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))

@@ -12,21 +12,12 @@ from pathlib import Path, PurePath
 
 from omegaconf import OmegaConf
 
+from amir_lightning.runs.figures import FIGURES, figure_file
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.system.wording import counted
 
 _log = logging.getLogger(__name__)
-
-FIGURES = (
-    "instructions_clusters",
-    "instructions_patients",
-    "interference",
-    "interference_mean",
-    "paths",
-    "paths_patients",
-)
-"""Figures whose numbers are kept: those that need the weights to be drawn again."""
 
 _CURVE_POINTS = 100  # rows of metrics.csv beside those of validation and test
 _OF_A_MACHINE = ("platform", "wandb_id")
@@ -70,7 +61,7 @@ def _files(run: RunFolder) -> Iterable[tuple[Path, str]]:
     if (run.path / "metrics.csv").exists():
         yield Path("metrics.csv"), _thinned(run.logged())
     for name in FIGURES:
-        path = run.figure(name)
+        path = figure_file(run, name)
         if path.exists():
             yield path.relative_to(run.path), path.read_text()
     yield Path("result.json"), run.result_file.read_text()

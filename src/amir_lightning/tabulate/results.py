@@ -221,7 +221,7 @@ def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
 def _read(files: RunFolder) -> Run:
     try:
         patients: dict[str, dict[str, Group]] = {}
-        for row in files.patients("test"):
+        for row in files.rows("test", table="patients"):
             patients.setdefault(row["task"], {})[row["patient"]] = _group(row)
         metrics = str(files.result["metrics"])
         _check_tasks(set(patients), files.result)
