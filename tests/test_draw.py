@@ -353,3 +353,7 @@ def test_paths_of_patients_by_hand() -> None:
     same |= {("ct", name): masses["mri", name] for name in "ab"}
     found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in same.items()])
     assert [row["own_path"] for row in found] == [0, 0, 0, 0]
+    # The path of a task is that of its other patients: one patient cannot vote for itself.
+    odd = {("mri", "a"): [[9.0, 1.0]], ("mri", "b"): [[4.0, 6.0]], ("ct", "c"): [[9.0, 1.0]]}
+    found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in odd.items()])
+    assert found[0]["own_path"] == pytest.approx(0.1 - 0.9)
