@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.nn import functional as F
 
+from amir_lightning.config import CONF_DIR
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
@@ -154,6 +156,13 @@ def test_instructions_paths_and_maps(amir: Path, command: Command) -> None:
             assert sum(float(row[key]) for row in own) == pytest.approx(1)
         (chosen,) = [row for row in own if row["on_path"] == "True"]
         assert float(chosen["share"]) == max(float(row["share"]) for row in own)
+
+    nodes = OmegaConf.load(CONF_DIR / "claims.yaml").claims.values()
+    claimed = [node for node in nodes if node.rule == "patients"]
+    assert {node.figure for node in claimed} == {"instructions_patients", "paths_patients"}
+    for node in claimed:
+        columns = set(rows(Path(f"out/{node.figure}.csv"))[0])
+        assert {node.value, node.get("above") or node.value} <= columns
 
     patients = rows(Path("out/paths_patients.csv"))
     assert {(row["task"], row["patient"]) for row in patients} == {

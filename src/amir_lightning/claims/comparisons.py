@@ -31,7 +31,7 @@ class Comparison:
         advantages: Advantage of each patient, its mean over the seeds; empty if the units are no
             patients.
         measured: Advantage and its standard error, if the units are no patients.
-        missing: What has to be run before this can be compared; empty if nothing.
+        missing: What has to be run before this can be compared.
         seeds: Number of seeds of each side.
         spread: Standard deviation of the advantage over the seeds that both sides have.
         paper: Advantage in the paper; None if it prints none.
@@ -44,7 +44,7 @@ class Comparison:
     score: str
     advantages: ByTask = field(default_factory=dict)
     measured: tuple[float, float] | None = None
-    missing: str = ""
+    missing: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     spread: float | None = None
     paper: float | None = None
@@ -117,12 +117,11 @@ def _compare(
     ahead, behind = sides
     printed = first.paper.get((task, score)), second.paper.get((task, score))
     paper = None if None in printed else _gain(score, *printed)
-    if unfinished := [
-        side
+    if missing := tuple(
+        f"run of {side}"
         for side, method in zip(sides, (first, second), strict=True)
         if method.value(task, score) is None
-    ]:
-        missing = f"no finished run of {' and '.join(unfinished)}"
+    ):
         return Comparison(ahead, behind, task, score, missing=missing, paper=paper)
     assert first.summary is not None
     assert second.summary is not None
@@ -182,7 +181,7 @@ def _of_patients(claim: Patients, methods: Sequence[Method]) -> Iterable[Compari
     for task in claim.tasks:
         own = [one.get(task, {}) for one in values]
         common = [name for name in (own[0] if own else {}) if all(name in one for one in own)]
-        gone = "" if common else f"no patient of {task} in the numbers of draw"
+        gone = () if common else (f"patients of {task} in the numbers of draw",)
         yield Comparison(
             f"{claim.network} {claim.value}",
             claim.above or "0",
@@ -215,13 +214,14 @@ def _of_interference(claim: Interference, methods: Sequence[Method]) -> Iterable
     higher: list[RunFolder] = []
     if claim.ahead is not None:
         higher, also_missing = _drawn(claim, claim.ahead, figure, methods)
-        missing = missing or also_missing
+        missing += also_missing
     for block in claim.blocks:
         value, error = _mean_interference(claim, lower, block)
-        value, gone = -value, "" if math.isfinite(error) else f"no standard error at block {block}"
+        value = -value
         if claim.ahead is not None:
             more, other = _mean_interference(claim, higher, block)
             value, error = value + more, math.hypot(error, other)
+        gone = () if math.isfinite(error) else (f"standard error of block {block}",)
         yield Comparison(
             claim.ahead or "0",
             claim.behind,
@@ -252,7 +252,7 @@ def _mean_interference(
 
 def _drawn(
     claim: Claim, network: str, figure: str, methods: Sequence[Method]
-) -> tuple[list[RunFolder], str]:
+) -> tuple[list[RunFolder], tuple[str, ...]]:
     """Find the runs whose figure shows the best checkpoint and test slices, or what is missing."""
     rows = [one for one in methods if one.network == network]
     if not rows:
@@ -262,7 +262,7 @@ def _drawn(
         )
     runs = [run.files for one in rows for run in one.runs]
     if not runs:
-        return [], f"no finished run of {network}"
+        return [], (f"run of {network}",)
     found = []
     for run in runs:
         with _told(run, figure):
@@ -270,7 +270,7 @@ def _drawn(
             if lines and all(_as_tested(row) for row in lines):
                 found.append(run)
     kind = figure.split("_")[0]
-    return found, "" if found else f"draw={kind} has not been run for {network}"
+    return found, () if found else (f"draw={kind} for {network}",)
 
 
 @contextmanager

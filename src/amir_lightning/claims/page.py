@@ -67,14 +67,15 @@ def records(judged: Sequence[Judged], scales: Sequence[str]) -> Iterator[dict[st
                 "paper": _text(found.paper),
                 "patients": interval.patients or "" if interval else "",
                 "seeds": " and ".join(map(str, found.seeds)),
-                "missing": found.missing,
+                "missing": ", ".join(found.missing),
                 "runs": "+".join(dict.fromkeys(found.runs)),
             }
 
 
 def _here(one: Judged) -> str:
     if not one.intervals:
-        return "; ".join(dict.fromkeys(found.missing for found in one.comparisons if found.missing))
+        missing = dict.fromkeys(text for found in one.comparisons for text in found.missing)
+        return f"missing: {', '.join(missing)}"
     ahead = sum(interval.value > one.claim.margin for interval in one.intervals)
     text = f"{ahead} of {counted('comparison', len(one.intervals))} in the claim's favour"
     at = one.deciding
