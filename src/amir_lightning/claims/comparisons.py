@@ -81,7 +81,9 @@ def comparisons(claim: Claim, methods: Sequence[Method]) -> list[Comparison]:
 def _of_scores(claim: Scores, methods: Sequence[Method]) -> Iterable[Comparison]:
     for task, ahead, behind in product(claim.tasks, claim.ahead, claim.behind):
         first, second = (_method(claim, side, task, methods) for side in (ahead, behind))
-        if first is not None and second is not None:
+        if first is None or second is None:
+            continue
+        if task != "average" or set(first.trained) == set(second.trained):
             for score in claim.scores:
                 yield _compare(first, second, (ahead, behind), task, score)
 
