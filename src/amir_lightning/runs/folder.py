@@ -188,14 +188,14 @@ class RunFolder:
             refuse_foreign_classes({name: node}, self.config_file, allowed)
         return saved
 
-    def rows(self, *parts: str) -> list[dict[str, str]]:
-        """Read the scores of each slice of an evaluation as text.
+    def rows(self, *parts: str, table: str = "slices") -> list[dict[str, str]]:
+        """Read the scores of each slice of an evaluation as text, or another of its tables.
 
         Raises:
             InputError: There is no such evaluation.
         """
         advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
-        return _table(self.evaluation(*parts) / "slices.csv", advice)
+        return read_table(self.evaluation(*parts) / f"{table}.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:
         """Read the rows of ``metrics.csv`` as text.
@@ -203,7 +203,7 @@ class RunFolder:
         Raises:
             InputError: The file is missing or damaged.
         """
-        return _table(self.path / "metrics.csv", _ADVICE)
+        return read_table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
         path = self.config_file
@@ -271,7 +271,8 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     return next(one for one in [*own, *folders] if one in own or one not in started)
 
 
-def _table(path: Path, advice: str) -> list[dict[str, str]]:
+def read_table(path: Path, advice: str) -> list[dict[str, str]]:
+    """Read a CSV file of a run folder as text; `advice` ends the error if it cannot be read."""
     try:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))

@@ -108,15 +108,16 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
         raise InputError(sentence) from error
 
 
-def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
+def locate(wanted: Iterable[Job], *runs_dirs: Path) -> list[RunFolder | None]:
     """Find the run folder of each job; None for jobs that have not been started.
 
     A folder belongs to a job if it has the same identity, on any data and machine. If
-    several folders do, the newest finished one is taken, or else the newest one. Folders that
-    cannot be read are left out with a warning.
+    several folders do, the newest finished one is taken, or else the newest one; of a run and its
+    kept copy, the one that lies in the earlier of `runs_dirs`. Folders that cannot be read are
+    left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, RunFolder]]] = {}
-    for run in run_folders(runs_dir):
+    for run in (run for folder in runs_dirs for run in run_folders(folder)):
         try:
             entry = (run.finished, str(run.record["started"]), run)
             for key in _keys_of_run(run):
