@@ -173,6 +173,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
+        if value is None and typed.may_be_null(key):
+            continue
         if default is None or default == "???" or _agrees(value, default):
             continue
         shown = "null" if value is None else value

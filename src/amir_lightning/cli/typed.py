@@ -50,10 +50,16 @@ TEXTS = (
     "tasks.*.units",
     "datasets.*.about",
 )
+NULLABLE = ("optimizer.average_decay", "tasks.*.phantom_slices", "network.test_window")
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
 
 _SWEEP_FLAGS = ("-m", "--multirun")
 _GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
+
+
+def may_be_null(key: str) -> bool:
+    """Whether null has a meaning for an option, also where a file gives it another value."""
+    return any(fnmatch.fnmatch(key, pattern) for pattern in NULLABLE)
 
 
 def as_typed(arguments: list[str], config_name: str, sweep: bool = False) -> list[str]:
