@@ -173,7 +173,7 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
-        if value is None and typed.may_be_null(key):
+        if value is None and typed.may_be_null(config_name, key):
             continue
         if default is None or default == "???" or _agrees(value, default):
             continue

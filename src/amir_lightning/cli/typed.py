@@ -50,16 +50,11 @@ TEXTS = (
     "tasks.*.units",
     "datasets.*.about",
 )
-NULLABLE = ("optimizer.average_decay", "tasks.*.phantom_slices", "network.test_window")
+NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
 
 _SWEEP_FLAGS = ("-m", "--multirun")
 _GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
-
-
-def may_be_null(key: str) -> bool:
-    """Whether null has a meaning for an option, also where a file gives it another value."""
-    return any(fnmatch.fnmatch(key, pattern) for pattern in NULLABLE)
 
 
 def as_typed(arguments: list[str], config_name: str, sweep: bool = False) -> list[str]:
@@ -122,7 +117,7 @@ def _argument(argument: str, config_name: str, sweep: bool) -> str:
     if not is_path and not _is_one_of(key, TEXTS):
         return argument
     if "null" in text.lower():
-        nullable = _may_be_null(config_name, key)
+        nullable = may_be_null(config_name, key)
     return f"{name}={(_sweep if sweep else _one)(text, is_path, nullable)}"
 
 
@@ -183,8 +178,10 @@ def _read(text: str) -> Any:
         return None
 
 
-def _may_be_null(config_name: str, key: str) -> bool:
-    """Whether an option is null by default in the YAML files of a command."""
+def may_be_null(config_name: str, key: str) -> bool:
+    """Whether null has a meaning for an option: it is the default in a file, or among `NULLABLE`."""
+    if _is_one_of(key, NULLABLE):
+        return True
     own = _load(config_name)
     group, _, below = key.partition(".")
     places = [(own, key), *((_load(file), key) for file in own["defaults"] if file == "train")]
