@@ -179,7 +179,7 @@ def _read(text: str) -> Any:
 
 
 def may_be_null(config_name: str, key: str) -> bool:
-    """Whether null has a meaning for an option: it is the default in a file, or among `NULLABLE`."""
+    """Whether null has a meaning for an option: a file has it, or it is among `NULLABLE`."""
     if _is_one_of(key, NULLABLE):
         return True
     own = _load(config_name)
