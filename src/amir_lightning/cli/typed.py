@@ -32,6 +32,7 @@ PATHS = (
     "network.pretrained",
     "paper_dir",
     "experiments_dir",
+    "rates_dir",
     "runs",
     "paths.*",
 )
@@ -49,6 +50,7 @@ TEXTS = (
     "tasks.*.title",
     "tasks.*.units",
     "datasets.*.about",
+    "claims.*.paper",
 )
 NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
