@@ -49,7 +49,7 @@ CHOICES = (
     *("tasks.*.degradation.*", "profiler"),
     *("claims.*.rule", "claims.*.experiment", "claims.*.ahead", "claims.*.behind"),
     *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above", "claims.*.file"),
-    *("claims.*.blocks", "scored"),
+    *("claims.*.blocks", "claims.*.definition", "scored"),
 )
 
 
