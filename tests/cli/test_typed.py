@@ -48,8 +48,8 @@ CHOICES = (
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
     *("tasks.*.degradation.*", "profiler"),
     *("claims.*.rule", "claims.*.experiment", "claims.*.ahead", "claims.*.behind"),
-    *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above", "claims.*.file"),
-    *("claims.*.blocks", "claims.*.definition", "scored"),
+    *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above"),
+    *("claims.*.blocks", "claims.*.definition", "claims.*.network", "claims.*.figure", "scored"),
 )
 
 
