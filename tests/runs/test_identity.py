@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -397,7 +398,7 @@ def test_names_stay(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     then = [*THEN]
     if "scale=paper" not in options:
         then += [*DEMO, *(SIZES[one] for one in options if one in SIZES)]
-        then += ["network.refinement_depth=1"] if "-amir" in name else []
+        then += ["network.refinement_depth=1"] if re.search("-(amir|resto)", name) else []
         then += STEPS if "experiment=table2" not in options else ()
     copies = [one.replace("mri", "mri2x") for one in then if "mri" in one and "mri2x" in name]
     assert name_of(*then, *options, *copies) == name
