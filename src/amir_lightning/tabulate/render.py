@@ -104,6 +104,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     lines.append("Test data: " + "; ".join(text for text in counts if text) + ".")
     if any(method.recipe for method in methods):
         lines.append("Own paper: how that paper trains the method, at its own scale.")
+    lines += _taken_rates(methods)
     metrics = sorted({run.metrics for run in done})
     means = "; ".join(f"{name}, {_DEFINITIONS.get(name, 'defined elsewhere')}" for name in metrics)
     units = ", ".join(f"{task.units} ({task.name})" for task in tasks)
@@ -123,6 +124,20 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     elif missing := [one for one in methods if not one.runs]:
         lines.append(f"A dash where no run has finished: {len(missing)} of {len(methods)} methods.")
     return lines
+
+
+def _taken_rates(methods: Sequence[Method]) -> list[str]:
+    """Name the methods whose learning rate was not searched, by the one that they took."""
+    takers: dict[str, list[str]] = {}
+    for method in methods:
+        if method.runs and method.rate_of is not None:
+            takers.setdefault(method.rate_of, []).append(method.label)
+    titles = {method.network: method.label for method in reversed(methods)}
+    return [
+        f"At the learning rate of {titles.get(one, one)}, without a search of their own: "
+        f"{'; '.join(labels)}."
+        for one, labels in takers.items()
+    ]
 
 
 def _grid(
