@@ -152,7 +152,9 @@ def test_curves_of_a_kept_run_are_drawn(run: Path, command: Command, tmp_path: P
 
 
 @pytest.mark.parametrize("scored", ["test", "val"])
-def test_a_sweep_goes_on_behind_kept_runs(train: Command, tmp_path: Path, scored: str) -> None:
+def test_a_sweep_goes_on_behind_kept_runs(
+    train: Command, command: Command, tmp_path: Path, scored: str
+) -> None:
     options = ("task=mri", f"scored={scored}", "trainer.max_steps=1")
     first = train(*options)
     assert first.status == 0, first.err
@@ -170,3 +172,6 @@ def test_a_sweep_goes_on_behind_kept_runs(train: Command, tmp_path: Path, scored
     assert "weights" in first.out
     assert "weights" not in again.out
     assert "evaluate" not in again.out
+    lost = command("evaluate", f"run={folder}", f"split={scored}")
+    assert lost.status == 2
+    assert "is a copy of a finished run without its weights; give the run that has" in lost.err
