@@ -432,6 +432,16 @@ def test_tables_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_table_of_a_study_says_how_large_its_networks_are(command, composing, tmp_path) -> None:
+    options = ("scale=study", "network=restormer,amir")
+    for job in jobs("table2", *options):
+        write_run(job, tmp_path / "runs", plain_scores)
+    done = tabulate(command, "experiment=table2", *options)
+    assert done.status == 0, done.err
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "Scale study. Millions of parameters: Restormer 1.23, AMIR 1.23. " in text
+
+
 def test_a_table_says_whose_learning_rate_was_taken(command, composing, tmp_path: Path) -> None:
     options = ("scale=study", "network=restormer,amir_no_srm,amir_no_crm,amir")
     wanted = jobs("table4", *options)
