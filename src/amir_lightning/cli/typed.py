@@ -28,6 +28,7 @@ PATHS = (
     "checkpoint",
     "released",
     "split_file",
+    "hq_from",
     "layout_options.table",
     "network.pretrained",
     "paper_dir",

@@ -36,6 +36,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "tasks.*.error_window": "how pictures are shown",
     "tasks.*.dicom_modality": "which scans prepare and restore take",
     "tasks.*.plausible": "which scans prepare takes",
+    "tasks.*.measured": "which scans prepare takes",
     "tasks.*.phantom": "counted in the recipe of the phantoms",
     "tasks.*.phantom_slices": "counted in the recipe of the phantoms",
     "trainer.accelerator": "the machine; run.json records it",
