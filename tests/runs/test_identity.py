@@ -471,6 +471,7 @@ NO_DIFFERENCE = {
     "tasks.*.error_window": "tasks.mri.error_window=1",
     "tasks.*.dicom_modality": "tasks.mri.dicom_modality=XX",
     "tasks.*.plausible": "tasks.mri.plausible=null",
+    "tasks.*.measured": "tasks.mri.measured=false",
     "tasks.*.phantom": "tasks.mri.phantom.size=64",
     "tasks.*.phantom_slices": "tasks.mri.phantom_slices=2",
     "trainer.log_every_n_steps": "trainer.log_every_n_steps=3",
