@@ -118,11 +118,22 @@ def test_the_dose_of_an_embedded_patient_is_a_function_of_its_seed(train: Comman
 
 def test_a_number_in_place_of_the_range_is_that_number(train: Command) -> None:
     quick = ("task=ct_dose", "trainer.max_steps=1")
-    assert train(*quick, "tasks.ct_dose.degradation.dose=0.1").status == 0
+    done = train(*quick, "tasks.ct_dose.degradation.dose=0.1")
+    assert done.status == 0, done.err
     record = json.loads((folder_of("ct_dose*") / "run.json").read_text())
     store = Store(Path(record["data"]["ct_dose"]["file"]))
     assert store.parameters(store.patients("test")[0]) == {}
     assert store.degradation["dose"] == 0.1
+
+
+def test_more_numbers_to_draw_from_may_be_typed(command: Command) -> None:
+    values = "tasks.mri_accel.degradation.factor.values=[3,6,12]"
+    sizes = ("tasks.mri.phantom.size=48", "tasks.mri.phantom_slices=1", "data.phantoms.train=12")
+    done = command("contact_sheet", "task=mri_accel", "paths.data_dir=data", values, *sizes)
+    assert done.status == 0, done.err
+    store = Store(next(Path("data").rglob("*.h5")))
+    found = {store.parameters(patient)["factor"] for patient in store.patients("train")}
+    assert found == {3, 6, 12}
 
 
 def test_several_tasks_share_the_hq_of_one_store(command: Command, raw: Path) -> None:

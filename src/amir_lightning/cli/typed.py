@@ -52,6 +52,8 @@ TEXTS = (
     "datasets.*.about",
 )
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
+CHOICES = ("tasks.*.degradation.*.values",)
+"""Lists of numbers that one is drawn from: they may have any length."""
 
 _SWEEP_FLAGS = ("-m", "--multirun")
 _GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
@@ -190,6 +192,11 @@ def _may_be_null(config_name: str, key: str) -> bool:
 
 def _load(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+
+
+def is_choice(name: str, value: object) -> bool:
+    """Whether an option is a list of `CHOICES`."""
+    return _is_one_of(name, CHOICES) and isinstance(value, list)
 
 
 def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
