@@ -24,7 +24,9 @@ FIGURES = (
     "paths",
     "routing",
     "conflict",
+    "gain_by_tasks",
 )
+OF_SEVERAL_RUNS = ("comparison", "gain_by_tasks")
 
 
 @command("draw", options_of="train")
@@ -46,7 +48,7 @@ def main(cfg: DictConfig) -> None:
         names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
     runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
-        for group in [runs] if kind == "comparison" else [[run] for run in runs]:
+        for group in [runs] if kind in OF_SEVERAL_RUNS else [[run] for run in runs]:
             drawing = draw(kind, cfg, group)
             folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
             # The name of the run tells pictures of one kind apart.
@@ -57,12 +59,13 @@ def main(cfg: DictConfig) -> None:
 
 
 def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
-    """Draw one of `FIGURES`. Only a comparison shows several runs."""
+    """Draw one of `FIGURES`. Only those of `OF_SEVERAL_RUNS` show several runs."""
     from amir_lightning.draw import (
         comparison,
         curves,
         expert_maps,
         expert_paths,
+        gain_by_tasks,
         gradient_conflict,
         instructions,
         interference_matrix,
@@ -81,6 +84,8 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
             return expert_paths.draw(run)
         case "routing":
             return expert_maps.draw(run, choice)
+        case "gain_by_tasks":
+            return gain_by_tasks.draw(runs, cfg.bootstrap, cfg.titles)
         case "conflict":
             return gradient_conflict.draw(run)
         case _:
