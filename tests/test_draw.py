@@ -265,3 +265,62 @@ def test_the_probe_holds_out_patients() -> None:
     assert told.silhouette > 0.8
     alone = measure(vectors, tasks, tasks, 0)
     assert not alone.by_patient
+
+
+def test_gain_by_tasks_is_what_the_runs_scored(
+    train: Command, amir: Path, runs_dir: Path, command: Command
+) -> None:
+    alone = [
+        trained(train, runs_dir, f"task={task}", "data.phantoms.test=2") for task in ("mri", "ct")
+    ]
+    runs = ",".join(map(str, [amir, *alone]))
+    done = command("draw", "draw=gain_by_tasks", f"runs=[{runs}]", "output=out", "bootstrap=50")
+    assert done.status == 0, done.err
+    found = {(row["tasks"], row["task"]): row for row in rows(Path("out/gain_by_tasks.csv"))}
+    assert set(found) == {(size, task) for size in "12" for task in ("mri", "ct", "mean")}
+    for size, task, run in (("2", "mri", amir), ("2", "ct", amir), ("1", "mri", alone[0])):
+        gains = [
+            float(row["psnr"]) - float(row["input_psnr"])
+            for row in rows(run / "evaluation" / "test" / "slices.csv")
+            if row["task"] == task
+        ]
+        point = found[size, task]
+        assert float(point["gain"]) == pytest.approx(np.mean(gains))
+        assert float(point["low"]) <= float(point["gain"]) <= float(point["high"])
+    for size in "12":
+        both = [float(found[size, task]["gain"]) for task in ("mri", "ct")]
+        assert float(found[size, "mean"]["gain"]) == pytest.approx(np.mean(both))
+        assert found[size, "mean"]["mean_of"] == "mri+ct"
+    refused = command("draw", "draw=gain_by_tasks", f"runs=[{alone[0]},{alone[1]}]")
+    assert refused.status == 2
+    assert "all of these runs train 1 task, expected different numbers" in refused.err
+    longer = trained(train, runs_dir, "task=ct", "data.phantoms.test=2", "trainer.max_steps=6")
+    mixed = command("draw", "draw=gain_by_tasks", f"runs=[{runs},{longer}]")
+    shutil.rmtree(longer)
+    assert mixed.status == 2
+    assert "with 4 and 6 steps" in mixed.err
+
+
+def test_the_mean_gain_is_over_the_tasks_that_every_number_has() -> None:
+    """Patients are the units: ten slices of one of two patients are no ten patients."""
+    from amir_lightning.draw.gain_by_tasks import measure
+
+    def patients(*means: float) -> dict[str, list[float]]:
+        return {f"p{number}": [mean] * 10 for number, mean in enumerate(means)}
+
+    groups = {
+        ("mri",): {"mri": patients(4, 6)},
+        ("ct",): {"ct": patients(1, 3)},
+        ("mri", "ct"): {"mri": patients(6, 8), "ct": patients(0, 2)},
+        ("mri", "ct", "pet"): {name: patients(2, 4) for name in ("mri", "ct", "pet")},
+    }
+    points, common = measure(groups, bootstrap=400)
+    assert common == ["mri", "ct"]
+    assert points[1, "mri"].gain == 5
+    assert (points[1, "mri"].low, points[1, "mri"].high) == (4, 6)
+    assert [points[size, "mean"].gain for size in (1, 2, 3)] == [3.5, 4, 3]
+    assert points[1, "mean"].low == pytest.approx(2.5)
+    without, _ = measure(groups, bootstrap=0)
+    assert without[3, "pet"] == (3, None, None)
+    alone, _ = measure({("mri",): {"mri": patients(4)}}, bootstrap=9)
+    assert alone[1, "mri"] == (4, None, None)

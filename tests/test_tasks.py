@@ -327,3 +327,21 @@ def test_fixed_for_is_what_a_store_records() -> None:
         physics = instantiate(dict(load_task(name).degradation))
         known = fixed_for(physics, 7)
         assert all(isinstance(getattr(known, one), int | float) for one in drawn)
+
+
+@pytest.mark.usefixtures("composing")
+def test_the_experiment_has_1000_steps_for_each_task() -> None:
+    from amir_lightning.runs import sweep
+
+    sets = "+experiment/task_set=one_ct_dose,five,eight"
+    jobs = sweep.jobs("tasks", [sets])
+    assert [(job.network, len(job.tasks)) for job in jobs] == [
+        (network, size) for network in ("restormer", "amir") for size in (1, 5, 8)
+    ]
+    assert all(job.cfg.trainer.max_steps == 1000 * len(job.tasks) for job in jobs)
+    assert set(jobs[-1].tasks) == {*known_tasks()} - {"mri_motion", "pet_short"}
+    (fixed,) = sweep.jobs(
+        "tasks",
+        ["+experiment/task_set=eight", "+experiment/method=tat", "trainer.max_steps=4000"],
+    )
+    assert (fixed.cfg.trainer.max_steps, fixed.network) == (4000, "tat")
