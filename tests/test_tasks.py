@@ -345,3 +345,18 @@ def test_the_experiment_has_1000_steps_for_each_task() -> None:
         ["+experiment/task_set=eight", "+experiment/method=tat", "trainer.max_steps=4000"],
     )
     assert (fixed.cfg.trainer.max_steps, fixed.network) == (4000, "tat")
+
+
+def test_a_table_of_eight_tasks(command: Command, composing: None, tmp_path: Path) -> None:
+    from written_runs import plain_scores, write_run
+
+    from amir_lightning.runs import sweep
+
+    options = ["+experiment/method=restormer,amir", "+experiment/task_set=eight"]
+    for job in sweep.jobs("tasks", options):
+        write_run(job, tmp_path / "runs", plain_scores)
+    done = command("tabulate", "experiment=tasks", "output=out", "bootstrap=5", *options)
+    assert done.status == 0, done.err
+    table = Path("out/table.md").read_text()
+    for name in {*known_tasks()} - {"mri_motion", "pet_short"}:
+        assert load_task(name).title in table
