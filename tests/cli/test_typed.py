@@ -46,7 +46,8 @@ CHOICES = (
     *("network.*", "optimizer.*", "sampling.*", "callbacks.*", "data.*", "logger.name"),
     *("logger.offline", "layout_options.thickness_mm", "datasets.*.grid", "tasks.*.phantom*"),
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
-    *("tasks.*.degradation.*", "profiler"),
+    *("tasks.*.degradation.*", "profiler", "by", "tasks.*.*_range", "tasks.*.*_window"),
+    "tasks.*.plausible",
 )
 
 
