@@ -48,6 +48,9 @@ CHOICES = (
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
     *("tasks.*.degradation.*", "profiler", "by", "tasks.*.*_range", "tasks.*.*_window"),
     "tasks.*.plausible",
+    *("claims.*.rule", "claims.*.experiment", "claims.*.ahead", "claims.*.behind"),
+    *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above"),
+    *("claims.*.blocks", "claims.*.definition", "claims.*.network", "claims.*.figure", "scored"),
 )
 
 
