@@ -425,3 +425,89 @@ def test_paths_of_patients_by_hand() -> None:
     odd = {("mri", "a"): [[9.0, 1.0]], ("mri", "b"): [[4.0, 6.0]], ("ct", "c"): [[9.0, 1.0]]}
     found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in odd.items()])
     assert found[0]["own_path"] == pytest.approx(0.1 - 0.9)
+
+
+def test_sharing_is_that_of_the_paths_and_the_interference(
+    train: Command, amir: Path, runs_dir: Path, command: Command
+) -> None:
+    four = trained(train, runs_dir, "task=mri+ct+ct_dose+mri_noise", "data.phantoms.test=2")
+    options = ("layers=[second,stem.weight]", "batches=3", "bootstrap=0")
+    refused = command("draw", "draw=sharing", f"run={amir}", *options)
+    assert refused.status == 2
+    assert "none of the runs trains at least 4 tasks with a network that routes" in refused.err
+    found = drawn(command, "sharing", four, f"runs=[{amir},{four}]", *options)
+    assert {row["run"] for row in found} == {four.name}
+    assert len(found) == 2 * 6
+    shares: dict[str, list[float]] = defaultdict(list)
+    for row in drawn(command, "paths", four):
+        shares[row["task"]].append(float(row["share"]))
+    acting = {
+        (row["layer"], row["affected"], row["acting"]): float(row["value"])
+        for row in drawn(command, "interference", four, *options)
+        if row["definition"] == "ratio_of_means"
+    }
+    for row in found:
+        layer, task, other = row["layer"], row["task"], row["other"]
+        common = sum(map(min, zip(shares[task], shares[other], strict=True))) / 3
+        assert float(row["shared"]) == pytest.approx(common, abs=1e-5)
+        assert float(row["on_task"]) == pytest.approx(acting[layer, task, other])
+        assert float(row["on_other"]) == pytest.approx(acting[layer, other, task])
+        both = (float(row["on_task"]) + float(row["on_other"])) / 2
+        assert float(row["both"]) == pytest.approx(both)
+        assert row["same_modality"] == str(task[:2] == other[:2])
+    tested = rows(Path("out/sharing_correlation.csv"))
+    assert [(row["of"], row["pairs"], row["orders"]) for row in tested] == [
+        ("all", "6", "24"),
+        ("two_modalities", "4", "4"),
+    ] * 2
+
+
+def test_sharing_is_correlated_with_help_as_by_hand() -> None:
+    from itertools import permutations, product
+
+    from scipy.stats import spearmanr
+
+    from amir_lightning.draw.expert_paths import Use
+    from amir_lightning.draw.sharing import correlation, shared_mass
+
+    mass = {"mri": [[0.8, 0.2], [0.5, 0.5]], "ct": [[0.3, 0.7], [0.5, 0.5]]}
+    use = {name: Use(torch.tensor(own), torch.tensor(own)) for name, own in mass.items()}
+    expected = [[1, (0.5 + 1) / 2], [(0.5 + 1) / 2, 1]]
+    np.testing.assert_allclose(shared_mass(use, ["mri", "ct"]), expected, atol=1e-6)
+
+    def symmetric(seed: int, tasks: int) -> np.ndarray:
+        values = np.random.default_rng(seed).normal(size=(tasks, tasks))
+        return values + values.T
+
+    def spearman(one: np.ndarray, other: np.ndarray, at: tuple[np.ndarray, ...]) -> float:
+        return float(spearmanr(one[at], other[at]).statistic)
+
+    one, other = symmetric(0, 5), symmetric(1, 5)
+    upper = np.triu_indices(5, 1)
+    known = spearman(one, other, upper)
+    every = [spearman(one, other[np.ix_(order, order)], upper) for order in permutations(range(5))]
+    found = correlation(one, other)
+    assert found.spearman == pytest.approx(known)
+    assert found.p == pytest.approx(np.mean(np.abs(every) >= abs(known) - 1e-9))
+    assert (found.pairs, found.orders) == (10, 120)
+
+    # Three modalities of two tasks: only tasks of one modality share experts and help each other.
+    modalities = ["MR", "MR", "CT", "CT", "PT", "PT"]
+    same = np.array([[i == j for j in modalities] for i in modalities])
+    one, other = (0.1 * symmetric(seed, 6) + 3 * same for seed in (2, 3))
+    apart = np.nonzero(np.triu(~same))
+    together, across = correlation(one, other), correlation(one, other, modalities)
+    assert together.spearman > 0.4
+    assert together.p < 0.05
+    assert across.spearman == pytest.approx(spearman(one, other, apart))
+    assert (across.pairs, across.orders) == (12, 8)
+    swaps = product(*(permutations(pair) for pair in ((0, 1), (2, 3), (4, 5))))
+    orders = [[*first, *second, *third] for first, second, third in swaps]
+    every = [spearman(one, other[np.ix_(order, order)], apart) for order in orders]
+    assert across.p == pytest.approx(np.mean(np.abs(every) >= abs(across.spearman) - 1e-9))
+    assert np.isnan(correlation(one, np.ones((6, 6))).spearman)
+    # Of many tasks a sample of the orders is counted.
+    one = symmetric(4, 10)
+    many = correlation(one, one + 0.1 * symmetric(5, 10), ["MR"] * 5 + ["CT"] * 5)
+    assert (many.pairs, many.orders) == (25, 20_000)
+    assert many.p < 0.001

@@ -126,6 +126,35 @@ def test_a_number_in_place_of_the_range_is_that_number(train: Command) -> None:
     assert store.degradation["dose"] == 0.1
 
 
+def test_a_run_is_scored_beyond_the_doses_of_its_training(
+    train: Command, command: Command, data_dir: Path
+) -> None:
+    options = ("task=ct_dose", "trainer.max_steps=1", "data.phantoms.test=3")
+    assert train(*options, "tasks.ct.degradation.photons=7e4").status == 0
+    folder = folder_of("ct_dose*")
+    low, high = (f"tasks.ct_dose.degradation.dose.{one}" for one in ("low=0.004", "high=0.01"))
+    done = command("evaluate", "by=dose", "by_groups=0", "source=phantoms", low, high)
+    assert done.status == 0, done.err
+    scored = "test-phantoms-ct_dose.dose.low=0.004-ct_dose.dose.high=0.01"
+    beyond = rows(folder / f"evaluation/{scored}/by_dose.csv")
+    assert len(beyond) == 3
+    assert all(0.004 <= float(one["dose_low"]) <= 0.01 for one in beyond)
+    (trained,) = rows(folder / "evaluation/test/tasks.csv")
+    assert all(float(one["input_psnr"]) < float(trained["input_psnr"]) - 3 for one in beyond)
+    stores = [Store(path).degradation for path in data_dir.rglob("ct_dose*.h5")]
+    (used,) = [one for one in stores if "0.004" in str(one["dose"])]
+    assert used["photons"] == 7e4  # what is not typed is that of the training
+    for typed, text in (
+        ([low], "needs patients that are scanned with it; type source=phantoms"),
+        (["source=phantoms", "tasks.ct_dose.title=x"], "is no parameter of a degradation of this"),
+        (["source=phantoms", "tasks.mri_noise.degradation.level=9"], "is no parameter of a degr"),
+        (["source=phantoms", "tasks.ct_dose.degradation.dose=0"], "dose is 0"),
+    ):
+        refused = command("evaluate", *typed)
+        assert refused.status == 2
+        assert text in refused.err
+
+
 def test_more_numbers_to_draw_from_may_be_typed(command: Command) -> None:
     values = "tasks.mri_accel.degradation.factor.values=[3,6,12]"
     sizes = ("tasks.mri.phantom.size=48", "tasks.mri.phantom_slices=1", "data.phantoms.train=12")
@@ -330,16 +359,21 @@ def test_fixed_for_is_what_a_store_records() -> None:
 
 
 @pytest.mark.usefixtures("composing")
-def test_the_experiment_has_1000_steps_for_each_task() -> None:
+def test_the_experiment_has_as_many_steps_for_each_task() -> None:
     from amir_lightning.runs import sweep
 
     sets = "+experiment/task_set=one_ct_dose,five,eight"
-    jobs = sweep.jobs("tasks", [sets])
+    jobs = sweep.jobs("tasks", [sets, "scale=study"])
     assert [(job.network, len(job.tasks)) for job in jobs] == [
         (network, size) for network in ("restormer", "amir") for size in (1, 5, 8)
     ]
     assert all(job.cfg.trainer.max_steps == 1000 * len(job.tasks) for job in jobs)
     assert set(jobs[-1].tasks) == {*known_tasks()} - {"mri_motion", "pet_short"}
+    for scale in ("demo", "study", "paper"):
+        steps = sweep.jobs("tasks", ["+experiment/task_set=one_ct", f"scale={scale}"])[0].cfg
+        for word, number in (("one", 1), ("two", 2), ("three", 3), ("five", 5), ("eight", 8)):
+            each = steps.experiment_task_steps[word] / number
+            assert each == pytest.approx(steps.trainer.max_steps, rel=1e-4)
     (fixed,) = sweep.jobs(
         "tasks",
         ["+experiment/task_set=eight", "+experiment/method=tat", "trainer.max_steps=4000"],

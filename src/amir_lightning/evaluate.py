@@ -35,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source
+    physics = _other_physics(cfg, run)
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     checkpoint = files.checkpoint(cfg.checkpoint)
@@ -62,10 +63,12 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
+    parts += physics
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
-    OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
+    used = {key: node for key, node in cfg.items() if key != "tasks"}
+    OmegaConf.save({**used, "physics": physics}, output / "evaluate.yaml", resolve=True)
     print_scores(
         summary,
         tasks,
@@ -83,6 +86,37 @@ def main(cfg: DictConfig) -> None:
         print_split(groups, tasks, cfg.by)
         written.append(write_split(output, groups, cfg.by).name)
     print(f"{'scores':>10}  {output}/{', '.join(written)}")
+
+
+def _other_physics(cfg: DictConfig, run: DictConfig) -> list[str]:
+    """Set the typed parameters of degradations in the configuration of a run.
+
+    Returns:
+        ``<task>.<parameter>=<value>`` for each of them.
+
+    Raises:
+        InputError: Something else of a task was typed, or the scored data are not phantoms.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from amir_lightning.config import plain
+
+    typed = [text.lstrip("+") for text in HydraConfig.get().overrides.task]
+    typed = [text for text in typed if text.startswith("tasks.")]
+    for text in typed:
+        key = text.partition("=")[0]
+        _, task, *below = key.split(".")
+        if below[:1] != ["degradation"] or len(below) < 2 or task not in run.tasks:
+            raise InputError(
+                f"{text} is no parameter of a degradation of this run; type for instance "
+                f"tasks.{next(iter(run.tasks))}.degradation.<parameter>=<value>, or leave it out"
+            )
+        if cfg.source != "phantoms":
+            raise InputError(
+                f"{text} needs patients that are scanned with it; type source=phantoms, too"
+            )
+        run.tasks[task].degradation[below[1]] = plain(cfg.tasks[task].degradation)[below[1]]
+    return [text.removeprefix("tasks.").replace(".degradation", "", 1) for text in typed]
 
 
 if __name__ == "__main__":

@@ -478,6 +478,7 @@ NO_DIFFERENCE = {
     "recompute": "recompute=2",
     "experiment_steps": "experiment_steps=9",
     "experiment_validation": "experiment_validation=9",
+    "experiment_task_steps": "experiment_task_steps.two=9",
     "data.source": "data.source=phantoms",
     "data.phantoms": "data.phantoms.seed=0",
     "data.batch_size": "data.batch_size=4",

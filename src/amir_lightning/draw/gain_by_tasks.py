@@ -78,6 +78,7 @@ def draw(runs: Sequence[FinishedRun], bootstrap: int, titles: Mapping[str, str])
                 yerr=np.array([point.lengths for point in line.values()]).T,
                 color="k" if mean else palette(names.index(name)),
                 lw=2 if mean else 1,
+                ls="--" if mean else "-",  # a task may be black, too
                 marker="o",
                 ms=3,
                 capsize=2,

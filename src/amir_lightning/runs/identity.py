@@ -27,6 +27,7 @@ NOT_COUNTED: Mapping[str, str] = {
     "recompute": "the same activations, computed twice",
     "experiment_steps": "counted where it is used, as trainer.max_steps",
     "experiment_validation": "counted where it is used, as validation.every",
+    "experiment_task_steps": "counted where it is used, as trainer.max_steps",
     "data.source": "counted by the data that were found",
     "data.phantoms": "counted in the recipe of the phantoms",
     "data.batch_size": "counted as the global batch of all processes",
