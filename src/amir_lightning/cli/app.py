@@ -172,7 +172,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
         if isinstance(default, str) and "${" in default and value != default:
-            default = _plain(OmegaConf.select(reference, key))  # has the type of what it refers to
+            # It has the type of what it refers to.
+            default = typed.resolved(OmegaConf.select(reference, key))
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
         if value is None and typed.may_be_null(config_name, key):
@@ -180,16 +181,11 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         if default in (None, "???") or _agrees(value, default) or typed.is_choice(key, value):
             continue
         shown = "null" if value is None else value
-        example = _plain(OmegaConf.select(reference, key))
+        example = typed.resolved(OmegaConf.select(reference, key))
         raise InputError(
             f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
             f"{key}={str(example).replace(' ', '')}"
         )
-
-
-def _plain(value: object) -> object:
-    """A value without references to other options."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _expected(default: object) -> str:

@@ -204,5 +204,10 @@ def is_choice(name: str, value: object) -> bool:
     return _is_one_of(name, CHOICES) and isinstance(value, list)
 
 
+def resolved(value: object) -> object:
+    """Resolve the references of a value to other options."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

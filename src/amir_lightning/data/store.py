@@ -89,12 +89,13 @@ class Store:
         versions: Versions of the packages that wrote the file.
     """
 
-    def __init__(self, path: Path, task: str | None = None) -> None:
+    def __init__(self, path: Path, task: str | None = None, gives_hq: bool = False) -> None:
         """Open the file and check its attributes; pixels are not read.
 
         Args:
             path: The HDF5 file.
             task: Name of the expected task; None accepts any.
+            gives_hq: Whether another store shares its HQ, which has to lie in this file then.
 
         Raises:
             InputError: The file is missing, damaged, of another format or of another task.
@@ -126,6 +127,8 @@ class Store:
         if task is not None and self.task != task:
             raise self._unusable(f"holds the task {self.task}, expected {task}")
         if (name := attributes.get("hq_file")) is not None:
+            if gives_hq:  # two files could refer to each other
+                raise self._unusable("has no HQ that another file could share")
             self._base = self._open_base(str(name), attributes.get("hq_fingerprint"))
 
     @property
@@ -245,8 +248,8 @@ class Store:
         """Open the store whose HQ this one shares; it lies in the same folder."""
         if Path(name).name != name:
             raise self._unusable(f"shares HQ with {name}, which is not beside it")
-        base = Store(self.path.with_name(name))
-        if base._base is not None or base.fingerprint != fingerprint:
+        base = Store(self.path.with_name(name), gives_hq=True)
+        if base.fingerprint != fingerprint:
             raise self._unusable(f"shares HQ with {name}, which was prepared anew since")
         return base
 
