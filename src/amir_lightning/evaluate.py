@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.config import plain
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.by_parameter import print_split, split_scores, values_of, write_split
-    from amir_lightning.runs.data import locate_data, same_data
+    from amir_lightning.runs.data import locate_data, same_data, set_physics
     from amir_lightning.runs.folder import find_run
     from amir_lightning.runs.scores import print_scores, write_scores
     from amir_lightning.tasks import active_tasks
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source
-    physics = _other_physics(cfg, run)
+    physics = set_physics(run, cfg)
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     checkpoint = files.checkpoint(cfg.checkpoint)
@@ -86,37 +86,6 @@ def main(cfg: DictConfig) -> None:
         print_split(groups, tasks, cfg.by)
         written.append(write_split(output, groups, cfg.by).name)
     print(f"{'scores':>10}  {output}/{', '.join(written)}")
-
-
-def _other_physics(cfg: DictConfig, run: DictConfig) -> list[str]:
-    """Set the typed parameters of degradations in the configuration of a run.
-
-    Returns:
-        ``<task>.<parameter>=<value>`` for each of them.
-
-    Raises:
-        InputError: Something else of a task was typed, or the scored data are not phantoms.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    from amir_lightning.config import plain
-
-    typed = [text.lstrip("+") for text in HydraConfig.get().overrides.task]
-    typed = [text for text in typed if text.startswith("tasks.")]
-    for text in typed:
-        key = text.partition("=")[0]
-        _, task, *below = key.split(".")
-        if below[:1] != ["degradation"] or len(below) < 2 or task not in run.tasks:
-            raise InputError(
-                f"{text} is no parameter of a degradation of this run; type for instance "
-                f"tasks.{next(iter(run.tasks))}.degradation.<parameter>=<value>, or leave it out"
-            )
-        if cfg.source != "phantoms":
-            raise InputError(
-                f"{text} needs patients that are scanned with it; type source=phantoms, too"
-            )
-        run.tasks[task].degradation[below[1]] = plain(cfg.tasks[task].degradation)[below[1]]
-    return [text.removeprefix("tasks.").replace(".degradation", "", 1) for text in typed]
 
 
 if __name__ == "__main__":
