@@ -75,17 +75,20 @@ def draw(runs: Sequence[FinishedRun], layers: Sequence[str], batches: int) -> Dr
     Raises:
         InputError: There is no such layer.
     """
-    figure = new_figure(3.1 * (1 + len(layers)), 3.2 * len(runs) + 0.2)
-    grid = figure.subplots(len(runs), 1 + len(layers), squeeze=False)
+    measured = [measure(run, layers, batches, bootstrap=0) for run in runs]
+    columns = 1 + max(map(len, measured))  # two names may mean one layer
+    figure = new_figure(3.1 * columns, 3.2 * len(runs) + 0.2)
+    grid = figure.subplots(len(runs), columns, squeeze=False)
     pairs: list[dict[str, object]] = []
     correlations: list[dict[str, object]] = []
-    for axes, run in zip(grid, runs, strict=True):
+    for axes, run, found in zip(grid, runs, measured, strict=True):
         names = [task.name for task in run.tasks]
         modalities = [task.dicom_modality for task in run.tasks]
         shared = shared_mass(expert_use(run)[0], names)
         _heat_map(axes[0], shared, names)
-        found = measure(run, layers, batches, bootstrap=0)
-        for ax, (layer, metric) in zip(axes[1:], found.items(), strict=True):
+        for ax in axes[1 + len(found) :]:
+            ax.axis("off")
+        for ax, (layer, metric) in zip(axes[1:], found.items(), strict=False):
             acting = metric.ratio_of_means
             both = (acting + acting.T) / 2
             every = correlation(shared, both)
