@@ -491,21 +491,21 @@ def test_sharing_is_correlated_with_help_as_by_hand() -> None:
     assert found.p == pytest.approx(np.mean(np.abs(every) >= abs(known) - 1e-9))
     assert (found.pairs, found.orders) == (10, 120)
 
-    # Three modalities of two tasks: only tasks of one modality share experts and help each other.
-    modalities = ["MR", "MR", "CT", "CT", "PT", "PT"]
+    # Eight tasks of three modalities: those of one modality share experts and help each other.
+    modalities = ["MR"] * 3 + ["CT"] * 3 + ["PT"] * 2
     same = np.array([[i == j for j in modalities] for i in modalities])
-    one, other = (0.1 * symmetric(seed, 6) + 3 * same for seed in (2, 3))
+    one, other = (0.1 * symmetric(seed, 8) + 3 * same for seed in (2, 3))
     apart = np.nonzero(np.triu(~same))
     together, across = correlation(one, other), correlation(one, other, modalities)
-    assert together.spearman > 0.4
-    assert together.p < 0.05
+    assert together.spearman > 0.3
+    assert (together.pairs, together.orders) == (28, 40320)
     assert across.spearman == pytest.approx(spearman(one, other, apart))
-    assert (across.pairs, across.orders) == (12, 8)
-    swaps = product(*(permutations(pair) for pair in ((0, 1), (2, 3), (4, 5))))
+    assert (across.pairs, across.orders) == (21, 72)
+    swaps = product(*(permutations(part) for part in ((0, 1, 2), (3, 4, 5), (6, 7))))
     orders = [[*first, *second, *third] for first, second, third in swaps]
     every = [spearman(one, other[np.ix_(order, order)], apart) for order in orders]
     assert across.p == pytest.approx(np.mean(np.abs(every) >= abs(across.spearman) - 1e-9))
-    assert np.isnan(correlation(one, np.ones((6, 6))).spearman)
+    assert np.isnan(correlation(one, np.ones((8, 8))).spearman)
     # Of many tasks a sample of the orders is counted.
     one = symmetric(4, 10)
     many = correlation(one, one + 0.1 * symmetric(5, 10), ["MR"] * 5 + ["CT"] * 5)
