@@ -214,7 +214,9 @@ def _scatter(
     for one, other in zip(i, j, strict=True):
         at = (shared[one, other], both[one, other])
         text = f"{names[one]}, {names[other]}"
-        ax.annotate(text, at, (2, 2), textcoords="offset points", fontsize=4, color="0.4")
+        ax.annotate(
+            text, at, (0, 3), textcoords="offset points", ha="center", fontsize=4, color="0.4"
+        )
     ax.axhline(0, color="0.6", lw=0.7)
     ax.set_xlabel("shared gate mass", fontsize=7)
     ax.set_ylabel("interference, mean of both directions", fontsize=7)
