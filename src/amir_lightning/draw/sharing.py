@@ -211,7 +211,7 @@ def _scatter(
     ):
         x, y = shared[i, j][chosen], both[i, j][chosen]
         ax.scatter(x, y, s=14, color=colour, label=label, edgecolor="w", lw=0.3)
-    for one, other in zip(i, j, strict=True):
+    for one, other in itertools.combinations(range(len(names)), 2):
         at = (shared[one, other], both[one, other])
         text = f"{names[one]}, {names[other]}"
         ax.annotate(
