@@ -188,7 +188,7 @@ THIRD_PARTY = {
     "rich": {"plan", "prepare", "runs"},
     "joblib": {"prepare"},
     "distributed": {"prepare"},
-    "scipy": {"tabulate"},
+    "scipy": {"draw", "tabulate"},
     "huggingface_hub": {"weights"},
 }
 MODULES = sorted(SRC.rglob("*.py"))

@@ -141,7 +141,8 @@ ADDED = [  # file, what is in it, what comes behind
         "TINY_DATA = [\n",
         '    "tasks.toy.phantom.size=64",\n    "tasks.toy.phantom_slices=2",\n',
     ),
-    ("docs/preparing.md", "# Preparing data\n", "\nThe task `toy` and the layout `toy`.\n"),
+    ("docs/preparing.md", "# Preparing data\n", "\nThe layout `toy`.\n"),
+    ("docs/tasks.md", "# Tasks\n", "\nThe task `toy`.\n"),
     (NETWORKS, "FILES = {\n", '    "Toy": "toy",\n'),
     (NETWORKS, "__all__ = [\n", '    "Toy",\n'),
     (NETWORKS, "if TYPE_CHECKING:\n", "    from amir_lightning.networks.toy import Toy\n"),
@@ -175,6 +176,7 @@ ADDED = [  # file, what is in it, what comes behind
 UNCHANGED = {
     "conf/tasks/mri.yaml": "the example",
     "src/amir_lightning/tasks.py": "a toy is not in the paper",
+    "src/amir_lightning/degradation/parameters.py": "a toy draws nothing",
     "src/amir_lightning/runs/identity.py": "it does not normalise over the batch",
     "src/amir_lightning/networks/checkpoints/": "it has no public weights",
     "tests/test_conf.py": "finds it by itself",

@@ -304,6 +304,65 @@ def test_the_probe_holds_out_patients() -> None:
     assert not alone.by_patient
 
 
+def test_gain_by_tasks_is_what_the_runs_scored(
+    train: Command, amir: Path, runs_dir: Path, command: Command
+) -> None:
+    alone = [
+        trained(train, runs_dir, f"task={task}", "data.phantoms.test=2") for task in ("mri", "ct")
+    ]
+    runs = ",".join(map(str, [amir, *alone]))
+    done = command("draw", "draw=gain_by_tasks", f"runs=[{runs}]", "output=out", "bootstrap=50")
+    assert done.status == 0, done.err
+    found = {(row["tasks"], row["task"]): row for row in rows(Path("out/gain_by_tasks.csv"))}
+    assert set(found) == {(size, task) for size in "12" for task in ("mri", "ct", "mean")}
+    for size, task, run in (("2", "mri", amir), ("2", "ct", amir), ("1", "mri", alone[0])):
+        gains = [
+            float(row["psnr"]) - float(row["input_psnr"])
+            for row in rows(run / "evaluation" / "test" / "slices.csv")
+            if row["task"] == task
+        ]
+        point = found[size, task]
+        assert float(point["gain"]) == pytest.approx(np.mean(gains))
+        assert float(point["low"]) <= float(point["gain"]) <= float(point["high"])
+    for size in "12":
+        both = [float(found[size, task]["gain"]) for task in ("mri", "ct")]
+        assert float(found[size, "mean"]["gain"]) == pytest.approx(np.mean(both))
+        assert found[size, "mean"]["mean_of"] == "mri+ct"
+    refused = command("draw", "draw=gain_by_tasks", f"runs=[{alone[0]},{alone[1]}]")
+    assert refused.status == 2
+    assert "all of these runs train 1 task, expected different numbers" in refused.err
+    longer = trained(train, runs_dir, "task=ct", "data.phantoms.test=2", "trainer.max_steps=6")
+    mixed = command("draw", "draw=gain_by_tasks", f"runs=[{runs},{longer}]")
+    shutil.rmtree(longer)
+    assert mixed.status == 2
+    assert "with 4 and 6 steps" in mixed.err
+
+
+def test_the_mean_gain_is_over_the_tasks_that_every_number_has() -> None:
+    """Patients are the units: ten slices of one of two patients are no ten patients."""
+    from amir_lightning.draw.gain_by_tasks import measure
+
+    def patients(*means: float) -> dict[str, list[float]]:
+        return {f"p{number}": [mean] * 10 for number, mean in enumerate(means)}
+
+    groups = {
+        ("mri",): {"mri": patients(4, 6)},
+        ("ct",): {"ct": patients(1, 3)},
+        ("mri", "ct"): {"mri": patients(6, 8), "ct": patients(0, 2)},
+        ("mri", "ct", "pet"): {name: patients(2, 4) for name in ("mri", "ct", "pet")},
+    }
+    points, common = measure(groups, bootstrap=400)
+    assert common == ["mri", "ct"]
+    assert points[1, "mri"].gain == 5
+    assert (points[1, "mri"].low, points[1, "mri"].high) == (4, 6)
+    assert [points[size, "mean"].gain for size in (1, 2, 3)] == [3.5, 4, 3]
+    assert points[1, "mean"].low == pytest.approx(2.5)
+    without, _ = measure(groups, bootstrap=0)
+    assert without[3, "pet"] == (3, None, None)
+    alone, _ = measure({("mri",): {"mri": patients(4)}}, bootstrap=9)
+    assert alone[1, "mri"] == (4, None, None)
+
+
 def test_silhouettes_are_those_of_scikit_learn() -> None:
     from sklearn.metrics import pairwise_distances, silhouette_samples
 
@@ -366,3 +425,89 @@ def test_paths_of_patients_by_hand() -> None:
     odd = {("mri", "a"): [[9.0, 1.0]], ("mri", "b"): [[4.0, 6.0]], ("ct", "c"): [[9.0, 1.0]]}
     found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in odd.items()])
     assert found[0]["own_path"] == pytest.approx(0.1 - 0.9)
+
+
+def test_sharing_is_that_of_the_paths_and_the_interference(
+    train: Command, amir: Path, runs_dir: Path, command: Command
+) -> None:
+    four = trained(train, runs_dir, "task=mri+ct+ct_dose+mri_noise", "data.phantoms.test=2")
+    options = ("layers=[second,stem.weight]", "batches=3", "bootstrap=0")
+    refused = command("draw", "draw=sharing", f"run={amir}", *options)
+    assert refused.status == 2
+    assert "none of the runs trains at least 4 tasks with a network that routes" in refused.err
+    found = drawn(command, "sharing", four, f"runs=[{amir},{four}]", *options)
+    assert {row["run"] for row in found} == {four.name}
+    assert len(found) == 2 * 6
+    shares: dict[str, list[float]] = defaultdict(list)
+    for row in drawn(command, "paths", four):
+        shares[row["task"]].append(float(row["share"]))
+    acting = {
+        (row["layer"], row["affected"], row["acting"]): float(row["value"])
+        for row in drawn(command, "interference", four, *options)
+        if row["definition"] == "ratio_of_means"
+    }
+    for row in found:
+        layer, task, other = row["layer"], row["task"], row["other"]
+        common = sum(map(min, zip(shares[task], shares[other], strict=True))) / 3
+        assert float(row["shared"]) == pytest.approx(common, abs=1e-5)
+        assert float(row["on_task"]) == pytest.approx(acting[layer, task, other])
+        assert float(row["on_other"]) == pytest.approx(acting[layer, other, task])
+        both = (float(row["on_task"]) + float(row["on_other"])) / 2
+        assert float(row["both"]) == pytest.approx(both)
+        assert row["same_modality"] == str(task[:2] == other[:2])
+    tested = rows(Path("out/sharing_correlation.csv"))
+    assert [(row["of"], row["pairs"], row["orders"]) for row in tested] == [
+        ("all", "6", "24"),
+        ("two_modalities", "4", "4"),
+    ] * 2
+
+
+def test_sharing_is_correlated_with_help_as_by_hand() -> None:
+    from itertools import permutations, product
+
+    from scipy.stats import spearmanr
+
+    from amir_lightning.draw.expert_paths import Use
+    from amir_lightning.draw.sharing import correlation, shared_mass
+
+    mass = {"mri": [[0.8, 0.2], [0.5, 0.5]], "ct": [[0.3, 0.7], [0.5, 0.5]]}
+    use = {name: Use(torch.tensor(own), torch.tensor(own)) for name, own in mass.items()}
+    expected = [[1, (0.5 + 1) / 2], [(0.5 + 1) / 2, 1]]
+    np.testing.assert_allclose(shared_mass(use, ["mri", "ct"]), expected, atol=1e-6)
+
+    def symmetric(seed: int, tasks: int) -> np.ndarray:
+        values = np.random.default_rng(seed).normal(size=(tasks, tasks))
+        return values + values.T
+
+    def spearman(one: np.ndarray, other: np.ndarray, at: tuple[np.ndarray, ...]) -> float:
+        return float(spearmanr(one[at], other[at]).statistic)
+
+    one, other = symmetric(0, 5), symmetric(1, 5)
+    upper = np.triu_indices(5, 1)
+    known = spearman(one, other, upper)
+    every = [spearman(one, other[np.ix_(order, order)], upper) for order in permutations(range(5))]
+    found = correlation(one, other)
+    assert found.spearman == pytest.approx(known)
+    assert found.p == pytest.approx(np.mean(np.abs(every) >= abs(known) - 1e-9))
+    assert (found.pairs, found.orders) == (10, 120)
+
+    # Eight tasks of three modalities: those of one modality share experts and help each other.
+    modalities = ["MR"] * 3 + ["CT"] * 3 + ["PT"] * 2
+    same = np.array([[i == j for j in modalities] for i in modalities])
+    one, other = (0.1 * symmetric(seed, 8) + 3 * same for seed in (2, 3))
+    apart = np.nonzero(np.triu(~same))
+    together, across = correlation(one, other), correlation(one, other, modalities)
+    assert together.spearman > 0.3
+    assert (together.pairs, together.orders) == (28, 40320)
+    assert across.spearman == pytest.approx(spearman(one, other, apart))
+    assert (across.pairs, across.orders) == (21, 72)
+    swaps = product(*(permutations(part) for part in ((0, 1, 2), (3, 4, 5), (6, 7))))
+    orders = [[*first, *second, *third] for first, second, third in swaps]
+    every = [spearman(one, other[np.ix_(order, order)], apart) for order in orders]
+    assert across.p == pytest.approx(np.mean(np.abs(every) >= abs(across.spearman) - 1e-9))
+    assert np.isnan(correlation(one, np.ones((8, 8))).spearman)
+    # Of many tasks a sample of the orders is counted.
+    one = symmetric(4, 10)
+    many = correlation(one, one + 0.1 * symmetric(5, 10), ["MR"] * 5 + ["CT"] * 5)
+    assert (many.pairs, many.orders) == (25, 20_000)
+    assert many.p < 0.001

@@ -20,7 +20,8 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.callbacks import Progress
     from amir_lightning.config import plain
     from amir_lightning.metrics import summarise
-    from amir_lightning.runs.data import locate_data, same_data
+    from amir_lightning.runs.by_parameter import print_split, split_scores, values_of, write_split
+    from amir_lightning.runs.data import locate_data, same_data, set_physics
     from amir_lightning.runs.folder import find_run
     from amir_lightning.runs.scores import print_scores, write_scores
     from amir_lightning.tasks import active_tasks
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     run.paths = cfg.paths
     run.metrics = cfg.metrics or run.metrics
     run.data.source = cfg.source or run.data.source
+    physics = set_physics(run, cfg)
     tasks = active_tasks(run)
     module = build_module(run, tasks)
     checkpoint = files.checkpoint(cfg.checkpoint)
@@ -41,6 +43,7 @@ def main(cfg: DictConfig) -> None:
     stores = locate_data(run, tasks)
     if cfg.source is None:
         same_data(stores, files)
+    values = None if cfg.by is None else values_of(stores, str(cfg.by))
     data = build_data(run, stores, test_split=cfg.split)
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
@@ -60,10 +63,12 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
+    parts += physics
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
-    OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
+    used = {key: node for key, node in cfg.items() if key != "tasks"}
+    OmegaConf.save({**used, "physics": physics}, output / "evaluate.yaml", resolve=True)
     print_scores(
         summary,
         tasks,
@@ -75,7 +80,12 @@ def main(cfg: DictConfig) -> None:
             low, high = group.intervals["psnr"]
             patients = counted("patient", len(group.patients))
             print(f"{name}: PSNR {low:.2f} to {high:.2f} dB (95 %, {patients})")
-    print(f"{'scores':>10}  {output}/slices.csv, patients.csv, tasks.csv")
+    written = ["slices.csv", "patients.csv", "tasks.csv"]
+    if values is not None:
+        groups = split_scores(module.rows, values, cfg.by_groups, cfg.bootstrap, run.seed)
+        print_split(groups, tasks, cfg.by)
+        written.append(write_split(output, groups, cfg.by).name)
+    print(f"{'scores':>10}  {output}/{', '.join(written)}")
 
 
 if __name__ == "__main__":

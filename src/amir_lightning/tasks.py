@@ -41,6 +41,7 @@ class Task:
         phantom_slices: Number of slices kept of an embedded patient, evenly spread; None for all.
         plausible: Ranges ``low`` and ``high`` in which the 1st and the 99.9th percentile of a scan
             in `units` lie; None accepts any scan.
+        measured: Whether a data set's own LQ is that of this task; otherwise LQ is simulated.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     phantom: Mapping[str, Any]
     phantom_slices: int | None
     plausible: Mapping[str, Range] | None = None
+    measured: bool = True
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> "Task":
@@ -73,7 +75,7 @@ class Task:
         expected = [field for field in cls.__dataclass_fields__ if field != "name"]
         example = CONF_DIR / "tasks" / "mri.yaml"
         for key in [*expected, *config]:
-            if key == "plausible":  # run folders of earlier versions have no such key
+            if key in ("plausible", "measured"):  # earlier run folders have no such keys
                 continue
             if key not in config or key not in expected:
                 state = "has no" if key in expected else "has an unknown"
@@ -108,6 +110,7 @@ class Task:
             phantom=dict(config["phantom"]),
             phantom_slices=config["phantom_slices"],
             plausible=_plausible(name, config.get("plausible")),
+            measured=bool(config.get("measured", True)),
         )
 
     def normalise(self, image: Image) -> Image:
@@ -164,12 +167,12 @@ def load_task(name: str) -> Task:
     """
     from omegaconf import OmegaConf
 
-    path = CONF_DIR / "tasks" / f"{name}.yaml"
-    if not path.exists():
-        raise InputError(_unknown(name, known_tasks()))
-    return Task.from_config(
-        name, cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
-    )
+    known = known_tasks()
+    if name not in known:
+        raise InputError(_unknown(name, known))
+    # All of them, because a task may take values from another one: ${tasks.ct.units}.
+    files = {one: OmegaConf.load(CONF_DIR / "tasks" / f"{one}.yaml") for one in known}
+    return Task.from_config(name, plain(OmegaConf.create({"tasks": files}).tasks[name]))
 
 
 def known_tasks() -> list[str]:

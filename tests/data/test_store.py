@@ -359,6 +359,15 @@ def test_a_store_shows_no_other_file(tmp_path: Path, trick: str) -> None:
         Store(path).slices("train")
 
 
+@pytest.mark.parametrize("name", ["ct.h5", "other.h5"])
+def test_stores_that_share_hq_in_a_circle_are_refused(tmp_path: Path, name: str) -> None:
+    for own, shared in (("ct.h5", name), ("other.h5", "ct.h5")):
+        with h5py.File(write(tmp_path / own, cohort()), "a") as file:
+            file.attrs["hq_file"], file.attrs["hq_fingerprint"] = shared, "0"
+    with pytest.raises(InputError, match=f"{name} has no HQ that another file could share"):
+        Store(tmp_path / "ct.h5")
+
+
 @pytest.mark.parametrize("array", ["lq", "split"])
 def test_a_store_that_declares_more_than_it_holds_is_refused(store_path: Path, array: str) -> None:
     with h5py.File(store_path, "a") as file:

@@ -28,7 +28,7 @@ def body(num_slices: int = 12, height: int = SIZE, width: int = SIZE) -> Tensor:
 def test_thinned_poisson_numbers_are_poisson() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = torch.poisson(torch.full((400_000,), 36.0), generator=generator)
-    thinned = thin_counts(counts, 12, generator)
+    thinned = thin_counts(counts, torch.tensor(1 / 12), generator)
     assert (thinned <= counts).all()
     assert torch.equal(thinned, thinned.round())
     assert thinned.mean().item() == pytest.approx(3, rel=0.01)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from amir_lightning.degradation import LowDose
-from amir_lightning.degradation.low_dose import WATER_PER_MM
+from amir_lightning.degradation.ct_scan import WATER_PER_MM, measure
 from amir_lightning.degradation.projector import parallel_beam
 from amir_lightning.errors import InputError
 
@@ -28,8 +28,8 @@ def test_sinogram_noise_has_the_stated_variance() -> None:
     attenuation = torch.full((1, 200, 400), 3.0)
     generator = torch.Generator().manual_seed(0)
     for dose in (1.0, 0.25):
-        measured = QUARTER._measure(attenuation, dose, generator)
         photons = 2e4 * dose
+        measured = measure(attenuation, photons, 5.0, generator)
         arriving = photons * torch.exp(-attenuation).double()
         variance = (1 / arriving + 25 / arriving**2).mean().item()
         assert measured.var().item() == pytest.approx(variance, rel=0.03)

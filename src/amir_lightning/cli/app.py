@@ -171,16 +171,17 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
     defaults = dict(leaves(OmegaConf.to_container(reference, resolve=False)))
     for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         default = defaults.get(key)
+        if isinstance(default, str) and "${" in default and value != default:
+            # It has the type of what it refers to.
+            default = typed.resolved(OmegaConf.select(reference, key))
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
         if value is None and typed.may_be_null(config_name, key):
             continue
-        if default is None or default == "???" or _agrees(value, default):
+        if default in (None, "???") or _agrees(value, default) or typed.is_choice(key, value):
             continue
         shown = "null" if value is None else value
-        example = OmegaConf.select(reference, key)
-        if OmegaConf.is_list(example):  # may hold references to other options
-            example = OmegaConf.to_container(example, resolve=True)
+        example = typed.resolved(OmegaConf.select(reference, key))
         raise InputError(
             f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
             f"{key}={str(example).replace(' ', '')}"

@@ -28,6 +28,7 @@ PATHS = (
     "checkpoint",
     "released",
     "split_file",
+    "hq_from",
     "layout_options.table",
     "network.pretrained",
     "paper_dir",
@@ -54,6 +55,8 @@ TEXTS = (
 )
 NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
+CHOICES = ("tasks.*.degradation.*.values",)
+"""Lists of numbers that one is drawn from: they may have any length."""
 
 _SWEEP_FLAGS = ("-m", "--multirun")
 _GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
@@ -194,6 +197,16 @@ def may_be_null(config_name: str, key: str) -> bool:
 
 def _load(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+
+
+def is_choice(name: str, value: object) -> bool:
+    """Whether an option is a list of `CHOICES`."""
+    return _is_one_of(name, CHOICES) and isinstance(value, list)
+
+
+def resolved(value: object) -> object:
+    """Resolve the references of a value to other options."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _is_one_of(name: str, patterns: Iterable[str]) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from amir_lightning.data.pairs import AXES, cut_slices, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, Truth, write_store
+from amir_lightning.degradation import drawn_for
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
 from amir_lightning.system.locks import locked
@@ -129,6 +130,7 @@ def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
             spacing_mm=pairs.spacing_mm,
             source=volume.source,
             truth=_truth(volume, task, rows),
+            parameters=drawn_for(degradation, seed),
         )
 
 

@@ -84,16 +84,18 @@ def fit_to_grid(
 ) -> RawScan:
     """Scale the values of a scan, and crop or pad its slices, before LQ is simulated.
 
+    A measured LQ is dropped if it is not that of the task.
+
     Slices of the task's plane are cropped or padded with air around their centre. They are never
     resampled, so the pixel size stays. If the difference is odd, the larger half is at the end.
 
     Args:
         scan: The scan.
-        task: The task; its plane and value range are used.
+        task: The task; its plane, value range and `measured` are used.
         grid: Rows and columns of a slice; None keeps the size.
         intensity_scale: Factor on every voxel value.
     """
-    hq, lq = scan
+    hq, lq = scan.hq, scan.lq if task.measured else None
     if intensity_scale != 1:
         hq = replace(hq, array=hq.array * np.float32(intensity_scale))
         lq = lq and replace(lq, array=lq.array * np.float32(intensity_scale))

@@ -9,6 +9,10 @@ A store holds one group per patient, named by a hash of the patient's key::
               organs       (S, H, W) uint8, where the phantom labels them: index into `names`
               lesions      (S, H, W) uint8, with them: i in lesion i of `kinds` and `values`, else 0
               affine, spacing_mm, source  (attributes)
+              parameters   (attribute) what the degradation has drawn for it, such as a dose
+
+A store of another task of the same scans may hold no ``hq``: it names the store beside it whose HQ
+it shares, row by row, and the fingerprint of that store.
 
 With chunks of (1, H, W) the bytes of a slice are consecutive. Without compression, one call reads a
 slice or only the rows of a patch (see `memmap`); smaller chunks would need many calls.
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 
 from amir_lightning.data.memmap import SliceMap
 from amir_lightning.data.splits import SPLITS, Split
+from amir_lightning.data.store_check import KNOWN, is_own, problem_of
 from amir_lightning.data.store_writer import (
     FORMAT,
     VERSION,
@@ -35,13 +40,11 @@ from amir_lightning.data.store_writer import (
     write_store,
 )
 from amir_lightning.errors import InputError
-from amir_lightning.io.limits import max_unpacked_bytes
 from amir_lightning.io.volume import Labels, Lesion
 
 __all__ = ["PreparedPatient", "SliceRef", "Store", "Truth", "patient_id", "write_store"]
 
 _ARRAYS = ("lq", "hq", "split", "slice_index")
-_KNOWN = {"truth": np.float32, "organs": np.uint8, "lesions": np.uint8}
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -86,12 +89,13 @@ class Store:
         versions: Versions of the packages that wrote the file.
     """
 
-    def __init__(self, path: Path, task: str | None = None) -> None:
+    def __init__(self, path: Path, task: str | None = None, gives_hq: bool = False) -> None:
         """Open the file and check its attributes; pixels are not read.
 
         Args:
             path: The HDF5 file.
             task: Name of the expected task; None accepts any.
+            gives_hq: Whether another store shares its HQ, which has to lie in this file then.
 
         Raises:
             InputError: The file is missing, damaged, of another format or of another task.
@@ -102,6 +106,7 @@ class Store:
         self._pid = -1
         self._slice_maps: dict[tuple[str, str], SliceMap | None] = {}
         self._patients: dict[str, _Patient] | None = None
+        self._base: Store | None = None
         attributes = self._open().attrs
         if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
             raise self._unusable(f"is not a prepared store of version {VERSION}")
@@ -121,6 +126,15 @@ class Store:
             raise self._unusable(f"lacks a valid attribute ({error})") from error
         if task is not None and self.task != task:
             raise self._unusable(f"holds the task {self.task}, expected {task}")
+        if (name := attributes.get("hq_file")) is not None:
+            if gives_hq:  # two files could refer to each other
+                raise self._unusable("has no HQ that another file could share")
+            self._base = self._open_base(str(name), attributes.get("hq_fingerprint"))
+
+    @property
+    def shares_hq(self) -> bool:
+        """Whether HQ lies in the store of another task."""
+        return self._base is not None
 
     def patients(self, split: Split) -> list[str]:
         """Hashed ids of the patients with a slice in the split, sorted."""
@@ -142,6 +156,18 @@ class Store:
         """Distance between slices, rows and columns [mm]."""
         slices, rows, columns = self._open()[patient].attrs["spacing_mm"]
         return float(slices), float(rows), float(columns)
+
+    def parameters(self, patient: str) -> dict[str, float]:
+        """Parameters of the degradation that were drawn for a patient; empty if none were.
+
+        Raises:
+            InputError: The file is damaged at this place.
+        """
+        try:
+            found = json.loads(self._open()[patient].attrs.get("parameters", "{}"))
+            return {str(name): float(value) for name, value in found.items()}
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._unusable(f"is damaged at the parameters of patient {patient}") from error
 
     def read(self, ref: SliceRef) -> Pair:
         """Read LQ and HQ of one slice, (H, W) each, in physical units.
@@ -192,6 +218,8 @@ class Store:
     def _read_one(
         self, ref: SliceRef, array: str, rows: slice, columns: slice
     ) -> NDArray[np.float32]:
+        if array == "hq" and self._base is not None:
+            return self._base._read_one(ref, array, rows, columns)
         file, key = self._open(), (ref.patient, array)
         try:
             if key not in self._slice_maps:
@@ -216,6 +244,15 @@ class Store:
             self._pid, self._slice_maps = os.getpid(), {}
         return self._file
 
+    def _open_base(self, name: str, fingerprint: object) -> "Store":
+        """Open the store whose HQ this one shares; it lies in the same folder."""
+        if Path(name).name != name:
+            raise self._unusable(f"shares HQ with {name}, which is not beside it")
+        base = Store(self.path.with_name(name), gives_hq=True)
+        if base.fingerprint != fingerprint:
+            raise self._unusable(f"shares HQ with {name}, which was prepared anew since")
+        return base
+
     def _index(self) -> dict[str, _Patient]:
         if self._patients is None:
             try:
@@ -229,36 +266,27 @@ class Store:
 
     def _index_patient(self, key: str, file: h5py.File) -> _Patient:
         self._check_own(key, file)
-        known = {array for array in _KNOWN if array in file[key]}
-        for array in (*_ARRAYS, *known):
+        known = {array for array in KNOWN if array in file[key]}
+        own = [array for array in _ARRAYS if array != "hq" or self._base is None]
+        for array in (*own, *known):
             self._check_own(f"{key}/{array}", file)
-        lq, hq, split, slice_index = (file[key][array] for array in _ARRAYS)
-        for data in (lq, hq, split, slice_index, *(file[key][array] for array in known)):
-            if data.size * data.dtype.itemsize > max_unpacked_bytes(data.id.get_storage_size()):
-                raise self._unusable(f"declares more than it holds for patient {key}")
-        if 0 in hq.shape:
-            raise self._unusable(f"has no slices or no pixels for patient {key}")
-        if lq.shape != hq.shape:
-            raise self._unusable(f"has LQ of {lq.shape} and HQ of {hq.shape} for patient {key}")
-        count, height, width = hq.shape
-        if not {lq.dtype, hq.dtype} == {np.dtype(np.float32)} or not (
-            split.shape == slice_index.shape == (count,)
-            and all(file[key][array].shape == hq.shape for array in known)
-            and all(file[key][array].dtype == _KNOWN[array] for array in known)
-        ):
-            raise self._unusable(f"has arrays of other types or lengths for patient {key}")
+        arrays = {array: file[key][array] for array in own}
+        if self._base is not None:
+            if key not in self._base._index():
+                raise self._unusable(f"shares HQ with {self._base.path}, which lacks patient {key}")
+            arrays["hq"] = self._base._open()[key]["hq"]
+        problem = problem_of(arrays, {array: file[key][array] for array in known})
+        if problem is not None:
+            raise self._unusable(f"{problem} for patient {key}")
+        _, height, width = arrays["hq"].shape
         refs: dict[Split, list[SliceRef]] = {name: [] for name in SPLITS}
-        codes, positions = split[:], slice_index[:]
+        codes, positions = arrays["split"][:], arrays["slice_index"][:]
         for row in np.argsort(positions, kind="stable"):
             refs[SPLITS[codes[row]]].append(SliceRef(key, int(row), int(positions[row])))
         return _Patient(shape=(height, width), known=known, refs=refs)
 
     def _check_own(self, name: str, file: h5py.File) -> None:
-        """Refuse content from other files: HDF5 allows links, external and virtual datasets."""
-        own = isinstance(file.get(name, getlink=True), h5py.HardLink)
-        if own and isinstance(file[name], h5py.Dataset):
-            own = not file[name].external and not file[name].is_virtual
-        if not own:
+        if not is_own(name, file):
             raise self._unusable(f"refers to other data at {name}, which a store never does")
 
     def __getstate__(self) -> dict[str, object]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import h5py
@@ -52,6 +53,7 @@ class PreparedPatient(NamedTuple):
         spacing_mm: Distance between slices, rows and columns [mm].
         source: Origin of the scan, without patient names.
         truth: Values without noise and labels, of embedded patients only.
+        parameters: Parameters of the degradation that were drawn for this patient, by name.
     """
 
     patient_key: str
@@ -63,6 +65,7 @@ class PreparedPatient(NamedTuple):
     spacing_mm: tuple[float, float, float]
     source: str
     truth: Truth | None = None
+    parameters: Mapping[str, float] = MappingProxyType({})
 
 
 def patient_id(patient_key: str, salt: str = "") -> str:
@@ -87,13 +90,15 @@ def write_store(
     drawn: Mapping[str, object] | None = None,
     compression: Compression | None = None,
     salt: str = "",
+    hq_of: tuple[str, str] | None = None,
 ) -> None:
     """Write all patients into one HDF5 file; only one patient is in memory at a time.
 
     Args:
         path: Target; replaced when the new file is complete.
         task: Task of the pairs; its units, value range and plane are recorded.
-        patients: Patients in any order; the fingerprint depends neither on it nor on the truth.
+        patients: Patients in any order; the fingerprint depends neither on it nor on the truth,
+            nor on recorded parameters.
         degradation: Parameters and seed of the degradation that simulated LQ.
         source: Kind of data, "scans" or "phantoms".
         split_kind: Whether patients or slice blocks were split.
@@ -102,6 +107,8 @@ def write_store(
             shuffle) decompresses whole slices, which is many times slower; it saves 70 % of
             integer-valued HQ but only 10 to 25 % of LQ.
         salt: Secret that is hashed with the patients' keys.
+        hq_of: File name and fingerprint of a store in the same folder whose HQ is the same, row by
+            row; HQ is then not written. None writes it.
 
     Raises:
         InputError: There is no patient, the disk is full, or a patient occurs twice, is in two
@@ -125,9 +132,10 @@ def write_store(
                     f"patient {patient.patient_key} occurs twice; expected one scan per patient: "
                     "leave one of them out or rename it"
                 )
-            arrays = (patient.lq, patient.hq, *_known(patient).values())
+            images = {"lq": patient.lq} if hq_of else {"lq": patient.lq, "hq": patient.hq}
+            arrays = (*images.values(), *_known(patient).values())
             reserve(partial, sum(array.nbytes for array in arrays) + _HEADERS)
-            _write(file.create_group(key), patient, compression)
+            _write(file.create_group(key), patient, images, compression)
             digests[key] = _digest(patient)
         if not digests:
             raise InputError(f"there is no patient to write into {path}; expected at least one")
@@ -145,10 +153,17 @@ def write_store(
             fingerprint=content.hexdigest(),
             versions=json.dumps(versions),
         )
+        if hq_of:
+            file.attrs["hq_file"], file.attrs["hq_fingerprint"] = hq_of
 
 
-def _write(group: h5py.Group, patient: PreparedPatient, compression: Compression | None) -> None:
-    for name, array in (("lq", patient.lq), ("hq", patient.hq)):
+def _write(
+    group: h5py.Group,
+    patient: PreparedPatient,
+    images: Mapping[str, NDArray[np.float32]],
+    compression: Compression | None,
+) -> None:
+    for name, array in images.items():
         group.create_dataset(
             name,
             data=array,
@@ -176,6 +191,8 @@ def _write(group: h5py.Group, patient: PreparedPatient, compression: Compression
     group.attrs["affine"] = patient.affine
     group.attrs["spacing_mm"] = patient.spacing_mm
     group.attrs["source"] = patient.source
+    if patient.parameters:
+        group.attrs["parameters"] = json.dumps(dict(patient.parameters), sort_keys=True)
 
 
 def _known(patient: PreparedPatient) -> dict[str, NDArray[np.float32] | NDArray[np.uint8]]:

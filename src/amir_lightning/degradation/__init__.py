@@ -1,20 +1,43 @@
-"""Simulation of low-quality scans: one module per modality behind one interface."""
+"""Simulation of low-quality scans: one module per kind of scan behind one interface."""
 
 from typing import Protocol
 
 from torch import Tensor
 
+from amir_lightning.degradation.bed_positions import ShortBeds
 from amir_lightning.degradation.counts import LowCount
 from amir_lightning.degradation.kspace import KSpaceCrop
 from amir_lightning.degradation.low_dose import LowDose
+from amir_lightning.degradation.motion import Motion
+from amir_lightning.degradation.parameters import LogUniform, OneOf, Uniform, drawn_for, fixed_for
+from amir_lightning.degradation.rician import RicianNoise
+from amir_lightning.degradation.sparse_view import SparseView
+from amir_lightning.degradation.undersampling import Undersampling
 
-__all__ = ["Degradation", "KSpaceCrop", "LowCount", "LowDose"]
+__all__ = [
+    "Degradation",
+    "KSpaceCrop",
+    "LogUniform",
+    "LowCount",
+    "LowDose",
+    "Motion",
+    "OneOf",
+    "RicianNoise",
+    "ShortBeds",
+    "SparseView",
+    "Undersampling",
+    "Uniform",
+    "drawn_for",
+    "fixed_for",
+]
 
 
 class Degradation(Protocol):
-    """Degradation of one modality; scans are axial stacks (Z, Y, X) in physical units, float32.
+    """Degradation of one task; scans are axial stacks (Z, Y, X) in physical units, float32.
 
-    Both methods make a generator from the seed, so equal seeds give equal bits.
+    Both methods make a generator from the seed, so equal seeds give equal bits. The fields of a
+    dataclass may be drawn for each patient (`parameters`); their values are then recorded with the
+    patient's slices.
     """
 
     def degrade(self, hq: Tensor, spacing_mm: tuple[float, float, float], seed: int) -> Tensor:

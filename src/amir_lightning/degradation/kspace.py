@@ -28,10 +28,25 @@ def crop_kspace(image: Tensor, factor: float) -> Tensor:
 
 def low_pass(image: Tensor, factor: float) -> Tensor:
     """Complex image of `crop_kspace` before its magnitude, (..., H, W); a linear projection."""
-    kspace = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
+    kspace = to_kspace(image)
     mask_y, mask_x = (_kept_lines(length, factor) for length in image.shape[-2:])
-    kspace = kspace * (mask_y[:, None] & mask_x)
+    return to_image(kspace * (mask_y[:, None] & mask_x))
+
+
+def to_kspace(image: Tensor) -> Tensor:
+    """Discrete Fourier transform of slices with the DC line in the middle, (..., H, W)."""
+    return torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
+
+
+def to_image(kspace: Tensor) -> Tensor:
+    """Complex image of a k-space, (..., H, W); inverts `to_kspace`."""
     return torch.fft.ifft2(torch.fft.ifftshift(kspace, dim=(-2, -1)))
+
+
+def receiver_noise(shape: torch.Size, noise: float, generator: torch.Generator) -> Tensor:
+    """Draw complex white noise with a standard deviation of `noise` per channel."""
+    channels = torch.randn(2, *shape, generator=generator) * noise
+    return torch.complex(channels[0], channels[1])
 
 
 def _kept_lines(length: int, factor: float) -> Tensor:
@@ -72,6 +87,5 @@ class KSpaceCrop:
         del spacing_mm
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
-        channels = torch.randn(2, *truth.shape, generator=generator) * self.noise
-        signal = torch.complex(truth + channels[0], channels[1])
+        signal = truth + receiver_noise(truth.shape, self.noise, generator)
         return crop_kspace(signal, self.factor), signal.abs()

@@ -7,18 +7,20 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from amir_lightning.degradation.ct_scan import (
+    MIN_PHOTONS,
+    WATER_PER_MM,
+    check_photons,
+    ct_blocks,
+    measure,
+    to_attenuation,
+    usual_views,
+    with_padding,
+)
+from amir_lightning.degradation.parameters import Parameter, possible, value_of
 from amir_lightning.degradation.projector import Kernel, ParallelBeam, parallel_beam
-from amir_lightning.degradation.stack import Spacing, blocks, check_stack, square_spacing
+from amir_lightning.degradation.stack import Spacing, check_stack, square_spacing
 from amir_lightning.errors import InputError
-
-WATER_PER_MM = 0.0193
-"""Linear attenuation of water at 70 keV [1/mm] (Hubbell and Seltzer, NIST SRD 126)."""
-
-PADDING_BELOW_HU = -1024.0
-"""Smaller values are padding: scanners fill the corners with -2000 or -3024 HU."""
-
-_MIN_PHOTONS = 1.0  # lower bound of detected photons, because their logarithm is taken
-_BLOCK_PIXELS = 32 * 512**2  # about 1.5 GB of temporaries
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class LowDose:
         var p(N) = exp(p) / N + s² exp(2 p) / N².
 
     Attributes:
-        dose: Fraction of the full dose, between 0 and 1.
+        dose: Fraction of the full dose, between 0 and 1; may be drawn for each patient.
         photons: N at full dose.
         electronic_noise: s [photons].
         kernel: Apodisation of the ramp filter.
@@ -40,24 +42,19 @@ class LowDose:
             pixel of the longer image side.
     """
 
-    dose: float
+    dose: Parameter
     photons: float
     electronic_noise: float
     kernel: Kernel
     num_views: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.dose < 1:
+        if not all(0 < dose < 1 for dose in possible(self.dose)):
             raise InputError(
                 f"dose is {self.dose}, expected a fraction between 0 and 1; type for instance "
                 "tasks.<task>.degradation.dose=0.25"
             )
-        if self.photons <= 0 or self.electronic_noise < 0:
-            raise InputError(
-                f"photons is {self.photons} and electronic_noise is {self.electronic_noise}, "
-                "expected photons above 0 and a noise of at least 0; type for instance "
-                "tasks.<task>.degradation.electronic_noise=0"
-            )
+        check_photons(self.photons, self.electronic_noise)
         if self.kernel not in get_args(Kernel):
             raise InputError(
                 f"kernel is '{self.kernel}'; choose from {', '.join(get_args(Kernel))}"
@@ -72,28 +69,31 @@ class LowDose:
         2012; Zabic et al., Med Phys 40, 2013).
         """
         check_stack(hq)
+        dose = value_of(self.dose, "dose", seed)
         beam = self._beam(hq, spacing_mm)
         generator = torch.Generator().manual_seed(seed)
         lq = torch.empty_like(hq)
-        for block in blocks(len(hq), hq[0].numel(), _BLOCK_PIXELS):
-            attenuation = beam.forward(_to_attenuation(hq[block]))
-            missing = self._variance(attenuation, self.dose) - self._variance(attenuation, 1.0)
+        for block in ct_blocks(hq):
+            attenuation = beam.forward(to_attenuation(hq[block]))
+            missing = self._variance(attenuation, dose) - self._variance(attenuation, 1.0)
             noise = torch.randn(attenuation.shape, generator=generator) * missing.sqrt_()
             noise_hu = beam.fbp(noise, self.kernel) * (1000 / WATER_PER_MM)
-            padding = hq[block] < PADDING_BELOW_HU
-            lq[block] = torch.where(padding, hq[block], hq[block] + noise_hu)
+            lq[block] = with_padding(hq[block], noise_hu)
         return lq
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
         """Draw independent photon counts at both doses, and reconstruct both."""
         check_stack(truth)
+        dose = value_of(self.dose, "dose", seed)
         beam = self._beam(truth, spacing_mm)
         generator = torch.Generator().manual_seed(seed)
         lq, hq = torch.empty_like(truth), torch.empty_like(truth)
-        for block in blocks(len(truth), truth[0].numel(), _BLOCK_PIXELS):
-            attenuation = beam.forward(_to_attenuation(truth[block]))
-            doses = (self.dose, 1.0)
-            measured = [self._measure(attenuation, dose, generator) for dose in doses]
+        for block in ct_blocks(truth):
+            attenuation = beam.forward(to_attenuation(truth[block]))
+            measured = [
+                measure(attenuation, self.photons * share, self.electronic_noise, generator)
+                for share in (dose, 1.0)
+            ]
             # Both at once, because building the projection matrices takes longer than using them.
             images = beam.fbp(torch.cat(measured), self.kernel) * (1000 / WATER_PER_MM) - 1000
             lq[block], hq[block] = images.chunk(2)
@@ -101,23 +101,11 @@ class LowDose:
 
     def _beam(self, image: Tensor, spacing_mm: Spacing) -> ParallelBeam:
         height, width = image.shape[1:]
-        num_views = self.num_views or 4 * math.ceil(1.5 * max(height, width) / 4)
+        num_views = self.num_views or 4 * math.ceil(usual_views(height, width) / 4)
         return parallel_beam((height, width), num_views, square_spacing(spacing_mm))
 
     def _variance(self, attenuation: Tensor, dose: float) -> Tensor:
         """Variance of measured line integrals p, (S, V, D)."""
         arriving = self.photons * dose * torch.exp(-attenuation)
-        arriving.clamp_(min=_MIN_PHOTONS)
+        arriving.clamp_(min=MIN_PHOTONS)
         return 1 / arriving + (self.electronic_noise / arriving) ** 2
-
-    def _measure(self, attenuation: Tensor, dose: float, generator: torch.Generator) -> Tensor:
-        """Draw noisy line integrals, (S, V, D)."""
-        leaving = self.photons * dose
-        counts = torch.poisson(leaving * torch.exp(-attenuation), generator=generator)
-        counts += self.electronic_noise * torch.randn(counts.shape, generator=generator)
-        return math.log(leaving) - counts.clamp_(min=_MIN_PHOTONS).log_()
-
-
-def _to_attenuation(image_hu: Tensor) -> Tensor:
-    """Linear attenuation [1/mm]; values below -1000 HU, such as padding, count as air."""
-    return (1 + image_hu / 1000).clamp_(min=0) * WATER_PER_MM

@@ -24,7 +24,10 @@ FIGURES = (
     "paths",
     "routing",
     "conflict",
+    "gain_by_tasks",
+    "sharing",
 )
+OF_SEVERAL_RUNS = ("comparison", "gain_by_tasks", "sharing")
 
 
 @command("draw", options_of="train")
@@ -46,26 +49,28 @@ def main(cfg: DictConfig) -> None:
         names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
     runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
-        for group in [runs] if kind == "comparison" else [[run] for run in runs]:
+        for group in _groups(kind, runs):
             drawing = draw(kind, cfg, group)
             folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
             # The name of the run tells pictures of one kind apart.
-            several = cfg.output is not None and len(group) < len(runs)
-            name = f"{kind}-{group[0].name}" if several else kind
+            alone = len(runs) == 1 or kind in OF_SEVERAL_RUNS or cfg.output is None
+            name = kind if alone else f"{kind}-{group[0].name}"
             written = write(drawing, folder, name, group)
             print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
 
 
 def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
-    """Draw one of `FIGURES`. Only a comparison shows several runs."""
+    """Draw one of `FIGURES`. Only those of `OF_SEVERAL_RUNS` show several runs."""
     from amir_lightning.draw import (
         comparison,
         curves,
         expert_maps,
         expert_paths,
+        gain_by_tasks,
         gradient_conflict,
         instructions,
         interference_matrix,
+        sharing,
     )
 
     run = runs[0]
@@ -81,10 +86,23 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
             return expert_paths.draw(run)
         case "routing":
             return expert_maps.draw(run, choice)
+        case "gain_by_tasks":
+            return gain_by_tasks.draw(runs, cfg.bootstrap, cfg.titles)
+        case "sharing":
+            return sharing.draw(runs, list(cfg.layers), cfg.batches)
         case "conflict":
             return gradient_conflict.draw(run)
         case _:
             return curves.draw(run)
+
+
+def _groups(kind: str, runs: "list[FinishedRun]") -> "list[list[FinishedRun]]":
+    """Runs of each picture."""
+    if kind == "sharing":  # an experiment has runs of few tasks, too
+        from amir_lightning.draw.sharing import suitable
+
+        return [suitable(runs)]
+    return [runs] if kind in OF_SEVERAL_RUNS else [[run] for run in runs]
 
 
 def _experiment(cfg: DictConfig) -> tuple[str | None, list[str]]:

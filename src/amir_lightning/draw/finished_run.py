@@ -103,8 +103,9 @@ class FinishedRun:
     def restore(self, task: Task, index: int) -> Restored:
         """Restore the slice at a position in `slices`."""
         sample = self.slices(task)[index]
+        module = self.module  # weights that are loaded in inference mode could have no gradients
         with torch.inference_mode():
-            report = self.module.network.report(sample.lq[None].to(self.module.device))
+            report = module.network.report(sample.lq[None].to(module.device))
         lq, hq, image = (
             task.denormalise(one.float().cpu().squeeze())
             for one in (sample.lq, sample.hq, report.image)

@@ -27,16 +27,7 @@ def draw(run: FinishedRun, layers: Sequence[str], batches: int, bootstrap: int) 
     Raises:
         InputError: There are fewer than two tasks, or no such layer.
     """
-    check(len(run.tasks), {}, batches)
-    module = run.module
-    found = find_layers(module.network, layers)
-    module.train()
-    gradients = task_gradients(module, run.data, found, batches)
-    module.eval()
-    metrics = {
-        layer: interference(one, bootstrap, run.cfg.seed) for layer, one in gradients.items()
-    }
-
+    metrics = measure(run, layers, batches, bootstrap)
     size = 1.0 + 0.75 * len(run.tasks)
     figure = new_figure(2 * size + 0.9, (size + 0.1) * len(metrics) + 0.3)
     grid = figure.subplots(len(metrics), 2, squeeze=False)
@@ -49,11 +40,34 @@ def draw(run: FinishedRun, layers: Sequence[str], batches: int, bootstrap: int) 
     bar = figure.colorbar(image, ax=grid, extend="both", shrink=0.6)
     bar.set_label("interference: < 0 task j hurts task i, > 0 it helps", fontsize=7)
     bar.ax.tick_params(labelsize=7)
-    blocks = {next(iter(find_layers(module.network, [one]))): one for one in layers}
+    blocks = {next(iter(find_layers(run.module.network, [one]))): one for one in layers}
     return Drawing(
         figure,
         {"": _rows(run, metrics, batches), "mean": _mean_rows(run, metrics, blocks, batches)},
     )
+
+
+def measure(
+    run: FinishedRun, layers: Sequence[str], batches: int, bootstrap: int
+) -> dict[str, Interference]:
+    """Measure the interference in each layer, by its full name.
+
+    Args:
+        run: Run of several tasks.
+        layers: Names as `find_layers` takes them.
+        batches: Mini-batches per task.
+        bootstrap: Resamples of the mini-batches; 0 gives no bounds.
+
+    Raises:
+        InputError: There are fewer than two tasks, or no such layer.
+    """
+    check(len(run.tasks), {}, batches)
+    module = run.module
+    found = find_layers(module.network, layers)
+    module.train()
+    gradients = task_gradients(module, run.data, found, batches)
+    module.eval()
+    return {layer: interference(one, bootstrap, run.cfg.seed) for layer, one in gradients.items()}
 
 
 def _heat_map(ax: Axes, values: Matrix, bounds: Matrix, names: Sequence[str]) -> AxesImage:

@@ -51,6 +51,7 @@ def main(cfg: DictConfig) -> None:
         _find(cfg, dataset, raw_dir.absolute(), task),
         Path(cfg.output or Path(cfg.paths.prepared_dir) / f"{task.name}.h5"),
         _options(cfg, dataset),
+        hq_from=None if cfg.hq_from is None else Path(cfg.hq_from),
         check=cfg.check,
     )
 

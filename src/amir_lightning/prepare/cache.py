@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -23,13 +24,13 @@ from amir_lightning.data.pairs import (
     patient_seed,
 )
 from amir_lightning.data.store_writer import patient_id
-from amir_lightning.degradation import Degradation
+from amir_lightning.degradation import Degradation, drawn_for
 from amir_lightning.prepare.inspection import Inspection
 from amir_lightning.prepare.options import Options
 from amir_lightning.system.atomic import complete_file, reserve
 from amir_lightning.tasks import Task
 
-_VERSION = 1  # raise it when the content of a cached file changes, so that old ones are not used
+_VERSION = 2  # raise it when the content of a cached file changes, so that old ones are not used
 
 
 def cache_path(folder: Path, inspection: Inspection, task: Task, options: Options) -> Path:
@@ -47,6 +48,7 @@ def cache_path(folder: Path, inspection: Inspection, task: Task, options: Option
         "sources": inspection.sources,
         "degradation": dict(task.degradation),
         "plane": task.plane,
+        "measured": task.measured,
         "value_range": task.value_range,
         "display_window": task.display_window,
         "score_range": task.score_range,
@@ -95,6 +97,8 @@ def cache_pairs(
             file[name] = getattr(pairs, name)
         file.attrs["spacing_mm"] = pairs.spacing_mm
         file.attrs["source"] = source
+        drawn = {} if scan.lq is not None else drawn_for(degradation, seed)
+        file.attrs["parameters"] = json.dumps(drawn)
 
 
 @contextlib.contextmanager
@@ -109,8 +113,22 @@ def _warnings_off() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_cached_pairs(path: Path) -> tuple[SlicePairs, str]:
-    """Read the slice pairs of a patient and the `Inspection.source` they were made from."""
+class Cached(NamedTuple):
+    """A finished patient.
+
+    Attributes:
+        pairs: The slice pairs.
+        source: `Inspection.source` that they were made from.
+        parameters: Parameters that the degradation has drawn for the patient.
+    """
+
+    pairs: SlicePairs
+    source: str
+    parameters: dict[str, float]
+
+
+def read_cached_pairs(path: Path) -> Cached:
+    """Read what `cache_pairs` has written."""
     with h5py.File(path, "r") as file:
         slices, row, column = (float(value) for value in file.attrs["spacing_mm"])
         pairs = SlicePairs(
@@ -120,4 +138,5 @@ def read_cached_pairs(path: Path) -> tuple[SlicePairs, str]:
             affine=file["affine"][:],
             spacing_mm=(slices, row, column),
         )
-        return pairs, str(file.attrs["source"])
+        parameters = json.loads(file.attrs["parameters"])
+        return Cached(pairs, str(file.attrs["source"]), parameters)

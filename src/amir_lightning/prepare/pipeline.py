@@ -16,6 +16,7 @@ from rich.progress import track
 from amir_lightning.cli.searchpath import typed_folders
 from amir_lightning.data.layouts import RawDataset, RawPatient
 from amir_lightning.data.splits import SPLITS, Split, SplitKind, split_slices
+from amir_lightning.data.store import Store
 from amir_lightning.data.store_writer import PreparedPatient, write_store
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
@@ -26,6 +27,7 @@ from amir_lightning.prepare.inspection import Inspection, duplicates, inspect_pa
 from amir_lightning.prepare.manifest import write_manifest
 from amir_lightning.prepare.options import Options
 from amir_lightning.prepare.report import split_table
+from amir_lightning.prepare.stores import check_output, check_same_hq, open_base
 from amir_lightning.system import cores
 from amir_lightning.system.locks import locked
 from amir_lightning.system.wording import counted
@@ -41,6 +43,7 @@ def prepare(
     output: Path,
     options: Options,
     *,
+    hq_from: Path | None = None,
     check: bool = False,
 ) -> Path:
     """Write the slice pairs of all patients of a raw data set into one HDF5 file.
@@ -52,6 +55,7 @@ def prepare(
         output: The HDF5 file; it appears when it is complete. Until then finished patients are
             cached in a hidden folder next to it, so that a stopped preparation can continue.
         options: The user's options.
+        hq_from: Prepared store of the same scans, whose HQ the new one shares; None writes HQ.
         check: Only inspect and report; write nothing.
 
     Returns:
@@ -60,15 +64,16 @@ def prepare(
     Raises:
         InputError: A scan or an option is not usable, or the disk is full.
     """
-    _check_output(output)
+    check_output(output, task)
+    base = None if hq_from is None else open_base(hq_from, output, task)
     if check:
-        return _prepare(task, degradation, dataset, output, options, check=True)
+        return _prepare(task, degradation, dataset, output, options, base, check=True)
     lock = output.absolute().with_name(f".{output.name}.lock")
     with locked(lock, f"preparing {output}", wait=True, advice="type output=<file>") as waited:
         if waited and output.exists():
             print(f"written:  {output}, by another process; run again to write it anew")
             return output
-        return _prepare(task, degradation, dataset, output, options, check=False)
+        return _prepare(task, degradation, dataset, output, options, base, check=False)
 
 
 def _prepare(
@@ -77,6 +82,7 @@ def _prepare(
     dataset: RawDataset,
     output: Path,
     options: Options,
+    base: Store | None,
     check: bool,
 ) -> Path:
     skipped = list(dataset.skipped)
@@ -103,7 +109,7 @@ def _prepare(
     if not patients:
         raise InputError("no patient is left to prepare; check=true lists why")
     cached = _cache_all(task, degradation, patients, inspections, output, options)
-    counts = _merge(task, cached, kind, assigned, output, options)
+    counts = _merge(task, cached, kind, assigned, output, options, base)
     write_manifest(output, task, inspections, skipped, kind, assigned, options)
     shutil.rmtree(_cache_folder(output), ignore_errors=True)
     per_split = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
@@ -164,13 +170,14 @@ def _merge(
     assigned: Mapping[str, Split],
     output: Path,
     options: Options,
+    base: Store | None,
 ) -> Counter[str]:
     """Write the cached pairs into the store; returns the number of slices of each split."""
     counts: Counter[str] = Counter()
 
     def prepared() -> Iterator[PreparedPatient]:
         for key, path in cached.items():
-            pairs, source = read_cached_pairs(path)
+            pairs, source, parameters = read_cached_pairs(path)
             splits: list[Split | None]
             if kind == "patients":
                 splits = [assigned[key]] * len(pairs.hq)
@@ -180,7 +187,7 @@ def _merge(
             rows = [row for row, name in enumerate(splits) if name is not None]
             pairs = pairs.take(np.array(rows, dtype=np.int64))
             counts.update(kept)
-            yield PreparedPatient(
+            patient = PreparedPatient(
                 patient_key=key,
                 lq=pairs.lq,
                 hq=pairs.hq,
@@ -189,7 +196,11 @@ def _merge(
                 affine=pairs.affine,
                 spacing_mm=pairs.spacing_mm,
                 source=source,
+                parameters=parameters,
             )
+            if base is not None:
+                check_same_hq(base, patient, options.salt)
+            yield patient
 
     write_store(
         output,
@@ -200,6 +211,7 @@ def _merge(
         split_kind=kind,
         compression=options.compression,
         salt=options.salt,
+        hq_of=None if base is None else (base.path.name, base.fingerprint),
     )
     return counts
 
@@ -250,11 +262,6 @@ def _workers(options: Options, patients: int) -> int:
 
 def _cache_folder(output: Path) -> Path:
     return output.absolute().with_name(f".{output.name}.parts")
-
-
-def _check_output(output: Path) -> None:
-    if output.is_dir():
-        raise InputError(f"{output} is a folder; choose a file with output=<file>")
 
 
 def _print_left_out(

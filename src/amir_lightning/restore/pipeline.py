@@ -14,7 +14,9 @@ from hydra.utils import instantiate
 from torch.utils.data import DataLoader
 
 from amir_lightning.callbacks import Progress
+from amir_lightning.data.pairs import patient_seed
 from amir_lightning.data.plausible import check_units
+from amir_lightning.degradation import drawn_for, fixed_for
 from amir_lightning.errors import InputError
 from amir_lightning.io.scan import Scan
 from amir_lightning.pictures import save
@@ -117,12 +119,16 @@ def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
         task = choose_task(tasks, None)
     else:
         fitting = [task for task in tasks.values() if task.dicom_modality == scan.modality]
-        if len(fitting) != 1:
+        if len(fitting) > 1:
+            raise InputError(
+                f"{scan.path} is DICOM of modality {scan.modality}, and the weights know several "
+                f"tasks of it, {', '.join(task.name for task in fitting)}; type task=<one of them>"
+            )
+        if not fitting:
             known = ", ".join(f"{task.name} ({task.dicom_modality})" for task in tasks.values())
             raise InputError(
-                f"{scan.path} is DICOM of modality {scan.modality}, and the weights have "
-                f"{'several tasks' if fitting else 'no task'} of that modality (they have "
-                f"{known}); type task=<name> or give other weights"
+                f"{scan.path} is DICOM of modality {scan.modality}, and the weights have no task "
+                f"of that modality (they have {known}); give other scans or other weights"
             )
         return fitting[0]
     if scan.modality not in (None, task.dicom_modality):
@@ -148,13 +154,17 @@ def _restore(
         sample = np.stack([given[slices.where(int(index))] for index in shown])
         if not request.force_units:
             check_units(sample, task, str(scan.path))
-        lq = given
+        lq, drawn = given, {}
         if request.degrade:
             lq = ScratchVolume(Path(folder) / "lq", scan.shape)
             node = request.degradations.get(task.name)
             if node is None:  # a task that is not in conf/
                 refuse_foreign_classes(task.degradation, weights.origin, request.trusted)
+            # Parameters are drawn for the scan, and noise for each block of its slices.
+            own_seed = patient_seed(request.seed, target.relative_to(work).as_posix())
             physics = instantiate(dict(node or task.degradation))
+            drawn = drawn_for(physics, own_seed)
+            physics = fixed_for(physics, own_seed)
             degrade(given, lq, task, physics, scan.spacing_mm, request.seed)
             slices = Slices(lq, task)
         restored = ScratchVolume(Path(folder) / "restored", scan.shape)
@@ -195,6 +205,7 @@ def _restore(
         "input_range": [float(sample.min()), float(sample.max())],
         "restored_range": [low, high],
         "tiles": list(tiling.size) if tiling else None,
+        **({"drawn": drawn} if drawn else {}),
         "seconds": round(time.perf_counter() - started, 2),
     }, scores
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from amir_lightning.cli.searchpath import typed_folders
+from amir_lightning.config import plain
 from amir_lightning.data.embedded import Cohort, cache_name, embedded_store
 from amir_lightning.data.store import Store
 from amir_lightning.errors import InputError
@@ -47,6 +48,39 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
         _log.info("%s: embedded phantoms%s", task.name, reason)
         found[task] = embedded_store(task, cohort, Path(cfg.paths.phantom_dir))
     return found
+
+
+def set_physics(run: DictConfig, cfg: DictConfig) -> list[str]:
+    """Set parameters of degradations, as they were typed, in the configuration of a run.
+
+    Args:
+        run: Configuration of the run.
+        cfg: Configuration of the running command, with the node ``tasks``.
+
+    Returns:
+        ``<task>.<parameter>=<value>`` for each of them.
+
+    Raises:
+        InputError: Something else of a task was typed, or the scored data are not phantoms.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = [text.lstrip("+") for text in HydraConfig.get().overrides.task]
+    typed = [text for text in typed if text.startswith("tasks.")]
+    for text in typed:
+        key = text.partition("=")[0]
+        _, task, *below = key.split(".")
+        if below[:1] != ["degradation"] or len(below) < 2 or task not in run.tasks:
+            raise InputError(
+                f"{text} is no parameter of a degradation of this run; type for instance "
+                f"tasks.{next(iter(run.tasks))}.degradation.<parameter>=<value>, or leave it out"
+            )
+        if cfg.source != "phantoms":
+            raise InputError(
+                f"{text} needs patients that are scanned with it; type source=phantoms, too"
+            )
+        run.tasks[task].degradation[below[1]] = plain(cfg.tasks[task].degradation)[below[1]]
+    return [text.removeprefix("tasks.").replace(".degradation", "", 1) for text in typed]
 
 
 def describe_data(stores: Mapping[Task, Path]) -> dict[str, TaskData]:

@@ -1,0 +1,98 @@
+"""Accelerated MRI: few Cartesian lines of k-space, zeros elsewhere.
+
+Source: M. Lustig et al., Magn Reson Med 58, 2007 (variable density: aliasing looks like noise);
+J. Zbontar et al., fastMRI, arXiv:1811.08839, 2018 (factors 4 and 8, a sampled centre of 8 % and
+4 %). K-space that is computed from a magnitude image lacks phase and coils, and scores on it are
+better than on measured data (E. Shimron et al., PNAS 119, e2117203119, 2022).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amir_lightning.degradation.kspace import receiver_noise, to_image, to_kspace
+from amir_lightning.degradation.parameters import Parameter, possible, value_of
+from amir_lightning.degradation.stack import Spacing, check_stack
+from amir_lightning.errors import InputError
+
+
+def sampled_lines(
+    length: int, factor: float, centre: float, power: float, generator: torch.Generator
+) -> Tensor:
+    """Draw which of the phase-encoding lines are measured: round(length / factor) of them.
+
+    Args:
+        length: Number of lines, N; line N // 2 is the DC line.
+        factor: Acceleration.
+        centre: Share of the measured lines that lie together around the DC line, at least one.
+        power: Outside the centre, the chance of a line at distance d is proportional to
+            (1 - d / d_max) to this power.
+        generator: Random generator.
+
+    Returns:
+        True for the measured lines, (N,).
+    """
+    kept = max(1, round(length / factor))
+    middle = max(1, round(centre * kept))
+    first = length // 2 - middle // 2
+    mask = torch.zeros(length, dtype=torch.bool)
+    mask[first : first + middle] = True
+    if kept > middle:
+        distance = (torch.arange(length) - length // 2).abs() / (length // 2 + 1)
+        density = (1 - distance) ** power * ~mask
+        mask[torch.multinomial(density, kept - middle, generator=generator)] = True
+    return mask
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """`Degradation` of accelerated MRI: Cartesian lines of variable density, zero-filled.
+
+    The lines run along the rows of a slice, and the phase is encoded along its columns. Each slice
+    has lines of its own.
+
+    Attributes:
+        factor: Acceleration: 1 / factor of the lines are measured; may be drawn for each patient.
+        centre: Share of the measured lines that lie together in the centre of k-space.
+        power: Power of the density of the other lines; 0 gives all the same chance.
+        noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only.
+    """
+
+    factor: Parameter
+    centre: float
+    power: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        if min(possible(self.factor)) < 1 or self.noise < 0:
+            raise InputError(
+                f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
+                "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
+            )
+        if not 0 <= self.centre <= 1 or self.power < 0:
+            raise InputError(
+                f"centre is {self.centre} and power is {self.power}, expected a centre from 0 to 1 "
+                "and a power of at least 0; type for instance tasks.<task>.degradation.centre=0.32"
+            )
+
+    def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
+        """Keep some lines of the k-space of each slice; no noise is added."""
+        del spacing_mm
+        check_stack(hq)
+        return self._zero_filled(hq, seed, torch.Generator().manual_seed(seed))
+
+    def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
+        """Add complex white noise; HQ is the magnitude, LQ has only some lines of its k-space."""
+        del spacing_mm
+        check_stack(truth)
+        generator = torch.Generator().manual_seed(seed)
+        signal = truth + receiver_noise(truth.shape, self.noise, generator)
+        return self._zero_filled(signal, seed, generator), signal.abs()
+
+    def _zero_filled(self, image: Tensor, seed: int, generator: torch.Generator) -> Tensor:
+        factor = value_of(self.factor, "factor", seed)
+        masks = [
+            sampled_lines(image.shape[1], factor, self.centre, self.power, generator) for _ in image
+        ]
+        return to_image(to_kspace(image) * torch.stack(masks)[:, :, None]).abs()
