@@ -19,6 +19,8 @@ def main(cfg: DictConfig) -> None:
 
     from amir_lightning.callbacks import Progress
     from amir_lightning.config import plain
+    from amir_lightning.engines.cache import cache_folder
+    from amir_lightning.engines.choice import use_engine
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.data import locate_data, same_data
     from amir_lightning.runs.folder import find_run
@@ -42,6 +44,13 @@ def main(cfg: DictConfig) -> None:
     if cfg.source is None:
         same_data(stores, files)
     data = build_data(run, stores, test_split=cfg.split)
+    engine = use_engine(
+        module.network.eval(),
+        cfg.engine,
+        cfg.engine_precision,
+        cfg.trainer,
+        cache_folder(cfg.paths.cache_dir),
+    )
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
@@ -61,14 +70,22 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
+    parts += [] if engine.name == "torch" else [engine.name]
+    parts += [] if cfg.engine_precision == "float32" else [engine.precision]
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
-    OmegaConf.save(cfg, output / "evaluate.yaml", resolve=True)
+    used = {
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "engine_precision": engine.precision,
+    }
+    OmegaConf.save(OmegaConf.create({**plain(cfg), **used}), output / "evaluate.yaml")
     print_scores(
         summary,
         tasks,
         f"{files.name}\n"
-        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})",
+        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step}), "
+        f"{engine}",
     )
     for name, group in summary.tasks.items():
         if "psnr" in group.intervals:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from amir_lightning.engines.traced import fitting, traced
 from amir_lightning.errors import InputError
 from amir_lightning.export.card import model_card
 from amir_lightning.networks.restoration_network import RestorationNetwork
@@ -18,9 +19,7 @@ from amir_lightning.weights.folder import CONFIG, FORMAT, VERSION, WEIGHTS, netw
 
 log = logging.getLogger(__name__)
 
-_TRACED = (64, 96)  # size of the image that is traced
 _COMPARED = ((64, 64), (96, 160), (128, 72))  # sizes on which a program is compared
-_LARGEST = 4096  # rows and columns of an image that a program takes
 
 
 def write_weights_folder(
@@ -132,32 +131,13 @@ def export_onnx(
     return {"model.onnx": _compare("model.onnx", network, run, tolerance)}
 
 
-class _Fitting(nn.Module):
-    """The network without its padding: programs take only images whose sides fit."""
-
-    def __init__(self, network: RestorationNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, lq: Tensor) -> Tensor:
-        return self.network.restore(lq)
-
-
 def _trace(network: RestorationNetwork) -> torch.export.ExportedProgram:
-    if network.follows_size is not None:
+    try:
+        return traced(network)
+    except InputError as error:
         raise InputError(
-            f"{type(network).__name__} {network.follows_size}, whose number follows the size of "
-            "the image, and cannot be one program for all sizes; leave torch_export and onnx out, "
-            "the exported weights restore any size"
-        )
-    multiple = network.size_multiple
-    height = torch.export.Dim("height", min=2, max=_LARGEST // multiple)
-    width = torch.export.Dim("width", min=2, max=_LARGEST // multiple)
-    sides: dict[int, Any] = {2: multiple * height, 3: multiple * width}
-    image = torch.rand(1, 1, *(_fitting(side, multiple) for side in _TRACED))
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(_Fitting(network).eval(), (image,), dynamic_shapes=({**sides},))
+            f"{error}; leave torch_export and onnx out, the exported weights restore any size"
+        ) from error
 
 
 def _compare(
@@ -167,7 +147,7 @@ def _compare(
     multiple = network.size_multiple
     largest, sizes = 0.0, []
     for shape in _COMPARED:
-        height, width = (_fitting(side, multiple) for side in shape)
+        height, width = (fitting(side, multiple) for side in shape)
         image = torch.rand(1, 1, height, width, generator=generator)
         with torch.inference_mode():
             difference = (program(image.clone()) - network(image)).abs().max()
@@ -180,7 +160,3 @@ def _compare(
         )
     log.info("%s: largest difference on %s: %.2g", name, ", ".join(sizes), largest)
     return {"compared_on": sizes, "largest_difference": largest, "size_multiple": multiple}
-
-
-def _fitting(side: int, multiple: int) -> int:
-    return max(2, -(-side // multiple)) * multiple

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from amir_lightning.callbacks import Progress
 from amir_lightning.data.plausible import check_units
+from amir_lightning.engines.choice import Engine, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.io.scan import Scan
 from amir_lightning.pictures import save
@@ -67,9 +68,17 @@ def restore_all(
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     with complete_folder(output) as work:
+        engine = use_engine(
+            weights.network,
+            request.engine,
+            request.engine_precision,
+            request.trainer,
+            request.programs,
+        )
         record = {
             "weights": weights.origin,
             "weights_fingerprint": weights.fingerprint,
+            "engine": engine._asdict(),
             "degrade": request.degrade,
             "scans": [],
             **environment(),
@@ -77,7 +86,7 @@ def restore_all(
         for number, scan in enumerate(scans, 1):
             target = target_of(scan, root, work, request.format)
             try:
-                done, scores = _restore(scan, number, target, work, weights, request)
+                done, scores = _restore(scan, number, target, work, weights, request, engine)
             except InputError as error:
                 remove(target)
                 failed.append(_naming(scan, str(error)))
@@ -134,7 +143,13 @@ def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
 
 
 def _restore(
-    scan: Scan, number: int, target: Path, work: Path, weights: Weights, request: Request
+    scan: Scan,
+    number: int,
+    target: Path,
+    work: Path,
+    weights: Weights,
+    request: Request,
+    engine: Engine,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.perf_counter()
     task = pick_task(scan, weights.tasks, request.task)
@@ -171,7 +186,7 @@ def _restore(
         low, high = value_range(restored, slices)
         name = type(weights.network).__name__
         derivation = (
-            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}); "
+            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}, {engine}); "
             "for research only"
         )
         undo = 1 / request.intensity_scale

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from amir_lightning.errors import InputError
@@ -31,6 +32,9 @@ class Request:
         trainer: Options of Lightning's trainer.
         degradations: Physics by task name; for other tasks the physics that the weights name.
         trusted: Modules whose physics the weights may name.
+        engine: "torch", "openvino" or "auto".
+        engine_precision: Precision of OpenVINO.
+        programs: The user's cache of compiled programs.
     """
 
     task: str | None
@@ -49,6 +53,9 @@ class Request:
     trainer: Mapping[str, Any]
     degradations: Mapping[str, Mapping[str, Any]]
     trusted: Sequence[str]
+    engine: str
+    engine_precision: str
+    programs: Path
 
     def __post_init__(self) -> None:
         if self.format not in ("same", "nifti"):
