@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.callbacks import Progress
     from amir_lightning.config import plain
     from amir_lightning.engines.cache import cache_folder
-    from amir_lightning.engines.choice import use_engine
+    from amir_lightning.engines.choice import Request, use_engine
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.data import locate_data, same_data
     from amir_lightning.runs.folder import find_run
@@ -46,11 +46,14 @@ def main(cfg: DictConfig) -> None:
     data = build_data(run, stores, test_split=cfg.split)
     engine = use_engine(
         module.network.eval(),
-        cfg.engine,
-        cfg.engine_precision,
-        cfg.trainer,
-        cache_folder(cfg.paths.cache_dir),
-    )
+        Request(
+            cfg.engine,
+            cfg.engine_precision,
+            list(cfg.engine_float32),
+            cache_folder(cfg.paths.cache_dir),
+        ),
+        plain(cfg.trainer),
+    ).label
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
@@ -84,7 +87,7 @@ def main(cfg: DictConfig) -> None:
         summary,
         tasks,
         f"{files.name}\n"
-        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step}), "
+        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})\n"
         f"{engine}",
     )
     for name, group in summary.tasks.items():

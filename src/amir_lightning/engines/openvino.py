@@ -4,6 +4,8 @@ import hashlib
 import importlib.util
 import logging
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +15,21 @@ from torch import Tensor
 
 from amir_lightning import networks
 from amir_lightning.engines.cache import read_program, write_program
-from amir_lightning.engines.traced import fitting, takes, traced
+from amir_lightning.engines.traced import traced_for_size
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.system.versions import version_of
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, Core, Model
+    from openvino import CompiledModel, Core, InferRequest, Model
 
 log = logging.getLogger(__name__)
 
-HINTS = {"float32": "f32", "bf16": "bf16"}
-"""OpenVINO's names of the precisions. Its own default is bf16 on many CPUs."""
+TOLERANCES = {"float32": 1e-4, "bf16": 0.1}
+"""Precisions, with the largest difference from torch; images lie in [0, 1]."""
 
-_TOLERANCES = {"float32": 1e-4, "bf16": 0.1}  # largest difference from torch; images lie in [0, 1]
-_CHECKED = (64, 96)  # size of the image on which a program is compared before it is used
+_OPEN = 2  # programs that are in memory at a time, each for one size
+_WORTH = 16  # images of one size for which compiling is worth its time
 
 
 def installed() -> bool:
@@ -35,111 +37,164 @@ def installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-class Program:
-    """Restores images of any size by a compiled program.
+class OpenVino:
+    """Restores images by programs of OpenVINO, each compiled for one size on first use.
 
-    Images that are smaller or larger than programs take are restored by torch.
-
-    Args:
-        network: The network of the program.
-        compiled: The program.
-    """
-
-    def __init__(self, network: RestorationNetwork, compiled: "CompiledModel") -> None:
-        self._network = network
-        self._request = compiled.create_infer_request()
-
-    def __call__(self, lq: Tensor) -> Tensor:
-        """Restore (B, C, H, W), H and W multiples of the network's `size_multiple`."""
-        if not takes(lq, self._network.size_multiple):
-            with self._network.as_written():
-                return self._network.restore(lq)
-        images = [np.ascontiguousarray(one.numpy()) for one in lq.float().split(1)]
-        restored = [self._request.infer({0: one}, share_inputs=True)[0] for one in images]
-        return torch.cat([torch.from_numpy(one) for one in restored])
-
-
-def open_program(network: RestorationNetwork, precision: str, folder: Path) -> Program:
-    """Take the program of a network from the cache, or make it.
+    A new program is compared with the network on one image before it is used.
 
     Args:
         network: The network, in evaluation mode on a CPU.
-        precision: One of `HINTS`.
-        folder: The user's cache.
-
-    Raises:
-        InputError: The network cannot be such a program, or the program restores other images.
+        precision: One of `TOLERANCES`. "bf16" computes in bfloat16 what autocast does.
+        wide: Names of modules that compute in float32 all the same.
+        folder: The user's cache of compiled programs.
+        strict: Refuse what cannot be compiled; if False, torch restores it.
     """
-    from openvino import Core
 
-    core = Core()
-    key = f"{_fingerprint(network, core, precision)}.openvino"
-    kept = read_program(folder, key)
-    if kept is not None:
+    def __init__(
+        self,
+        network: RestorationNetwork,
+        precision: str,
+        wide: Sequence[str],
+        folder: Path,
+        strict: bool,
+    ) -> None:
+        from openvino import Core
+
+        self._network, self._precision, self._wide = network, precision, tuple(wide)
+        self._folder, self._strict = folder, strict
+        self._core = Core()
+        self._about = _fingerprint(network, self._core)
+        self._requests: dict[tuple[int, ...], InferRequest | None] = {}  # None: torch
+        self._images: Counter[tuple[int, ...]] = Counter()
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        """Restore (B, C, H, W), H and W multiples of the network's `size_multiple`.
+
+        Raises:
+            InputError: The size cannot be compiled, and the engine is strict.
+        """
+        request = self._open(lq.shape)
+        if request is None:
+            with self._network.as_written():
+                return self._network.restore(lq)
+        images = [np.ascontiguousarray(one.numpy()) for one in lq.float().split(1)]
+        restored = [request.infer({0: one}, share_inputs=True)[0] for one in images]
+        return torch.cat([torch.from_numpy(one) for one in restored])
+
+    def restores(self, images: int, channels: int, height: int, width: int) -> bool:
+        """Tell whether OpenVINO restores images that come next, or torch.
+
+        Unless the engine is strict, a size is compiled only if that is worth its time: for the
+        images that come next and those that came before, or if its program is in the cache.
+
+        Args:
+            images: Number of images.
+            channels: Channels of an image.
+            height: Rows of an image, before padding.
+            width: Columns of an image.
+
+        Raises:
+            InputError: The size cannot be compiled, and the engine is strict.
+        """
+        shape = self._network.pad(torch.zeros(1, channels, height, width)).shape
+        self._images[shape] += images
+        few = self._images[shape] < _WORTH and not (self._folder / self._key(shape)).exists()
+        if few and not self._strict:
+            self._requests.setdefault(shape, None)
+            return self._requests[shape] is not None
+        if self._requests.get(shape) is None:
+            self._requests.pop(shape, None)
+        return self._open(shape) is not None
+
+    def _open(self, shape: Sequence[int]) -> "InferRequest | None":
+        key = (1, *shape[1:])
+        if key in self._requests:
+            return self._requests[key]
+        used = [one for one, request in self._requests.items() if request is not None]
+        for one in used[: len(used) - _OPEN + 1]:
+            del self._requests[one]
         try:
-            compiled = core.import_model(kept, "CPU", _options(precision))
-            return _checked(network, compiled, precision)
-        except (InputError, RuntimeError) as error:
-            log.warning("%s is compiled anew: %s", folder / key, _first_line(error))
-    log.info("compiling the network for OpenVINO, once for all sizes")
-    try:
-        compiled = core.compile_model(convert(network), "CPU", _options(precision))
-    except InputError:
-        raise
-    except Exception as error:  # torch and OpenVINO raise many types for what they cannot convert
-        raise InputError(
-            f"{type(network).__name__} cannot be converted ({_first_line(error)})"
-        ) from error
-    program = _checked(network, compiled, precision)
-    write_program(folder, key, compiled.export_model())
-    return program
+            self._requests[key] = self._compiled(key).create_infer_request()
+        except InputError as error:
+            if self._strict:
+                raise
+            log.warning("restoring by torch: %s", error)
+            self._requests[key] = None
+        return self._requests[key]
+
+    def _compiled(self, shape: tuple[int, ...]) -> "CompiledModel":
+        key, size = self._key(shape), "x".join(map(str, shape[2:]))
+        kept = read_program(self._folder, key)
+        if kept is not None:
+            try:
+                return self._core.import_model(kept, "CPU", _options())
+            except RuntimeError as error:
+                log.warning("%s is compiled anew: %s", self._folder / key, _first_line(error))
+        log.info("compiling the network for slices of %s", size)
+        lq = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode(), self._network.as_written():
+            expected = self._network.restore(lq)
+        half = self._precision == "bf16"
+        name = type(self._network).__name__
+        try:
+            model = convert(traced_for_size(self._network, shape, half, self._wide))
+            compiled = self._core.compile_model(model, "CPU", _options())
+        except InputError:
+            raise
+        except Exception as error:  # torch and OpenVINO raise many types
+            raise InputError(f"OpenVINO cannot run {name} ({_first_line(error)})") from error
+        difference = float(np.abs(compiled(lq.numpy())[0] - expected.numpy()).max())
+        if not difference <= TOLERANCES[self._precision]:
+            raise InputError(
+                f"OpenVINO's program of {name} differs from it by {difference:.2g} of the range"
+            )
+        write_program(self._folder, key, compiled.export_model())
+        return compiled
+
+    def _key(self, shape: Sequence[int]) -> str:
+        """Name of a program in the cache, made from all that it depends on."""
+        about = (self._about, tuple(shape), self._precision, self._wide)
+        return hashlib.sha256(repr(about).encode()).hexdigest() + ".openvino"
 
 
-def convert(network: RestorationNetwork) -> "Model":
-    """Convert a network to a model of OpenVINO for images whose sides fit."""
-    from openvino import PartialShape
+def convert(program: torch.export.ExportedProgram) -> "Model":
+    """Convert a program of torch.export to a model of OpenVINO."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        decoder = TorchFXPythonDecoder.from_exported_program(traced(network))
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it warns of operations that this version of torch lacks
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decoder = TorchFXPythonDecoder.from_exported_program(program)
+    finally:
+        logging.disable(disabled)
     # `openvino.convert_model` does the same, and sends telemetry.
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
-    channels = model.input(0).partial_shape[1]
-    model.reshape(PartialShape([1, channels, -1, -1]))
+    (image,) = (
+        node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs
+    )
+    sides = [side if isinstance(side, int) else -1 for side in image.meta["val"].shape]
+    model.reshape(sides)
     model.input(0).set_names({"lq"})
     model.output(0).set_names({"restored"})
     return model
 
 
-def _options(precision: str) -> dict[str, object]:
+def _options() -> dict[str, object]:
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        # The types of the program are meant. OpenVINO's own default is bf16 on many CPUs.
+        "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # two commands would be pinned to the same cores
     }
 
 
-def _checked(network: RestorationNetwork, compiled: "CompiledModel", precision: str) -> Program:
-    """Compare a program with the network on one image, so that no wrong one is ever used."""
-    program = Program(network, compiled)
-    sides = (fitting(side, network.size_multiple) for side in _CHECKED)
-    channels = compiled.input(0).partial_shape[1].get_length()
-    lq = torch.rand(1, channels, *sides, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode(), network.as_written():
-        difference = float((program(lq) - network.restore(lq)).abs().max())
-    if not difference <= _TOLERANCES[precision]:
-        raise InputError(
-            f"its program differs from {type(network).__name__} by {difference:.2g} of the range"
-        )
-    return program
-
-
-def _fingerprint(network: RestorationNetwork, core: "Core", precision: str) -> str:
-    """Hash weights, settings and code of a network, and all that its program depends on."""
+def _fingerprint(network: RestorationNetwork, core: "Core") -> str:
+    """Hash weights, settings and code of a network, the versions of its engine, and the CPU."""
     digest = hashlib.sha256()
     plain = (bool, int, float, str, tuple, list, type(None))
     for name, module in network.named_modules():
@@ -150,11 +205,13 @@ def _fingerprint(network: RestorationNetwork, core: "Core", precision: str) -> s
     for path in sorted(Path(str(networks.__file__)).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     versions = [version_of(name) for name in ("torch", "openvino")]
-    cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    digest.update(repr((precision, versions, cpu, capabilities)).encode())
+    cpu = [
+        core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+    ]
+    digest.update(repr((versions, cpu)).encode())
     return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(iter(lines), type(error).__name__)

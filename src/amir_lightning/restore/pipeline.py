@@ -68,17 +68,10 @@ def restore_all(
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     with complete_folder(output) as work:
-        engine = use_engine(
-            weights.network,
-            request.engine,
-            request.engine_precision,
-            request.trainer,
-            request.programs,
-        )
+        engine = use_engine(weights.network, request.engine, request.trainer)
         record = {
             "weights": weights.origin,
             "weights_fingerprint": weights.fingerprint,
-            "engine": engine._asdict(),
             "degrade": request.degrade,
             "scans": [],
             **environment(),
@@ -177,6 +170,9 @@ def _restore(
         tiling = choose_tiling(
             request.tile, request.tile_overlap, request.max_pixels, height, width
         )
+        images = len(slices) * (tiling.count(height, width) if tiling else 1)
+        label = engine.restores(images, 1, *(tiling.size if tiling else (height, width)))
+        log.info("%s is restored by %s", scan.path, label)
         if tiling:
             _say_tile_error(tiling, weights, slices, task, request.max_pixels)
         _predict(SliceRestorer(weights.network, task, slices, restored, tiling), request)
@@ -186,7 +182,7 @@ def _restore(
         low, high = value_range(restored, slices)
         name = type(weights.network).__name__
         derivation = (
-            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}, {engine}); "
+            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}, {label}); "
             "for research only"
         )
         undo = 1 / request.intensity_scale
@@ -204,6 +200,7 @@ def _restore(
         "source": scan.source,
         "output": str(target.relative_to(work)),
         "task": task.name,
+        "engine": label._asdict(),
         "shape": scan.shape,
         "slices": len(slices),
         "units": task.units,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from amir_lightning.engines import choice as engines
 from amir_lightning.errors import InputError
 from amir_lightning.io.nifti.writer import DType
 from amir_lightning.metrics import METRICS
@@ -32,9 +32,7 @@ class Request:
         trainer: Options of Lightning's trainer.
         degradations: Physics by task name; for other tasks the physics that the weights name.
         trusted: Modules whose physics the weights may name.
-        engine: "torch", "openvino" or "auto".
-        engine_precision: Precision of OpenVINO.
-        programs: The user's cache of compiled programs.
+        engine: Engine that restores.
     """
 
     task: str | None
@@ -53,9 +51,7 @@ class Request:
     trainer: Mapping[str, Any]
     degradations: Mapping[str, Mapping[str, Any]]
     trusted: Sequence[str]
-    engine: str
-    engine_precision: str
-    programs: Path
+    engine: engines.Request
 
     def __post_init__(self) -> None:
         if self.format not in ("same", "nifti"):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from amir_lightning import networks
 from amir_lightning.engines.cache import cache_folder
-from amir_lightning.engines.choice import use_engine
+from amir_lightning.engines.choice import Request, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.system.trust import trusted_class
@@ -110,7 +110,7 @@ def load_pretrained(
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
     pretrained = Pretrained(network, tasks, config)
-    use_engine(network, engine, engine_precision, _ON_A_CPU, cache_folder(None))
+    use_engine(network, Request(engine, engine_precision, (), cache_folder(None)), _ON_A_CPU)
     return pretrained
 
 
