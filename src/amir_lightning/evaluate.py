@@ -87,8 +87,8 @@ def main(cfg: DictConfig) -> None:
         summary,
         tasks,
         f"{files.name}\n"
-        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})\n"
-        f"{engine}",
+        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})"
+        f"\n{engine}",
     )
     for name, group in summary.tasks.items():
         if "psnr" in group.intervals:

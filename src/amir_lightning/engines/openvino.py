@@ -148,7 +148,7 @@ class OpenVino:
             raise InputError(
                 f"OpenVINO's program of {name} differs from it by {difference:.2g} of the range"
             )
-        write_program(self._folder, key, compiled.export_model())
+        write_program(self._folder, key, compiled.export_model().getvalue())
         return compiled
 
     def _key(self, shape: Sequence[int]) -> str:
