@@ -28,13 +28,17 @@ def main(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from amir_lightning.bench.size import network_size
-    from amir_lightning.bench.speed import Speed, measure_apart
+    from amir_lightning.bench.speed import ENGINES, Speed, measure_apart
     from amir_lightning.system import cores
+    from amir_lightning.system.versions import version_of
 
     if cfg.measure not in ("all", "size"):
         raise InputError(f"measure is '{cfg.measure}'; choose from all, size")
     if cfg.accelerator not in ("auto", "cpu"):
         raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
+    for engine in cfg.engines:
+        if engine not in ENGINES:
+            raise InputError(f"engines has '{engine}'; choose from {', '.join(ENGINES)}")
     if cfg.rounds < 1:
         raise InputError(f"rounds is {cfg.rounds}, expected at least 1; type rounds=3")
     if cfg.seconds <= 0:
@@ -59,20 +63,44 @@ def main(cfg: DictConfig) -> None:
         rows[name] = {"network": name, "parameters": size.parameters}
         rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
     sizes = [(int(height), int(width)) for height, width in cfg.sizes]
+    refused: dict[tuple[str, str], str] = {}
+
+    def median_mib(speeds: list[Speed]) -> str:
+        return f"{median(one.memory_mib for one in speeds):.0f}"
+
     if cfg.measure == "all":
         device = "cuda" if cfg.accelerator == "auto" and torch.cuda.is_available() else "cpu"
-        found: dict[str, list[list[Speed]]] = {name: [] for name in nodes}
+        pairs = [(name, engine) for name in nodes for engine in cfg.engines]
+        found: dict[tuple[str, str], list[list[Speed]]] = {pair: [] for pair in pairs}
         for turn in range(cfg.rounds):
-            for name, node in nodes.items():
-                found[name].append(measure_apart(node, sizes, cfg.seconds, device))
-                seconds = ", ".join(f"{one.seconds:.3g} s" for one in found[name][-1])
-                _log.info("round %d of %d: %s %s", turn + 1, cfg.rounds, name, seconds)
-        for name, rounds in found.items():
-            for speeds, (height, width) in zip(zip(*rounds, strict=True), sizes, strict=True):
-                slice_size = f"{height}x{width}"
-                rows[name][f"seconds_{slice_size}"] = f"{median(s.seconds for s in speeds):.3g}"
-                peak = median(s.memory_mib for s in speeds)
-                rows[name][f"memory_mib_{slice_size}"] = f"{peak:.0f}"
+            for name, engine in pairs:
+                if (name, engine) in refused:
+                    continue
+                try:
+                    speeds = measure_apart(nodes[name], sizes, cfg.seconds, device, engine)
+                except InputError as error:
+                    if engine == "torch":
+                        raise
+                    refused[name, engine] = str(error)
+                    _log.warning("%s: %s", name, error)
+                    continue
+                found[name, engine].append(speeds)
+                seconds = ", ".join(f"{one.seconds:.3g} s" for one in speeds)
+                _log.info("round %d of %d: %s %s %s", turn + 1, cfg.rounds, name, engine, seconds)
+        for (name, engine), rounds in found.items():
+            prefix = "" if engine == "torch" else f"{engine}_"
+            for index, (height, width) in enumerate(sizes):
+                speeds = [one[index] for one in rounds]
+                values = (
+                    (f"{median(s.seconds for s in speeds):.3g}", median_mib(speeds))
+                    if speeds
+                    else ("-", "-")
+                )
+                for title, value in zip(("seconds", "memory_mib"), values, strict=True):
+                    rows[name][f"{prefix}{title}_{height}x{width}"] = value
+            if engine != "torch":
+                largest = max((s.difference for one in rounds for s in one), default=None)
+                rows[name][f"{prefix}difference"] = "-" if largest is None else f"{largest:.1e}"
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
@@ -94,8 +122,18 @@ def main(cfg: DictConfig) -> None:
             f" Seconds and peak memory of restoring one slice: {where}, torch {torch.__version__}, "
             f"float32, medians; the networks took turns, rounds={cfg.rounds}."
         )
+        if set(cfg.engines) - {"torch"}:
+            about += (
+                f" OpenVINO {version_of('openvino')} after compiling; difference: the largest from "
+                "torch in float32, on one random image in [0, 1], with random weights."
+            )
+    page = f"{_markdown(list(rows.values()))}\n{about}\n"
+    if refused:
+        page += "\n" + "".join(
+            f"- {name} is refused by {engine}: {why}\n" for (name, engine), why in refused.items()
+        )
     (folder / "methods.csv").write_text(text.getvalue())
-    (folder / "methods.md").write_text(f"{_markdown(list(rows.values()))}\n{about}\n")
+    (folder / "methods.md").write_text(page)
     print(f"{'table':>10}  {folder}/methods.csv, methods.md")
 
 
@@ -104,6 +142,8 @@ def _markdown(rows: list[dict[str, object]]) -> str:
         key.replace("gmacs_128", "10^9 multiply-adds")
         .replace("seconds_", "s, ")
         .replace("memory_mib_", "MiB, ")
+        .replace("openvino_bf16_", "OpenVINO bf16: ")
+        .replace("openvino_", "OpenVINO: ")
         for key in rows[0]
     ]
     return table(

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 _ENGINES = ("auto", "torch", "openvino")
 
+ON_A_CPU = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+"""Options of a trainer for a network that no trainer runs."""
+
 
 class Label(NamedTuple):
     """What restored, for records.
@@ -41,13 +44,13 @@ class Request(NamedTuple):
         engine: "torch", "openvino", or "auto" for OpenVINO where it can be used and is worth it.
         precision: Precision of OpenVINO, "float32" or "bf16".
         wide: Modules of the network that compute in float32 all the same.
-        folder: The user's cache of compiled programs.
+        folder: The user's cache of compiled programs; None keeps none.
     """
 
     engine: str
     precision: str
     wide: Sequence[str]
-    folder: Path
+    folder: Path | None
 
 
 class Engine:

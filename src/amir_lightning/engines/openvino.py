@@ -46,7 +46,7 @@ class OpenVino:
         network: The network, in evaluation mode on a CPU.
         precision: One of `TOLERANCES`. "bf16" computes in bfloat16 what autocast does.
         wide: Names of modules that compute in float32 all the same.
-        folder: The user's cache of compiled programs.
+        folder: The user's cache of compiled programs; None keeps none.
         strict: Refuse what cannot be compiled; if False, torch restores it.
     """
 
@@ -55,7 +55,7 @@ class OpenVino:
         network: RestorationNetwork,
         precision: str,
         wide: Sequence[str],
-        folder: Path,
+        folder: Path | None,
         strict: bool,
     ) -> None:
         from openvino import Core
@@ -98,7 +98,8 @@ class OpenVino:
         """
         shape = self._network.pad(torch.zeros(1, channels, height, width)).shape
         self._images[shape] += images
-        few = self._images[shape] < _WORTH and not (self._folder / self._key(shape)).exists()
+        kept = self._folder is not None and (self._folder / self._key(shape)).exists()
+        few = self._images[shape] < _WORTH and not kept
         if few and not self._strict:
             self._requests.setdefault(shape, None)
             return self._requests[shape] is not None
@@ -124,12 +125,12 @@ class OpenVino:
 
     def _compiled(self, shape: tuple[int, ...]) -> "CompiledModel":
         key, size = self._key(shape), "x".join(map(str, shape[2:]))
-        kept = read_program(self._folder, key)
+        kept = None if self._folder is None else read_program(self._folder, key)
         if kept is not None:
             try:
                 return self._core.import_model(kept, "CPU", _options())
             except RuntimeError as error:
-                log.warning("%s is compiled anew: %s", self._folder / key, _first_line(error))
+                log.warning("a program in the cache is compiled anew: %s", _first_line(error))
         log.info("compiling the network for slices of %s", size)
         lq = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode(), self._network.as_written():
@@ -148,7 +149,8 @@ class OpenVino:
             raise InputError(
                 f"OpenVINO's program of {name} differs from it by {difference:.2g} of the range"
             )
-        write_program(self._folder, key, compiled.export_model().getvalue())
+        if self._folder is not None:
+            write_program(self._folder, key, compiled.export_model().getvalue())
         return compiled
 
     def _key(self, shape: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from amir_lightning import networks
 from amir_lightning.engines.cache import cache_folder
-from amir_lightning.engines.choice import Request, use_engine
+from amir_lightning.engines.choice import ON_A_CPU, Request, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.system.trust import trusted_class
@@ -28,7 +28,6 @@ FORMAT = "amir-lightning weights"
 VERSION = 1
 _OWN = f"{networks.__name__}."
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_ON_A_CPU = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}  # where weights are loaded
 
 
 class Pretrained(nn.Module):
@@ -110,7 +109,7 @@ def load_pretrained(
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
     pretrained = Pretrained(network, tasks, config)
-    use_engine(network, Request(engine, engine_precision, (), cache_folder(None)), _ON_A_CPU)
+    use_engine(network, Request(engine, engine_precision, (), cache_folder(None)), ON_A_CPU)
     return pretrained
 
 
