@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.source is None:
         same_data(stores, files)
     data = build_data(run, stores, test_split=cfg.split)
-    engine = use_engine(
+    chosen = use_engine(
         module.network.eval(),
         Request(
             cfg.engine,
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
             cache_folder(cfg.paths.cache_dir),
         ),
         plain(cfg.trainer),
-    ).label
+    )
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
@@ -73,6 +73,7 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.metrics is None else [run.metrics]
     parts += [] if cfg.source is None else [cfg.source]
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
+    engine = chosen.label
     parts += [] if engine.name == "torch" else [engine.name]
     parts += [] if cfg.engine_precision == "float32" else [engine.precision]
     output = files.evaluation(*parts)

@@ -253,6 +253,11 @@ def test_unknown_modules_are_refused(cache: Path) -> None:
     fast(network, cache, "bf16", ("encoder",))
     with torch.inference_mode(), pytest.raises(InputError, match="has no module encoder; choose"):
         network(torch.rand(1, 1, 32, 32))
+    network = networks.Restormer(width=8, depths=(1, 1, 1, 1), refinement_depth=1).eval()
+    with pytest.raises(InputError, match="without calling it; name a module that holds it"):
+        openvino.traced_for_size(
+            network, (1, 1, 16, 16), half=True, wide=["refinement.0.attention.project_in"]
+        )
     with pytest.raises(InputError, match="type engine_precision=bf16"):
         fast(small(), cache, "float32", ("encoder",))
 

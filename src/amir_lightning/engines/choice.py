@@ -56,9 +56,6 @@ class Request(NamedTuple):
 class Engine:
     """The engine of a network.
 
-    Attributes:
-        label: What restores, unless `restores` names another for images of one size.
-
     Args:
         torch_label: What is written of images that torch restores.
         program: Programs of OpenVINO; None if torch restores all images.
@@ -70,7 +67,12 @@ class Engine:
     ) -> None:
         self._torch, self._program = torch_label, program
         self._openvino = Label("openvino", version_of("openvino"), precision)
-        self.label = torch_label if program is None else self._openvino
+
+    @property
+    def label(self) -> Label:
+        """What restores, or has restored, unless `restores` named torch for images of one size."""
+        by_torch = self._program is None or self._program.given_up
+        return self._torch if by_torch else self._openvino
 
     def restores(self, images: int, channels: int, height: int, width: int) -> Label:
         """Choose what restores the images that come next; see `OpenVino.restores`."""

@@ -1,7 +1,9 @@
 """Programs of OpenVINO, the fastest engine on a CPU."""
 
+import contextlib
 import hashlib
 import importlib.util
+import inspect
 import logging
 import warnings
 from collections import Counter
@@ -42,6 +44,9 @@ class OpenVino:
 
     A new program is compared with the network on one image before it is used.
 
+    Attributes:
+        given_up: Whether torch restores, because the network cannot be compiled.
+
     Args:
         network: The network, in evaluation mode on a CPU.
         precision: One of `TOLERANCES`. "bf16" computes in bfloat16 what autocast does.
@@ -62,6 +67,7 @@ class OpenVino:
 
         self._network, self._precision, self._wide = network, precision, tuple(wide)
         self._folder, self._strict = folder, strict
+        self.given_up = False
         self._core = Core()
         self._about = _fingerprint(network, self._core)
         self._requests: dict[tuple[int, ...], InferRequest | None] = {}  # None: torch
@@ -77,7 +83,7 @@ class OpenVino:
         if request is None:
             with self._network.as_written():
                 return self._network.restore(lq)
-        images = [np.ascontiguousarray(one.numpy()) for one in lq.float().split(1)]
+        images = [np.ascontiguousarray(one.numpy()) for one in lq.detach().float().split(1)]
         restored = [request.infer({0: one}, share_inputs=True)[0] for one in images]
         return torch.cat([torch.from_numpy(one) for one in restored])
 
@@ -96,21 +102,23 @@ class OpenVino:
         Raises:
             InputError: The size cannot be compiled, and the engine is strict.
         """
+        if self.given_up:
+            return False
         shape = self._network.pad(torch.zeros(1, channels, height, width)).shape
         self._images[shape] += images
         kept = self._folder is not None and (self._folder / self._key(shape)).exists()
         few = self._images[shape] < _WORTH and not kept
         if few and not self._strict:
-            self._requests.setdefault(shape, None)
-            return self._requests[shape] is not None
+            self._requests[shape] = None
+            return False
         if self._requests.get(shape) is None:
             self._requests.pop(shape, None)
         return self._open(shape) is not None
 
     def _open(self, shape: Sequence[int]) -> "InferRequest | None":
         key = (1, *shape[1:])
-        if key in self._requests:
-            return self._requests[key]
+        if self.given_up or key in self._requests:
+            return self._requests.get(key)
         used = [one for one, request in self._requests.items() if request is not None]
         for one in used[: len(used) - _OPEN + 1]:
             del self._requests[one]
@@ -120,8 +128,8 @@ class OpenVino:
             if self._strict:
                 raise
             log.warning("restoring by torch: %s", error)
-            self._requests[key] = None
-        return self._requests[key]
+            self.given_up = True
+        return self._requests.get(key)
 
     def _compiled(self, shape: tuple[int, ...]) -> "CompiledModel":
         key, size = self._key(shape), "x".join(map(str, shape[2:]))
@@ -204,7 +212,13 @@ def _fingerprint(network: RestorationNetwork, core: "Core") -> str:
         digest.update(repr((name, type(module).__qualname__, sorted(settings.items()))).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    for path in sorted(Path(str(networks.__file__)).parent.rglob("*.py")):
+    code = set(Path(str(networks.__file__)).parent.rglob("*.py"))
+    for module in network.modules():
+        with contextlib.suppress(
+            OSError, TypeError
+        ):  # a class that was typed, not read from a file
+            code.add(Path(inspect.getfile(type(module))))
+    for path in sorted(code):
         digest.update(path.read_bytes())
     versions = [version_of(name) for name in ("torch", "openvino")]
     cpu = [
@@ -215,5 +229,7 @@ def _fingerprint(network: RestorationNetwork, core: "Core") -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """The first line that says something; OpenVINO begins with places in its own code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(iter(lines), type(error).__name__)
+    told = [line for line in lines if not line.startswith(("Exception from", "FrontEnd API"))]
+    return next(iter(told or lines), type(error).__name__)

@@ -64,10 +64,17 @@ def traced_for_size(
         wide: Names of modules of the network that compute in float32 all the same.
 
     Raises:
-        InputError: The network has no module of such a name.
+        InputError: The network has no module of such a name, or does not call it.
     """
-    with _in_float32(network, wide):
-        return _export(_Fitting(network, half), torch.rand(*shape), None)
+    called: set[str] = set()
+    with _in_float32(network, wide, called):
+        program = _export(_Fitting(network, half), torch.rand(*shape), None)
+    if silent := [name for name in wide if name not in called]:
+        raise InputError(
+            f"{type(network).__name__} uses the weights of {', '.join(silent)} without calling it; "
+            "name a module that holds it"
+        )
+    return program
 
 
 def fitting(side: int, multiple: int) -> int:
@@ -82,8 +89,8 @@ def _export(module: _Fitting, image: Tensor, sides: Any) -> torch.export.Exporte
 
 
 @contextlib.contextmanager
-def _in_float32(network: nn.Module, names: Sequence[str]) -> Iterator[None]:
-    """Return a context in which some modules compute in float32 under autocast."""
+def _in_float32(network: nn.Module, names: Sequence[str], called: set[str]) -> Iterator[None]:
+    """Return a context in which some modules compute in float32, and note those that are called."""
     modules = dict(network.named_modules())
     unknown = [name for name in names if name not in modules]
     if unknown:
@@ -92,15 +99,16 @@ def _in_float32(network: nn.Module, names: Sequence[str]) -> Iterator[None]:
             f"{', '.join(name for name in modules if name.count('.') < 2 and name)}"
         )
 
-    def wide(run: Any) -> Any:
+    def wide(name: str, run: Any) -> Any:
         def forward(*inputs: Tensor) -> Any:
+            called.add(name)
             with torch.autocast("cpu", enabled=False):
                 return run(*(widen(one) for one in inputs))
 
         return forward
 
     for name in names:
-        modules[name].forward = wide(modules[name].forward)
+        modules[name].forward = wide(name, modules[name].forward)
     try:
         yield
     finally:
