@@ -6,25 +6,33 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import TINY_DATA, Command
 from dicom_files import write_slice
+from omegaconf import OmegaConf
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from amir_lightning import load_pretrained
+from amir_lightning import load_pretrained, networks
+from amir_lightning.config import CONF_DIR, plain
 from amir_lightning.engines import choice
+from amir_lightning.export.formats import write_weights_folder
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed; make setup installs it")
 
 
 @pytest.fixture
-def weights(command: Command) -> Path:
-    """A run of a network that is traced quickly."""
-    options = [*TINY_DATA, "task=mri+ct", "network=srcnn", "trainer.max_steps=2"]
-    assert command("train", *options).status == 0
-    (folder,) = Path("runs").glob("mri+ct-*")
-    return folder.absolute()
+def weights(tmp_path: Path) -> Path:
+    """Weights of a network that is traced quickly."""
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    tasks = {
+        name: plain(OmegaConf.load(CONF_DIR / "tasks" / f"{name}.yaml")) for name in ("mri", "ct")
+    }
+    torch.manual_seed(0)
+    write_weights_folder(folder, networks.SRCNN(), {}, tasks, {})
+    return folder
 
 
 def brain(path: Path, slices: int) -> None:
@@ -38,6 +46,7 @@ def test_both_engines_restore_the_same_scans(command: Command, weights: Path) ->
     uid = generate_uid()
     for number in range(3):
         stored = np.random.default_rng(number).integers(900, 1200, (32, 40)).astype(np.int16)
+        stored[:6] = 24  # air
         place = (0.0, 0.0, 5.0 * number)
         write_slice(Path(f"ct/{number}.dcm"), stored, place, SeriesInstanceUID=uid)
     for engine in ("torch", "openvino"):
@@ -84,16 +93,19 @@ def test_auto_takes_the_faster_engine_and_says_so(
     assert not Path("never").exists()
 
 
-def test_scores_say_which_engine_they_are_of(command: Command, weights: Path) -> None:
+def test_scores_say_which_engine_they_are_of(command: Command) -> None:
+    options = [*TINY_DATA, "task=mri", "network=srcnn", "trainer.max_steps=2"]
+    assert command("train", *options).status == 0
+    (run,) = Path("runs").glob("mri-*")
     folders = {}
     for name, options in {
         "test": [],
         "test-openvino": ["engine=openvino"],
         "test-openvino-bf16": ["engine=openvino", "engine_precision=bf16"],
     }.items():
-        done = command("evaluate", f"run={weights}", *options)
+        done = command("evaluate", *options)
         assert done.status == 0, done.err
-        folders[name] = weights / "evaluation" / name
+        folders[name] = run / "evaluation" / name
         record = yaml.safe_load((folders[name] / "evaluate.yaml").read_text())
         assert record["engine"] == ("openvino" if options else "torch")
         assert record["engine_version"]
@@ -109,14 +121,13 @@ def test_scores_say_which_engine_they_are_of(command: Command, weights: Path) ->
 
 
 def test_pretrained_weights_restore_by_openvino(command: Command, weights: Path) -> None:
-    assert command("export", f"run={weights}", "output=exported").status == 0
     lq = np.random.default_rng(0).uniform(0, 900, (2, 33, 40)).astype(np.float32)
-    own = load_pretrained("exported").restore(lq, "mri")
-    other = load_pretrained("exported", engine="openvino").restore(lq, "mri")
+    own = load_pretrained(weights).restore(lq, "mri")
+    other = load_pretrained(weights, engine="openvino").restore(lq, "mri")
     np.testing.assert_allclose(own, other, rtol=0, atol=4095 * 1e-5)
     assert len(list(Path("cache/amir_lightning/programs").iterdir())) == 1
-    assert {path.name for path in Path("exported").iterdir()} == {
-        "README.md",
+    assert {path.name for path in weights.iterdir()} == {
         "config.json",
+        "README.md",
         "model.safetensors",
     }
