@@ -109,7 +109,7 @@ def use_engine(network: RestorationNetwork, request: Request, trainer: Mapping[s
             "engine_float32 names modules, and all compute in float32; type engine_precision=bf16"
         )
     own = str(trainer["precision"])
-    label = Label("torch", torch.__version__, "float32" if own == "32-true" else own)
+    label = Label("torch", str(torch.__version__), "float32" if own == "32-true" else own)
     if engine == "torch":
         return Engine(label, None, precision)
     reason = _obstacle(trainer)
