@@ -76,7 +76,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "export": {"cli", "engines", "errors", "networks", "runs", "system", "tasks", "weights"},
     "tabulate": {"cli", "config", "errors", "metrics", "runs", "system", "tasks"},
-    "plan": {"cli", "errors", "runs"},
+    "plan": {"callbacks", "cli", "data", "errors", "runs", "system", "tasks", "train"},
+    "search": {"cli", "config", "errors", "runs", "system"},
+    "claims": {"cli", "config", "errors", "metrics", "runs", "system", "tabulate"},
     "draw": {
         "cli",
         "data",
@@ -111,6 +113,7 @@ ALLOWED: dict[str, set[str]] = {
 # Package from outside -> rooms that may import it.
 THIRD_PARTY = {
     "numpy": {
+        "claims",
         "data",
         "draw",
         "engines",
@@ -120,6 +123,7 @@ THIRD_PARTY = {
         "pictures",
         "prepare",
         "restore",
+        "tabulate",
         "tasks",
         "weights",
     },
@@ -144,7 +148,7 @@ THIRD_PARTY = {
         "train",
         "weights",
     },
-    "lightning": {"callbacks", "data", "evaluate", "modules", "restore", "runs", "train"},
+    "lightning": {"callbacks", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
     "hydra": {
         "bench",
         "cli",
@@ -159,6 +163,7 @@ THIRD_PARTY = {
     },
     "omegaconf": {
         "bench",
+        "claims",
         "cli",
         "compare",
         "config",
@@ -171,6 +176,7 @@ THIRD_PARTY = {
         "prepare",
         "restore",
         "runs",
+        "search",
         "tabulate",
         "tasks",
         "train",

@@ -52,14 +52,36 @@ def test_demo_is_the_default_and_small() -> None:
     assert cfg.task == "mri+ct+pet"
 
 
+def test_the_study_has_patients_steps_and_networks_of_its_own() -> None:
+    cfg = composed("scale=study")
+    patients = cfg.data.phantoms
+    assert (patients.train, patients.val, patients.test) == (24, 4, 12)
+    assert cfg.experiment_steps == cfg.trainer.max_steps == 4000
+    assert cfg.data.source == "phantoms"
+    for name in ("table1", "table2", "table3", "table4", "successors", "figure3"):
+        run = composed("scale=study", f"experiment={name}")
+        assert run.trainer.max_steps == 4000
+        assert run.validation.every == 1000
+        assert run.scored == "test"
+
+
+@pytest.mark.parametrize("name", ["search_table2", "search_successors", "search_table1"])
+def test_a_search_never_sees_test_patients(name: str) -> None:
+    cfg = composed("scale=study", f"experiment={name}")
+    assert cfg.scored == "val"
+    assert cfg.trainer.max_steps == 1000
+
+
 def chosen_by(path: Path) -> tuple[str, list[str]]:
     """The command, and the options, by which a user chooses a file of conf/."""
     *group, name = path.with_suffix("").parts
     if not group:
         return name, []
+    if group == ["sweeps"]:
+        return "plan", [f"sweeps={name}"]
     if group == ["tasks"]:
         return "train", [f"+tasks@tasks.another={name}"]
-    if group == ["network", "size"]:  # chosen by both together
+    if group in (["network", "size"], ["network", "rate"]):  # chosen by both together
         network, _, scale = name.rpartition("_")
         return "train", [f"network={network}", f"scale={scale}"]
     if group[0] == "experiment":
@@ -67,10 +89,12 @@ def chosen_by(path: Path) -> tuple[str, list[str]]:
     return "train", ["/".join(group) + f"={name}"]
 
 
-def sizes(path: Path) -> dict[str, object]:
-    """What a file of conf/network/size says, and the files that it is based on."""
+def values_of(path: Path) -> dict[str, object]:
+    """What a file of conf/network/size or rate says, and the files that it is based on."""
     values = dict(OmegaConf.load(CONF_DIR / path))  # type: ignore[arg-type]
-    bases = [sizes(path.with_stem(name)) for name in values.pop("defaults", []) if name != "_self_"]
+    bases = [
+        values_of(path.with_stem(name)) for name in values.pop("defaults", []) if name != "_self_"
+    ]
     return {key: value for part in [*bases, values] for key, value in part.items()}
 
 
@@ -78,14 +102,15 @@ def sizes(path: Path) -> dict[str, object]:
 def test_every_file_composes(path: Path) -> None:
     command, options = chosen_by(path)
     cfg = composed(*options, command=command)
-    if path.parts[:2] == ("network", "size"):  # a file that nobody asks for would be ignored
-        values = sizes(path)
+    node = {("network", "size"): "network", ("network", "rate"): "optimizer"}.get(path.parts[:2])
+    if node is not None:  # a file that nobody asks for would be ignored
+        values = values_of(path)
         assert values
-        assert all(cfg.network[key] == value for key, value in values.items())
-    node = OmegaConf.to_container(cfg)
-    assert isinstance(node, dict)
-    node.pop("network_name", None)  # known to a running command alone
-    OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+        assert all(cfg[node][key] == value for key, value in values.items())
+    plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
+    plain.pop("network_name", None)  # known to a running command alone
+    OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
 
 
 def test_no_file_is_left_out() -> None:

@@ -149,8 +149,9 @@ def test_commands_compose(typed: tuple[str, ...], command: Command, shown_files:
         return
     cfg = yaml.safe_load(done.out)
     check_texts(cfg, shown_files, options)
-    if cfg.get("train"):  # gathered for another command, which reads them later
-        done = command("train", "--cfg", "job", *cfg["train"])
+    # Options gathered for train may be those of a sweep; the command reads them later.
+    for job in jobs(["-m", *(cfg.get("train") or [])]):
+        done = command("train", "--cfg", "job", *job)
         assert done.status == 0, f"{TYPED[typed]}: {done.err}"
 
 

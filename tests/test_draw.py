@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch.nn import functional as F
 
+from amir_lightning.config import CONF_DIR
+
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
@@ -68,6 +70,19 @@ def test_interference_of_named_layers(amir: Path, command: Command) -> None:
     names = {row["layer"] for row in found}
     assert names == {"refinement.0.feed_forward.project_out", "stem.weight", "network"}
     assert len(found) == 3 * 2 * 4
+    means = rows(Path("out/interference_mean.csv"))
+    assert [row["block"] for row in means[::2]] == ["last", "stem.weight", "network"]
+    for mean in means:
+        pairs = [
+            float(row["value"])
+            for row in found
+            if row["affected"] != row["acting"]
+            and (row["layer"], row["definition"]) == (mean["layer"], mean["definition"])
+        ]
+        assert float(mean["value"]) == pytest.approx(np.mean(pairs))
+        assert float(mean["low"]) < float(mean["high"])
+        assert float(mean["error"]) > 0
+        assert (mean["run"], mean["checkpoint"], mean["split"]) == (amir.name, "best", "test")
     for row in found:
         if row["affected"] == row["acting"]:
             assert float(row["value"]) == pytest.approx(1)
@@ -126,6 +141,11 @@ def test_instructions_paths_and_maps(amir: Path, command: Command) -> None:
     assert clusters["by_patient"] == "True"
     assert clusters["folds"] == "2"
     assert -1 <= float(clusters["silhouette"]) <= 1
+    patients = rows(Path("out/instructions_patients.csv"))
+    assert sum(int(row["slices"]) for row in patients) == len(points)
+    weighted = sum(int(row["slices"]) * float(row["silhouette"]) for row in patients)
+    assert weighted / len(points) == pytest.approx(float(clusters["silhouette"]), abs=1e-5)
+    assert {row["split"] for row in patients} == {"test"}
 
     shares: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in drawn(command, "paths", amir):
@@ -136,6 +156,23 @@ def test_instructions_paths_and_maps(amir: Path, command: Command) -> None:
             assert sum(float(row[key]) for row in own) == pytest.approx(1)
         (chosen,) = [row for row in own if row["on_path"] == "True"]
         assert float(chosen["share"]) == max(float(row["share"]) for row in own)
+
+    nodes = OmegaConf.load(CONF_DIR / "claims.yaml").claims.values()
+    claimed = [node for node in nodes if node.rule == "patients"]
+    assert {node.figure for node in claimed} == {"instructions_patients", "paths_patients"}
+    for node in claimed:
+        columns = set(rows(Path(f"out/{node.figure}.csv"))[0])
+        assert {node.value, node.get("above") or node.value} <= columns
+
+    patients = rows(Path("out/paths_patients.csv"))
+    assert {(row["task"], row["patient"]) for row in patients} == {
+        (row["task"], row["patient"]) for row in tested
+    }
+    for row in patients:
+        assert 0 <= float(row["within"]) <= 1
+        assert 0 <= float(row["between"]) <= 1
+        assert -1 <= float(row["own_path"]) <= 1
+        assert len(row["path"].split("-")) == 3
 
     one = tested[-1]
     maps = drawn(command, "routing", amir, f"patient='{one['patient']}'", f"slice={one['slice']}")
@@ -265,3 +302,67 @@ def test_the_probe_holds_out_patients() -> None:
     assert told.silhouette > 0.8
     alone = measure(vectors, tasks, tasks, 0)
     assert not alone.by_patient
+
+
+def test_silhouettes_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import pairwise_distances, silhouette_samples
+
+    from amir_lightning.draw.separation import distances_by_task, silhouettes
+
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(30, 4))
+    tasks = np.array(["mri"] * 12 + ["ct"] * 17 + ["pet"])
+    distances = pairwise_distances(points)
+    np.testing.assert_allclose(
+        silhouettes(distances, tasks), silhouette_samples(points, tasks), atol=1e-9
+    )
+    within, between = distances_by_task(distances, tasks)
+    assert within[0] == pytest.approx(distances[0, 1:12].mean())
+    assert between[0] == pytest.approx(min(distances[0, 12:29].mean(), distances[0, 29]))
+    assert np.isnan(within[29])
+
+
+def test_chance_moves_whole_patients() -> None:
+    """Patients that lie apart look like clusters by chance; slices alone would hide it."""
+    from amir_lightning.draw.instructions import patient_rows
+
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(8), 10)
+    vectors = rng.normal(size=(8, 16))[patients] + 0.01 * rng.normal(size=(80, 16))
+    tasks = np.where(patients < 4, "mri", "ct")
+    alike = patient_rows(vectors, tasks, patients.astype(str), 0)
+    assert len(alike) == 8
+    mean = np.mean([row["silhouette"] for row in alike if row["task"] == "mri"])
+    assert 0 < mean < 2 * alike[0]["chance"]
+    shuffled = patient_rows(vectors, tasks, np.arange(80).astype(str), 0)
+    assert shuffled[0]["chance"] < 0.5 * alike[0]["chance"]
+    apart = patient_rows(vectors + 10 * (patients < 4)[:, None], tasks, patients.astype(str), 0)
+    assert all(row["silhouette"] > 0.8 > row["chance"] for row in apart)
+
+
+def test_paths_of_patients_by_hand() -> None:
+    from amir_lightning.draw.expert_paths import PatientUse, patient_rows
+
+    masses = {
+        ("mri", "a"): [[8.0, 2.0], [6.0, 4.0]],
+        ("mri", "b"): [[6.0, 4.0], [8.0, 2.0]],
+        ("ct", "c"): [[2.0, 8.0], [6.0, 4.0]],
+        ("ct", "d"): [[40.0, 60.0], [90.0, 10.0]],
+    }
+    found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in masses.items()])
+    a, b, c, d = found
+    assert a["within"] == pytest.approx((0.2 + 0.2) / 2)
+    assert a["between"] == pytest.approx(((0.6 + 0.0) / 2 + (0.4 + 0.3) / 2) / 2)
+    assert [row["path"] for row in found] == ["0-0", "0-0", "1-0", "1-0"]
+    # On path 0-0 of the other MRI patient lie 0.8 and 0.6, on path 1-0 of CT 0.2 and 0.6.
+    assert a["own_path"] == pytest.approx((0.8 + 0.6) / 2 - (0.2 + 0.6) / 2)
+    alone = patient_rows([PatientUse(*key, torch.tensor(masses[key])) for key in [*masses][1:]])
+    assert alone[0]["within"] == alone[0]["own_path"] == ""
+    same = {("mri", "a"): masses["mri", "a"], ("mri", "b"): masses["mri", "b"]}
+    same |= {("ct", name): masses["mri", name] for name in "ab"}
+    found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in same.items()])
+    assert [row["own_path"] for row in found] == [0, 0, 0, 0]
+    # The path of a task is that of its other patients: one patient cannot vote for itself.
+    odd = {("mri", "a"): [[9.0, 1.0]], ("mri", "b"): [[4.0, 6.0]], ("ct", "c"): [[9.0, 1.0]]}
+    found = patient_rows([PatientUse(*key, torch.tensor(one)) for key, one in odd.items()])
+    assert found[0]["own_path"] == pytest.approx(0.1 - 0.9)

@@ -74,7 +74,11 @@ def test_a_network_goes_all_the_way(network: str, command: Command) -> None:
 def test_the_comparison_lists_every_network() -> None:
     listed = OmegaConf.load(CONF_DIR / "compare.yaml")["networks"]
     assert sorted(listed) == NETWORKS
-    assert all((CONF_DIR / "network" / "size" / f"{name}_demo.yaml").exists() for name in NETWORKS)
+    assert all(
+        (CONF_DIR / "network" / "size" / f"{name}_{scale}.yaml").exists()
+        for name in NETWORKS
+        for scale in ("demo", "study")
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,18 @@ def test_a_mistake_is_one_sentence(command: Command, options: list[str], text: s
     assert not list(Path("runs").glob("*/run.json"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["optimizer=adamw_ema", "optimizer.average_decay=null"],
+        ["tasks.pet.phantom_slices=null"],
+        ["network=tat", "network.test_window=null"],
+    ],
+)
+def test_null_is_taken_where_it_has_a_meaning(command: Command, options: list[str]) -> None:
+    assert "unknown task 'mra'" in command("train", "task=mra", *options).err
+
+
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["--info", "defaults"]])
 @pytest.mark.parametrize(
     "options",

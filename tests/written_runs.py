@@ -1,6 +1,5 @@
 """Run folders of a sweep as training leaves them, with scores that a test chooses."""
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from amir_lightning.metrics import SCORES
+from amir_lightning.metrics import SCORES, summarise
 from amir_lightning.runs import sweep
+from amir_lightning.runs.scores import write_scores
 from amir_lightning.runs.sweep import Job
 
 PATIENTS = ("p1", "p2", "p3", "p4", "p5", "p6")
@@ -64,14 +64,15 @@ def write_run(
         return folder
     result = {f"test/{task}/psnr": 1.0 for task in (*job.tasks, "avg")}
     (folder / "result.json").write_text(json.dumps({**result, "metrics": job.cfg.metrics}))
-    with (folder / "evaluation" / "test" / "slices.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["task", "patient", "slice", *SCORES])
-        writer.writeheader()
-        for task in job.tasks:
-            for patient in PATIENTS:
-                for number in range(2):
-                    row = dict.fromkeys(SCORES, 1.0) | dict(scores(job, task, patient))
-                    writer.writerow({"task": task, "patient": patient, "slice": number, **row})
+    rows = [
+        {"task": task, "patient": patient, "slice": number}
+        | dict.fromkeys(SCORES, 1.0)
+        | dict(scores(job, task, patient))
+        for task in job.tasks
+        for patient in PATIENTS
+        for number in range(2)
+    ]
+    write_scores(folder / "evaluation" / "test", rows, summarise(rows))
     return folder
 
 

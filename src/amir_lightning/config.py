@@ -11,12 +11,13 @@ _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
 # A wheel contains copies of both folders. They come first, because a folder `conf/` two levels
 # above an installed package may belong to another program.
-_INSTALLED = (_PACKAGE / "conf").is_dir()
+INSTALLED = (_PACKAGE / "conf").is_dir()
+"""Whether this package runs from a wheel, not from a checkout."""
 
-CONF_DIR = (_PACKAGE if _INSTALLED else _CHECKOUT) / "conf"
+CONF_DIR = (_PACKAGE if INSTALLED else _CHECKOUT) / "conf"
 """Folder `conf/` of this package."""
 
-PAPER_DIR = _PACKAGE / "paper" if _INSTALLED else _CHECKOUT / "experiments"
+PAPER_DIR = _PACKAGE / "paper" if INSTALLED else _CHECKOUT / "experiments"
 """Folder with the paper's numbers, ``<experiment>/paper.csv``."""
 
 

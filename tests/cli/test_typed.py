@@ -47,6 +47,9 @@ CHOICES = (
     *("logger.offline", "layout_options.thickness_mm", "datasets.*.grid", "tasks.*.phantom*"),
     *("datasets.*.central_slices", "tasks.*.plane", "tasks.*.dicom_modality"),
     *("tasks.*.degradation.*", "profiler"),
+    *("claims.*.rule", "claims.*.experiment", "claims.*.ahead", "claims.*.behind"),
+    *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above"),
+    *("claims.*.blocks", "claims.*.definition", "claims.*.network", "claims.*.figure", "scored"),
 )
 
 

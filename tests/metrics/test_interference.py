@@ -121,3 +121,21 @@ def test_bounds_are_those_of_resampled_mini_batches() -> None:
             assert ratios[0, i, j] == pytest.approx(sum(a / o for a, o in pairs) / 4)
             acting, own = map(sum, zip(*pairs, strict=True))
             assert means[0, i, j] == pytest.approx(acting / own)
+
+
+def test_the_mean_over_pairs_has_the_error_of_its_resamples() -> None:
+    rng = torch.Generator().manual_seed(3)
+    centre = torch.tensor([[1.0, 0.0, 0.0], [-0.5, 1.0, 0.0], [0.0, -0.5, 1.0]])[:, None]
+    noise = torch.randn(3, 100, 3, generator=rng)
+    found = interference(centre + 0.3 * noise, bootstrap=500)
+    apart = ~np.eye(3, dtype=bool)
+    one = found.ratio_of_means_others
+    assert one.value == pytest.approx(found.ratio_of_means[apart].mean())
+    assert one.low < one.value < one.high
+    assert one.error == pytest.approx((one.high - one.low) / (2 * 1.96), rel=0.2)
+    # Errors of pairs that share mini-batches do not simply average out.
+    low, high = found.ratio_of_means_bounds
+    assert one.high - one.low < (high - low)[apart].mean()
+    without = interference(centre + 0.3 * noise)
+    assert without.ratio_of_means_others.value == one.value
+    assert math.isnan(without.ratio_of_means_others.error)

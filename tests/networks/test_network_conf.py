@@ -1,7 +1,9 @@
 """The files of conf/network and the constructors say the same."""
 
 import inspect
+import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from amir_lightning import networks
+from amir_lightning.bench.size import network_size
 from amir_lightning.cli.searchpath import register_tasks
 from amir_lightning.config import CONF_DIR
 from amir_lightning.networks import FILES, RestorationNetwork
@@ -51,7 +54,7 @@ def test_demo_size_restores_any_size_and_every_parameter_learns(name: str) -> No
     for parameter in network.parameters():  # nothing that starts at zero hides what lies behind it
         with torch.no_grad():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    lq = torch.rand(2, 1, 37, 53)
+    lq = torch.rand(4, 1, 37, 53)  # drop path skips a branch for some of them
     report = network.report(lq)
     assert report.image.shape == lq.shape
     loss = (report.image - 1).abs().mean()
@@ -63,8 +66,22 @@ def test_demo_size_restores_any_size_and_every_parameter_learns(name: str) -> No
     assert not dead
     network.eval()
     with torch.no_grad():
-        assert network(lq[:, :, :24]).shape == (2, 1, 24, 53)
+        assert network(lq[:, :, :24]).shape == (4, 1, 24, 53)
         torch.testing.assert_close(network(lq)[:1], network(lq[:1]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_study_size_is_of_equal_standing_or_says_why_not(name: str) -> None:
+    head = next(line for line in size_file(name).splitlines() if line.startswith("# "))
+    said = re.match(r"# ([\d,]+) parameters(: .+)?\.", head)
+    assert said, head
+    count = network_size(partial(instantiate, read(name, "study"))).parameters
+    assert said[1] == f"{count:,}"
+    assert 300_000 <= count <= 1_000_000 or said[2]
+
+
+def size_file(name: str) -> str:
+    return (CONF_DIR / "network" / "size" / f"{name}_study.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,7 +18,15 @@ from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.sweep import Job
 from amir_lightning.tabulate.render import notes, result_grid
 from amir_lightning.tabulate.results import collect
-from amir_lightning.tabulate.statistics import compare, spread, wilcoxon
+from amir_lightning.tabulate.statistics import (
+    compare,
+    difference,
+    effect_size,
+    evidence,
+    holm,
+    spread,
+    wilcoxon,
+)
 from amir_lightning.tasks import Task
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -134,21 +142,26 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
     restormer, amir = collect(
         wanted, [*map(RunFolder, folders)], tmp_path / "none.csv", bootstrap=2000
     )
-    found = compare([restormer, amir], restormer, "ct")
+    found = compare([restormer, amir], restormer, "ct", bootstrap=2000)
     assert found is not None
     for at, score in enumerate(("psnr", "ssim", "rmse")):
         ours, theirs = (
             np.array([drawn[name, "ct", patient][at] for patient in PATIENTS])
             for name in ("restormer", "amir")
         )
-        assert found.p_values[score] == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+        against = found.differences[score]
+        assert against.p_value == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
+        assert against.mean == pytest.approx((ours - theirs).mean())
+        assert against.effect == pytest.approx((ours - theirs).mean() / (ours - theirs).std(ddof=1))
+        other = stats.bootstrap((ours - theirs,), np.mean, n_resamples=2000, method="percentile")
+        assert against.interval == pytest.approx(tuple(other.confidence_interval), abs=0.2)
+        assert against.patients == 6
         other = stats.bootstrap((ours,), np.mean, n_resamples=2000, method="percentile", rng=1)
         low, high = other.confidence_interval
         assert found.intervals[score] == pytest.approx((low, high), abs=0.15)
-    assert found.pairs == 6
     alone = compare([restormer, amir], amir, "ct")
     assert alone is not None
-    assert set(alone.p_values.values()) == {None}
+    assert alone.differences == {}
 
 
 @pytest.mark.usefixtures("composing")
@@ -166,7 +179,7 @@ def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ:
     )
     found = compare(methods, methods[0], "ct")
     assert found is not None
-    tested = found.p_values["psnr"] is not None
+    tested = "psnr" in found.differences
     (mri,) = (task for task in parsed_tasks(theirs) if task.name == "mri")
     cells = [row[-1] for row in result_grid(methods, [mri]).body]
     ranked = [cell.rank for cell in cells]
@@ -199,7 +212,7 @@ def test_constant_scores_have_an_interval_of_no_width(tmp_path: Path) -> None:
 def test_damaged_scores_name_their_run(tmp_path: Path, damage, found: str) -> None:
     wanted = jobs("table3", "task=mri+ct")
     folder = write_run(wanted[0], tmp_path, plain_scores)
-    path = folder / "evaluation" / "test" / "slices.csv"
+    path = folder / "evaluation" / "test" / "patients.csv"
     path.write_text(damage(path.read_text().splitlines(keepends=True)))
     with pytest.raises(InputError, match=found) as caught:
         collect(wanted, [RunFolder(folder)], tmp_path / "none.csv", bootstrap=0)
@@ -217,13 +230,92 @@ def test_no_average_without_a_trained_task(tmp_path: Path) -> None:
     assert lacking.per_seed("average", "psnr") == []
 
 
-def test_wilcoxon_by_hand() -> None:
+def test_statistics_by_hand() -> None:
     # Six differences of one sign: 2 of the 2^6 sign patterns are as extreme.
-    assert wilcoxon([2, 3, 4, 5, 6, 7], [1, 1, 1, 1, 1, 1]) == pytest.approx(2 / 64)
-    assert wilcoxon([1, 2], [1, 2]) == 1
-    assert wilcoxon([float("inf")], [float("inf")]) is None
+    assert wilcoxon(np.arange(1.0, 7)) == pytest.approx(2 / 64)
+    assert wilcoxon(np.zeros(2)) == 1
     assert spread([1.0]) is None
     assert spread([1.0, 3.0]) == pytest.approx(2**0.5)
+    assert effect_size(np.array([1.0, 3.0])) == pytest.approx(2 / 2**0.5)
+    assert effect_size(np.array([1.0, 1.0])) is None
+    assert effect_size(np.array([1.0])) is None
+    # 0.005 * 4, 0.01 * 3, 0.03 * 2, and 0.04 not below the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    assert difference([np.array([1.0])], 100).interval is None
+    assert difference([np.ones(5)], 100).interval == (1.0, 1.0)
+    assert difference([np.arange(5.0)], 100) == difference([np.arange(5.0)], 100)
+
+
+@pytest.mark.usefixtures("composing")
+def test_patients_are_the_units_and_not_seeds(tmp_path: Path) -> None:
+    """Three seeds of six patients are six units, each the mean of the seeds."""
+
+    def scores(job: Job, task: str, patient: str) -> dict[str, float]:
+        at = PATIENTS.index(patient)
+        if job.network == "amir":
+            return {"psnr": 30.0 + at}
+        return {"psnr": 30.0 + at - (at + 1) * (job.seed + 1)}
+
+    wanted = jobs("table2", "network=restormer,amir", "seed=0,1,2")
+    runs = [RunFolder(write_run(job, tmp_path, scores)) for job in wanted]
+    methods = collect(wanted, runs, tmp_path / "none.csv", bootstrap=0)
+    found = compare(methods, methods[0], "mri")
+    assert found is not None
+    against = found.differences["psnr"]
+    units = -2.0 * np.arange(1, 7)  # the mean of seeds 0, 1, 2
+    assert against.patients == 6
+    assert against.mean == pytest.approx(units.mean())
+    assert against.effect == pytest.approx(units.mean() / units.std(ddof=1))
+    assert against.p_value == pytest.approx(2 / 64)
+
+
+@pytest.mark.usefixtures("composing")
+def test_p_is_corrected_for_all_comparisons_of_the_table_in_one_score(tmp_path: Path) -> None:
+    def scores(job: Job, task: str, patient: str) -> dict[str, float]:
+        at = PATIENTS.index(patient)
+        ahead = at if (job.network, task) == ("restormer", "ct") else at * (-1) ** at
+        return {"psnr": 30.0 + (0 if job.network == "amir" else ahead + len(job.network))}
+
+    wanted = jobs("table2", "network=restormer,drmc,amir")
+    runs = [RunFolder(write_run(job, tmp_path, scores)) for job in wanted]
+    methods = collect(wanted, runs, tmp_path / "none.csv", bootstrap=0)
+    found = evidence(methods, ["mri", "ct", "pet", "average"], 100)
+    tested = {key: one.differences["psnr"] for key, one in found.items() if one.differences}
+    assert set(tested) == {(at, task) for at in (0, 1) for task in ("mri", "ct", "pet", "average")}
+    raw = [one.p_value for one in tested.values() if one.p_value is not None]
+    corrected = [one.corrected for one in tested.values() if one.corrected is not None]
+    assert len(raw) == 6  # the average has no test
+    assert corrected == pytest.approx(holm(raw))
+    assert corrected != raw
+    average = tested[0, "average"]
+    tasks = [tested[0, task].mean for task in ("mri", "ct", "pet")]
+    assert average.mean == pytest.approx(np.mean(tasks))
+    assert average.effect is average.p_value is None
+    assert average.interval is not None
+    assert average.interval[0] < average.mean < average.interval[1]
+
+
+def test_differences_are_in_the_table_and_in_the_data(command, composing, tmp_path: Path) -> None:
+    for job in jobs("table2", "network=restormer,amir"):
+        write_run(job, tmp_path / "runs", plain_scores)
+    assert tabulate(command, "experiment=table2", "network=restormer,amir").status == 0
+    found = {
+        (row["network"], row["task"], row["score"]): row
+        for row in written(tmp_path / "out" / "results.csv")
+    }
+    row = found["restormer", "ct", "psnr"]  # its name has five letters more
+    assert float(row["minus_amir"]) == pytest.approx(5)
+    assert float(row["minus_amir_low"]) == float(row["minus_amir_high"]) == pytest.approx(5)
+    assert row["p_against_amir"] == "0.03125"
+    assert row["p_holm"] == "0.09375"  # three tasks
+    assert float(found["restormer", "average", "psnr"]["minus_amir"]) == pytest.approx(5)
+    assert found["restormer", "average", "psnr"]["p_holm"] == ""
+    assert found["amir", "ct", "psnr"]["minus_amir"] == ""
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "## Differences to AMIR" in text
+    assert "+5.0000 (+5.0000 to +5.0000)" in text
 
 
 def test_without_a_finished_run_the_command_that_starts_one(command, composing, tmp_path) -> None:

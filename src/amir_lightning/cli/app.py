@@ -106,7 +106,10 @@ def command(
 
 def _gather(arguments: list[str], config_name: str, options_of: str, path: SearchPath) -> list[str]:
     """Move the options of another command into one list option, each as a quoted text."""
-    own = [*OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), "paths", "hydra"]
+    root = OmegaConf.load(CONF_DIR / f"{config_name}.yaml")
+    defaults = OmegaConf.select(root, "defaults")
+    groups = [str(key) for one in defaults if not isinstance(one, str) for key in one]
+    own = [*root, *groups, "hydra"]
     known = [*own, *OmegaConf.load(CONF_DIR / f"{options_of}.yaml")]
     kept: list[str] = []
     gathered: list[str] = []
@@ -170,6 +173,8 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
         default = defaults.get(key)
         if value == "" and default in (None, "???"):
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
+        if value is None and typed.may_be_null(config_name, key):
+            continue
         if default is None or default == "???" or _agrees(value, default):
             continue
         shown = "null" if value is None else value

@@ -7,7 +7,7 @@ files can be chosen like those of the package: tasks, networks, losses, experime
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from amir_lightning.errors import InputError
 from amir_lightning.tasks import canonical, known_tasks, parse_tasks
 
 _SEARCHPATH = "hydra.searchpath"
+_SIZE = "network/size@network"
 
 
 class PackageConf(SearchPathPlugin):
@@ -154,12 +155,37 @@ class SearchPath:
         Args:
             config_name: Name of the root file, such as "train".
             overrides: Options as a user would type them after the command.
+
+        Raises:
+            InputError: The network has no size at the chosen scale.
         """
         cfg = self.loader.load_configuration(
             config_name, overrides=[*self.overrides, *overrides], run_mode=RunMode.RUN
         )
         OmegaConf.set_struct(cfg, False)
+        self._refuse_missing_size(cfg.hydra.runtime.choices)
         return cfg
+
+    def _refuse_missing_size(self, chosen: Mapping[str, str | None]) -> None:
+        """Refuse a network that would silently get the size of its own file, ``conf/network``.
+
+        That is its size at scale=paper, and at every scale if the network has no sizes at all.
+        """
+        network, scale, size = (chosen.get(key) for key in ("network", "scale", _SIZE))
+        if size is None or size in (sizes := self.choices("network/size")):
+            return
+        if size != f"{network}_{scale}":
+            raise InputError(
+                f"there is no size '{size}' of a network; choose from {', '.join(sizes)} "
+                f"({_SIZE}=<name>)"
+            )
+        own = [one for one in self.choices("scale") if f"{network}_{one}" in sizes]
+        if own and scale != "paper":
+            raise InputError(
+                f"network={network} has no size at scale={scale}; type "
+                f"{_SIZE}={network}_{own[-1]}, or '~{_SIZE}' for the size of its own file, or "
+                f"write network/size/{size}.yaml"
+            )
 
 
 def typed_folders() -> list[str]:

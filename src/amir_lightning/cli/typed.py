@@ -32,6 +32,7 @@ PATHS = (
     "network.pretrained",
     "paper_dir",
     "experiments_dir",
+    "rates_dir",
     "runs",
     "paths.*",
 )
@@ -49,7 +50,9 @@ TEXTS = (
     "tasks.*.title",
     "tasks.*.units",
     "datasets.*.about",
+    "claims.*.paper",
 )
+NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
 
 _SWEEP_FLAGS = ("-m", "--multirun")
@@ -116,7 +119,7 @@ def _argument(argument: str, config_name: str, sweep: bool) -> str:
     if not is_path and not _is_one_of(key, TEXTS):
         return argument
     if "null" in text.lower():
-        nullable = _may_be_null(config_name, key)
+        nullable = may_be_null(config_name, key)
     return f"{name}={(_sweep if sweep else _one)(text, is_path, nullable)}"
 
 
@@ -177,8 +180,10 @@ def _read(text: str) -> Any:
         return None
 
 
-def _may_be_null(config_name: str, key: str) -> bool:
-    """Whether an option is null by default in the YAML files of a command."""
+def may_be_null(config_name: str, key: str) -> bool:
+    """Whether null has a meaning for an option: a file has it, or it is among `NULLABLE`."""
+    if _is_one_of(key, NULLABLE):
+        return True
     own = _load(config_name)
     group, _, below = key.partition(".")
     places = [(own, key), *((_load(file), key) for file in own["defaults"] if file == "train")]

@@ -1,7 +1,7 @@
 """Fig. 4 (b): the expert that each task uses most in each spatial routing module, as a path."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from amir_lightning.draw.finished_run import FinishedRun
 from amir_lightning.draw.gates import gates_of, top_share
-from amir_lightning.draw.style import Drawing, colour, new_figure
+from amir_lightning.draw.separation import distances_by_task
+from amir_lightning.draw.style import Drawing, Rows, colour, new_figure
 
 _NODE = 0.09  # radius of an expert
 
@@ -30,22 +31,78 @@ class Use(NamedTuple):
     first: Tensor
 
 
-def expert_use(run: FinishedRun) -> dict[str, Use]:
-    """Measure the use of the experts by each task over all slices of the split.
+class PatientUse(NamedTuple):
+    """Gate mass of each expert in each module, over all pixels of a patient.
+
+    Attributes:
+        task: Name of the task.
+        patient: Hashed patient id.
+        mass: (L, M).
+    """
+
+    task: str
+    patient: str
+    mass: Tensor
+
+
+def expert_use(run: FinishedRun) -> tuple[dict[str, Use], list[PatientUse]]:
+    """Measure the use of the experts by each task and patient over all slices of the split.
 
     Raises:
         InputError: The network has no gates.
     """
-    mass: dict[str, list[Tensor]] = defaultdict(list)
+    mass: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
     first: dict[str, list[Tensor]] = defaultdict(list)
     for one in run.restored():
         gates = gates_of(run, one)
-        mass[one.task.name].append(torch.stack([level.sum(dim=(0, 1)) for level in gates]))
+        own = torch.stack([level.sum(dim=(0, 1)) for level in gates])
+        mass[one.task.name, one.patient].append(own)
         first[one.task.name].append(torch.stack([top_share(level) for level in gates]))
-    return {
-        name: Use(_shares(torch.stack(own).sum(dim=0)), torch.stack(first[name]).mean(dim=0))
-        for name, own in mass.items()
+    patients = [PatientUse(*key, torch.stack(own).sum(dim=0)) for key, own in mass.items()]
+    tasks = {
+        name: Use(
+            _shares(torch.stack([one.mass for one in patients if one.task == name]).sum(dim=0)),
+            torch.stack(own).mean(dim=0),
+        )
+        for name, own in first.items()
     }
+    return tasks, patients
+
+
+def patient_rows(patients: Sequence[PatientUse]) -> list[dict[str, object]]:
+    """Measure how far the gate masses of the tasks are apart, patient by patient.
+
+    The distance of two patients is the share of the gate mass that lies with other experts, in the
+    mean over the modules. ``within`` is the mean distance to the other patients of the task,
+    ``between`` that to the patients of the nearest other task. ``own_path`` is the share of the
+    gate mass on the path of the other patients of the task, minus that on the path of another
+    task, whichever is larger; it is 0 if both are the same path.
+    """
+    tasks = np.array([one.task for one in patients])
+    shares = [_shares(one.mass) for one in patients]
+    stacked = torch.stack(shares).numpy()
+    distances = 0.5 * np.abs(stacked[:, None] - stacked).sum(axis=-1).mean(axis=-1)
+    within, between = distances_by_task(distances, tasks)
+    total = {
+        task: torch.stack([one.mass for one in patients if one.task == task]).sum(dim=0)
+        for task in dict.fromkeys(tasks.tolist())
+    }
+    rows: list[dict[str, object]] = []
+    for at, (one, share) in enumerate(zip(patients, shares, strict=True)):
+        alone = bool(np.isnan(within[at]))
+        own = _on_path(share, total[one.task] - one.mass)
+        others = [_on_path(share, mass) for task, mass in total.items() if task != one.task]
+        rows.append(
+            {
+                "task": one.task,
+                "patient": one.patient,
+                "within": "" if alone else float(within[at]),
+                "between": float(between[at]),
+                "own_path": "" if alone else own - max(others),
+                "path": "-".join(str(int(level.argmax())) for level in one.mass),
+            }
+        )
+    return rows
 
 
 def draw(run: FinishedRun) -> Drawing:
@@ -54,7 +111,7 @@ def draw(run: FinishedRun) -> Drawing:
     Raises:
         InputError: The network has no gates.
     """
-    use = expert_use(run)
+    use, patients = expert_use(run)
     levels, experts = next(iter(use.values())).mass.shape
     figure = new_figure(1.2 + 1.5 * levels, 1.6 + 0.45 * experts + 0.26 * len(use))
     above, below = figure.subplots(
@@ -76,7 +133,16 @@ def draw(run: FinishedRun) -> Drawing:
         for level in range(levels)
         for expert in range(experts)
     ]
-    return Drawing(figure, {"": rows})
+    tables: dict[str, Rows] = {"": rows}
+    if len(use) > 1:
+        tables["patients"] = [{**row, **run.drawn_from} for row in patient_rows(patients)]
+    return Drawing(figure, tables)
+
+
+def _on_path(share: Tensor, mass: Tensor) -> float:
+    """Share on the experts that have the largest gate mass, in the mean over the modules."""
+    path = mass.argmax(dim=-1, keepdim=True)
+    return float(share.gather(-1, path).mean())
 
 
 def _shares(mass: Tensor) -> Tensor:

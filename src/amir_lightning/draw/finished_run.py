@@ -71,6 +71,11 @@ class FinishedRun:
         """Name of the network, as typed."""
         return str(self.cfg.network_name)
 
+    @property
+    def drawn_from(self) -> dict[str, str]:
+        """Columns that say where numbers come from: the run, its checkpoint and the split."""
+        return {"run": self.name, "checkpoint": self.checkpoint, "split": self.split}
+
     @cached_property
     def tasks(self) -> list[Task]:
         """Tasks of the run."""

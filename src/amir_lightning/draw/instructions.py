@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from amir_lightning.draw.finished_run import FinishedRun
-from amir_lightning.draw.style import Drawing, colour, new_figure
+from amir_lightning.draw.separation import chance, silhouettes
+from amir_lightning.draw.style import Drawing, Rows, colour, new_figure
 from amir_lightning.errors import InputError
 from amir_lightning.system.wording import counted
 
@@ -63,7 +64,8 @@ def draw(run: FinishedRun) -> Drawing:
         vectors.append(one.report.instruction[0].float().cpu().numpy())
     tasks = np.array([one.task.name for one in slices])
     instructions = np.stack(vectors)
-    clusters = measure(instructions, tasks, np.array([one.patient for one in slices]), seed)
+    patients = np.array([one.patient for one in slices])
+    clusters = measure(instructions, tasks, patients, seed)
     perplexity = min(30.0, (len(tasks) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(instructions)
 
@@ -102,7 +104,39 @@ def draw(run: FinishedRun) -> Drawing:
         }
         for one, point in zip(slices, points, strict=True)
     ]
-    return Drawing(figure, {"": rows, "clusters": [{**clusters._asdict(), "run": run.name}]})
+    tables: dict[str, Rows] = {"": rows, "clusters": [{**clusters._asdict(), "run": run.name}]}
+    by_patient = patient_rows(instructions, tasks, patients, seed)
+    tables["patients"] = [{**row, **run.drawn_from} for row in by_patient]
+    return Drawing(figure, tables)
+
+
+def patient_rows(
+    vectors: NDArray[np.floating], tasks: NDArray[np.str_], patients: NDArray[np.str_], seed: int
+) -> list[dict[str, object]]:
+    """Mean silhouette over the slices of each patient, and what its task would have by chance.
+
+    Args:
+        vectors: (N, D).
+        tasks: Task of each, (N,).
+        patients: Patient of each, (N,).
+        seed: Seed of the random assignments of patients to tasks.
+    """
+    distances = pairwise_distances(vectors.astype(np.float64))
+    values = silhouettes(distances, tasks)
+    by_chance = chance(distances, tasks, patients, seed)
+    rows: list[dict[str, object]] = []
+    for task, patient in dict.fromkeys(zip(tasks.tolist(), patients.tolist(), strict=True)):
+        own = values[(tasks == task) & (patients == patient)]
+        rows.append(
+            {
+                "task": task,
+                "patient": patient,
+                "slices": len(own),
+                "silhouette": float(own.mean()),
+                "chance": by_chance[task],
+            }
+        )
+    return rows
 
 
 def measure(

@@ -49,7 +49,11 @@ def draw(run: FinishedRun, layers: Sequence[str], batches: int, bootstrap: int) 
     bar = figure.colorbar(image, ax=grid, extend="both", shrink=0.6)
     bar.set_label("interference: < 0 task j hurts task i, > 0 it helps", fontsize=7)
     bar.ax.tick_params(labelsize=7)
-    return Drawing(figure, {"": _rows(run, metrics, batches)})
+    blocks = {next(iter(find_layers(module.network, [one]))): one for one in layers}
+    return Drawing(
+        figure,
+        {"": _rows(run, metrics, batches), "mean": _mean_rows(run, metrics, blocks, batches)},
+    )
 
 
 def _heat_map(ax: Axes, values: Matrix, bounds: Matrix, names: Sequence[str]) -> AxesImage:
@@ -89,4 +93,22 @@ def _rows(
         for definition in _DEFINITIONS
         for i, affected in enumerate(run.tasks)
         for j, acting in enumerate(run.tasks)
+    ]
+
+
+def _mean_rows(
+    run: FinishedRun, metrics: dict[str, Interference], blocks: dict[str, str], batches: int
+) -> list[dict[str, object]]:
+    """Mean over all pairs of two tasks, by layer as it was typed and by its full name."""
+    return [
+        {
+            "block": blocks[layer],
+            "layer": layer,
+            "definition": definition,
+            **getattr(metric, f"{definition}_others")._asdict(),
+            "batches": batches,
+            **run.drawn_from,
+        }
+        for layer, metric in metrics.items()
+        for definition in _DEFINITIONS
     ]

@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amir_lightning.metrics.summary import SCORES, Group, Summary, TaskSummary, summarise
+from amir_lightning.metrics.summary import (
+    SCORES,
+    Group,
+    Means,
+    Summary,
+    TaskSummary,
+    pool,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from amir_lightning.metrics.definitions import METRICS, Definition
@@ -13,9 +21,11 @@ __all__ = [
     "SCORES",
     "Definition",
     "Group",
+    "Means",
     "Summary",
     "TaskSummary",
     "paper_scores",
+    "pool",
     "standard_scores",
     "summarise",
 ]

@@ -16,6 +16,22 @@ from torch import Tensor
 Matrix = NDArray[np.float64]
 
 
+class Mean(NamedTuple):
+    """Mean over all pairs of two different tasks.
+
+    Attributes:
+        value: The mean.
+        low: Lower bound of the 95 % interval of a bootstrap over the mini-batches.
+        high: Upper bound.
+        error: Standard deviation of the bootstrap.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
 class Interference(NamedTuple):
     """Interference of the acting task (column j) on the affected task (row i), two definitions.
 
@@ -28,12 +44,16 @@ class Interference(NamedTuple):
         ratio_of_means: Ratio of the mean effects, (T, T), which is robust to such mini-batches.
         mean_of_ratios_bounds: Lower and upper bound, (2, T, T).
         ratio_of_means_bounds: Lower and upper bound, (2, T, T).
+        mean_of_ratios_others: Mean over all pairs of two tasks.
+        ratio_of_means_others: Mean over all pairs of two tasks.
     """
 
     mean_of_ratios: Matrix
     ratio_of_means: Matrix
     mean_of_ratios_bounds: NDArray[np.float64]
     ratio_of_means_bounds: NDArray[np.float64]
+    mean_of_ratios_others: Mean
+    ratio_of_means_others: Mean
 
 
 def interference(gradients: Tensor, bootstrap: int = 0, seed: int = 0) -> Interference:
@@ -55,11 +75,25 @@ def interference(gradients: Tensor, bootstrap: int = 0, seed: int = 0) -> Interf
     ratios, means = (values[0] for values in _metrics(inner, every))
     if not bootstrap:
         unknown = np.full((2, tasks, tasks), np.nan)
-        return Interference(ratios, means, unknown, unknown)
+        others = [_others(one, unknown) for one in (ratios, means)]
+        return Interference(ratios, means, unknown, unknown, *others)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(samples, np.full(samples, 1 / samples), size=(bootstrap, tasks))
-    bounds = [np.nanpercentile(one, (2.5, 97.5), axis=0) for one in _metrics(inner, counts)]
-    return Interference(ratios, means, *bounds)
+    drawn = _metrics(inner, counts)
+    bounds = [np.nanpercentile(one, (2.5, 97.5), axis=0) for one in drawn]
+    others = [_others(one, own) for one, own in zip((ratios, means), drawn, strict=True)]
+    return Interference(ratios, means, bounds[0], bounds[1], *others)
+
+
+def _others(values: Matrix, drawn: Matrix) -> Mean:
+    """Mean over the pairs of two tasks, of the values (T, T) and of R resamples (R, T, T)."""
+    apart = ~np.eye(len(values), dtype=bool)
+    means = drawn[:, apart].mean(axis=1)
+    means = means[np.isfinite(means)]
+    if len(means) < 2:
+        return Mean(float(values[apart].mean()), np.nan, np.nan, np.nan)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Mean(float(values[apart].mean()), float(low), float(high), float(means.std(ddof=1)))
 
 
 def gradient_conflict(gradients: Tensor) -> Matrix:

@@ -105,9 +105,49 @@ def summarise(
         name: _summarise_task(patients, bootstrap, confidence, seed)
         for name, patients in tasks.items()
     }
-    means = [summary.means for summary in summaries.values()]
-    average = {score: _mean([task_means[score] for task_means in means]) for score in SCORES}
-    return Summary(summaries, average)
+    return Summary(summaries, _average(summaries))
+
+
+def pool(
+    tasks: Mapping[str, Mapping[str, Group]],
+    bootstrap: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Summary:
+    """Average the means of patients over all slices, as `summarise` averages the slices.
+
+    Args:
+        tasks: Means of each patient, by task and patient.
+        bootstrap: As in `summarise`.
+        confidence: As in `summarise`.
+        seed: As in `summarise`.
+    """
+    summaries = {}
+    for name, patients in tasks.items():
+        scored = [group for group in patients.values() if group.num_slices]
+        counts = np.array([group.num_slices for group in scored])
+        sums = np.array([[group.means[score] for score in SCORES] for group in scored], dtype=float)
+        sums *= counts[:, None]
+        means: Means = dict.fromkeys(SCORES)
+        intervals = {}
+        if scored:
+            task_means = sums.sum(axis=0) / counts.sum()
+            means = {score: float(mean) for score, mean in zip(SCORES, task_means, strict=True)}
+        if bootstrap and len(scored) > 1:
+            rng = np.random.default_rng(seed)
+            intervals = _intervals(sums, counts, bootstrap, confidence, rng)
+        summaries[name] = TaskSummary(
+            means,
+            int(counts.sum()),
+            sum(group.num_constant for group in patients.values()),
+            patients=dict(patients),
+            intervals=intervals,
+        )
+    return Summary(summaries, _average(summaries))
+
+
+def _average(tasks: Mapping[str, TaskSummary]) -> Means:
+    return {score: _mean([task.means[score] for task in tasks.values()]) for score in SCORES}
 
 
 def _read(row: Mapping[str, object]) -> tuple[str, str, list[float]]:
@@ -137,7 +177,10 @@ def _summarise_task(
     valid = [table[_scored(table)] for table in tables.values() if _scored(table).any()]
     intervals = {}
     if bootstrap and len(valid) > 1:
-        intervals = _intervals(valid, bootstrap, confidence, np.random.default_rng(seed))
+        sums = np.array([table.sum(axis=0) for table in valid])
+        counts = np.array([len(table) for table in valid])
+        rng = np.random.default_rng(seed)
+        intervals = _intervals(sums, counts, bootstrap, confidence, rng)
     return TaskSummary(
         task.means,
         task.num_slices,
@@ -158,12 +201,22 @@ def _group(table: np.ndarray) -> Group:
 
 
 def _intervals(
-    patients: Sequence[np.ndarray], resamples: int, confidence: float, rng: np.random.Generator
+    sums: np.ndarray,
+    counts: np.ndarray,
+    resamples: int,
+    confidence: float,
+    rng: np.random.Generator,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap over patients of the mean over slices."""
-    sums = np.array([table.sum(axis=0) for table in patients])
-    counts = np.array([len(table) for table in patients])
-    draws = rng.integers(len(patients), size=(resamples, len(patients)))
+    """Percentile bootstrap over P patients of the mean over slices.
+
+    Args:
+        sums: Sum of each score over the slices of each patient, (P, scores).
+        counts: Slices of each patient, (P,).
+        resamples: Number of resamples.
+        confidence: Coverage of the interval.
+        rng: Generator of the resamples.
+    """
+    draws = rng.integers(len(counts), size=(resamples, len(counts)))
     means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)[:, None]
     tail = (1 - confidence) / 2
     # Quantiles without interpolation, because that would turn two infinite PSNRs into NaN.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -25,7 +25,7 @@ from amir_lightning.runs.task_data import Source, TaskData, common_source, task_
 from amir_lightning.system.trust import refuse_foreign_classes
 
 _ADVICE = "choose another run, or train again"
-_SCORE = re.compile(r"test/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
+_SCORE = re.compile(r"(test|val)/(.+)/((?:input_)?(?:psnr|ssim|rmse))")
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,23 @@ class RunFolder:
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
-        """Test scores by task (and ``avg``) and by name of the score.
+        """Test scores by task (and ``avg``) and by name of the score; a search has none.
 
         Raises:
             InputError: The run has finished without scores.
         """
+        scores = self.scores_of("test")
+        if self.finished and not scores and not self.scores_of("val").keys() - {"avg"}:
+            raise InputError(f"{self.result_file} has no test scores; remove it and train again")
+        return scores
+
+    def scores_of(self, split: Literal["test", "val"]) -> dict[str, dict[str, float]]:
+        """Scores in ``result.json`` of a split, by task (and ``avg``) and by name of the score."""
         scores: dict[str, dict[str, float]] = {}
         for key, value in self.result.items():
-            if (found := _SCORE.fullmatch(key)) and isinstance(value, int | float):
-                scores.setdefault(found[1], {})[found[2]] = float(value)
-        if self.finished and not scores:
-            raise InputError(f"{self.result_file} has no test scores; remove it and train again")
+            found = _SCORE.fullmatch(key)
+            if found and found[1] == split and isinstance(value, int | float):
+                scores.setdefault(found[2], {})[found[3]] = float(value)
         return scores
 
     @property
@@ -182,14 +188,14 @@ class RunFolder:
             refuse_foreign_classes({name: node}, self.config_file, allowed)
         return saved
 
-    def rows(self, *parts: str) -> list[dict[str, str]]:
-        """Read the scores of each slice of an evaluation as text.
+    def rows(self, *parts: str, table: str = "slices") -> list[dict[str, str]]:
+        """Read the scores of each slice of an evaluation as text, or another of its tables.
 
         Raises:
             InputError: There is no such evaluation.
         """
         advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
-        return _table(self.evaluation(*parts) / "slices.csv", advice)
+        return read_table(self.evaluation(*parts) / f"{table}.csv", advice)
 
     def logged(self) -> list[dict[str, str]]:
         """Read the rows of ``metrics.csv`` as text.
@@ -197,7 +203,7 @@ class RunFolder:
         Raises:
             InputError: The file is missing or damaged.
         """
-        return _table(self.path / "metrics.csv", _ADVICE)
+        return read_table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
         path = self.config_file
@@ -265,7 +271,8 @@ def folder_of(identity: Mapping[str, Any], runs_dir: Path) -> RunFolder:
     return next(one for one in [*own, *folders] if one in own or one not in started)
 
 
-def _table(path: Path, advice: str) -> list[dict[str, str]]:
+def read_table(path: Path, advice: str) -> list[dict[str, str]]:
+    """Read a CSV file of a run folder as text; `advice` ends the error if it cannot be read."""
     try:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))

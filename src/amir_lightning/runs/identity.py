@@ -74,6 +74,7 @@ ADDED: Mapping[str, object] = {
     "optimizer.weight_decay": 0.0,
     "optimizer.average_decay": None,
     "optimizer.average_warmup": 0.667,
+    "scored": "test",
 }
 MOVED: Mapping[str, str] = {}
 MOVED_CLASSES: Mapping[str, str] = {}

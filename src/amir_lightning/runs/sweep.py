@@ -108,15 +108,16 @@ def jobs(experiment: str, overrides: Sequence[str] = ()) -> list[Job]:
         raise InputError(sentence) from error
 
 
-def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
+def locate(wanted: Iterable[Job], *runs_dirs: Path) -> list[RunFolder | None]:
     """Find the run folder of each job; None for jobs that have not been started.
 
     A folder belongs to a job if it has the same identity, on any data and machine. If
-    several folders do, the newest finished one is taken, or else the newest one. Folders that
-    cannot be read are left out with a warning.
+    several folders do, the newest finished one is taken, or else the newest one; of a run and its
+    kept copy, the one that lies in the earlier of `runs_dirs`. Folders that cannot be read are
+    left out with a warning.
     """
     found: dict[str, list[tuple[bool, str, RunFolder]]] = {}
-    for run in run_folders(runs_dir):
+    for run in (run for folder in runs_dirs for run in run_folders(folder)):
         try:
             entry = (run.finished, str(run.record["started"]), run)
             for key in _keys_of_run(run):
@@ -125,7 +126,7 @@ def locate(wanted: Iterable[Job], runs_dir: Path) -> list[RunFolder | None]:
             _log.warning(
                 "left out, cannot be read: %s; remove the folder, or train the run again", run.path
             )
-    same = (found.get(_key_of_job(job), []) for job in wanted)
+    same = (found.get(key_of(job), []) for job in wanted)
     return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
 
 
@@ -173,7 +174,8 @@ def _keys_of_run(run: RunFolder) -> list[str]:
     return [_key(own), _key(_whatever_the_processes(own, settings))]
 
 
-def _key_of_job(job: Job) -> str:
+def key_of(job: Job) -> str:
+    """Return a text that is equal for jobs that are the same run, whatever its data."""
     config = cast(dict[str, Any], OmegaConf.to_container(job.cfg, resolve=True))
     left_open = config["trainer"]["devices"] in (-1, "-1", "auto")
     processes = 1 if left_open else number_of_processes(config)

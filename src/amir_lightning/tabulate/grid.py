@@ -52,6 +52,11 @@ class Grid:
     text_columns: frozenset[int]
 
 
+def signed(value: float, form: str) -> str:
+    """Write a number with its sign."""
+    return format(value, f"+{form}").replace("-", "\N{MINUS SIGN}")
+
+
 def markdown(grid: Grid) -> str:
     """Write a GitHub table. Both headers become one, because Markdown cells cannot span columns."""
     above = [text for text, width in grid.spans for _ in range(width)]

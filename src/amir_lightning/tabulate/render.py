@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from amir_lightning.system.wording import counted
-from amir_lightning.tabulate.grid import Cell, Grid
+from amir_lightning.tabulate.evidence import Found
+from amir_lightning.tabulate.grid import Cell, Grid, signed
 from amir_lightning.tabulate.results import PAPER_SCORES, Method, drawn_apart, tasks_of
-from amir_lightning.tabulate.statistics import compare, spread
+from amir_lightning.tabulate.statistics import Difference, spread
 from amir_lightning.tasks import Task
 
 _ARROWS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "rmse": "RMSE ↓"}
@@ -71,28 +72,6 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
     return _grid([*spans, *titles], [*heads, *scores], [*first, *columns], 1)
 
 
-def evidence_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
-    """Lay out intervals and tests of every method and task that has scores."""
-    body = []
-    for task in tasks:
-        for method in methods:
-            found = compare(methods, method, task.name)
-            if found is None:
-                continue
-            row = [task.title, "+".join(method.trained), method.label]
-            row += [str(found.patients), str(found.slices)]
-            for score in PAPER_SCORES:
-                low_high = found.intervals.get(score)
-                p_value = found.p_values[score]
-                row.append("—" if low_high is None else "{:.4f} to {:.4f}".format(*low_high))
-                row.append("—" if p_value is None else f"{p_value:.3g}")
-            body.append([Cell(text) for text in row])
-    heads = ["Task", "Trained on", "Method", "Patients", "Slices"]
-    heads += ["95 % interval", "p"] * 3
-    spans = [("", 1)] * 5 + [(score.upper(), 2) for score in PAPER_SCORES]
-    return Grid(spans, heads, body, frozenset({0, 1, 2}))
-
-
 def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     """Sentences that a reader needs to judge the numbers: scale, then data and definitions."""
     done = [run for method in methods for run in method.runs]
@@ -146,19 +125,6 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     return lines
 
 
-def evidence_notes(methods: Sequence[Method]) -> str:
-    """Caption of the table of confidence intervals and significance tests."""
-    scales = sorted({method.scale for method in methods if method.runs})
-    summaries = [method.summary for method in methods if method.summary is not None]
-    resampled = any(group.intervals for one in summaries for group in one.tasks.values())
-    bootstrap = "Bootstrap over patients of the mean over slices; " if resampled else ""
-    return (
-        f"Scale {' and '.join(scales)}. {bootstrap}p of the two-sided Wilcoxon signed-rank test of "
-        "patients' means against AMIR, not corrected for the number of tests. With n patients it "
-        "cannot be below 2/2^n."
-    )
-
-
 def _grid(
     spans: list[tuple[str, int]], heads: list[str], columns: list[list[Cell]], texts: int
 ) -> Grid:
@@ -202,7 +168,7 @@ def _column(methods: Sequence[Method], task: str, score: str) -> list[Cell]:
         ranked = sorted(numbers[basis])
         place = ranked.index(sign * round(value, 4)) if len(ranked) > 1 else 2
         printed = method.paper.get((task, score))
-        beside = "" if printed is None else f"{printed:.4f}, {_signed(value - printed, '.4f')}"
+        beside = "" if printed is None else f"{printed:.4f}, {signed(value - printed, '.4f')}"
         cells.append(Cell(text, "best" if place == 0 else "second" if place == 1 else "", beside))
     return cells
 
@@ -216,17 +182,19 @@ def _parameters(method: Method) -> Cell:
         return _DASH
     million = method.parameters / 1e6
     printed = method.paper_parameters
-    beside = "" if printed is None else f"{printed:.2f} M, {_signed(million - printed, '.2f')}"
+    beside = "" if printed is None else f"{printed:.2f} M, {signed(million - printed, '.2f')}"
     return Cell(f"{million:.2f} M", "", beside)
 
 
-def _signed(value: float, form: str) -> str:
-    return format(value, f"+{form}").replace("-", "\N{MINUS SIGN}")
-
-
 def _counts(methods: Sequence[Method], task: Task) -> str:
-    found = (compare(methods, method, task.name) for method in methods)
-    sizes = sorted({(one.patients, one.slices) for one in found if one is not None})
+    groups = [method.summary.tasks.get(task.name) for method in methods if method.summary]
+    sizes = sorted(
+        {
+            (sum(one.num_slices > 0 for one in group.patients.values()), group.num_slices)
+            for group in groups
+            if group is not None
+        }
+    )
     texts = (
         f"{counted('patient', patients)}, {counted('slice', slices)}" for patients, slices in sizes
     )
@@ -234,24 +202,19 @@ def _counts(methods: Sequence[Method], task: Task) -> str:
 
 
 def records(
-    experiment: str, methods: Sequence[Method], tasks: Sequence[Task]
+    experiment: str, methods: Sequence[Method], tasks: Sequence[Task], found: Found
 ) -> Iterator[dict[str, object]]:
     """One row of ``results.csv`` per method, task and score."""
-
-    def text(value: float | None) -> str:
-        return "" if value is None else f"{value:.6g}"
-
-    for method in methods:
+    for at, method in enumerate(methods):
         for task in [*(task.name for task in tasks), "average"]:
-            evidence = compare(methods, method, task) if task != "average" else None
             for score in PAPER_SCORES:
                 value, printed = method.value(task, score), method.paper.get((task, score))
                 if value is None and printed is None:
                     continue
                 known = value is not None and printed is not None
-                low, high = (
-                    evidence.intervals.get(score, (None, None)) if evidence else (None, None)
-                )
+                one = found.get((at, task))
+                intervals, differences = (one.intervals, one.differences) if one else ({}, {})
+                low, high = intervals.get(score, (None, None))
                 yield {
                     "experiment": experiment,
                     "scale": method.scale,
@@ -260,16 +223,15 @@ def records(
                     "trained": "+".join(method.trained),
                     "task": task,
                     "score": score,
-                    "value": text(value),
-                    "spread": text(spread(method.per_seed(task, score))),
-                    "low": text(low),
-                    "high": text(high),
-                    "p_against_amir": text(evidence.p_values[score]) if evidence else "",
-                    "pairs": evidence.pairs if evidence else "",
-                    "patients": evidence.patients if evidence else "",
-                    "slices": evidence.slices if evidence else "",
+                    "value": _text(value),
+                    "spread": _text(spread(method.per_seed(task, score))),
+                    "low": _text(low),
+                    "high": _text(high),
+                    **_against_amir(differences.get(score)),
+                    "patients": one.patients if one else "",
+                    "slices": one.slices if one else "",
                     "paper": "" if printed is None else f"{printed:.4f}",
-                    "difference": text(value - printed) if known else "",  # type: ignore[operator]
+                    "difference": _text(value - printed) if known else "",  # type: ignore[operator]
                     "parameters": method.parameters or "",
                     "seeds": "+".join(str(run.files.record["seed"]) for run in method.runs),
                     "metrics": "+".join(sorted({run.metrics for run in method.runs})),
@@ -284,3 +246,23 @@ def records(
                     ),
                     "runs": "+".join(run.files.name for run in method.runs),
                 }
+
+
+def _against_amir(found: Difference | None) -> dict[str, str]:
+    names = (
+        "minus_amir",
+        "minus_amir_low",
+        "minus_amir_high",
+        "effect",
+        "p_against_amir",
+        "p_holm",
+    )
+    if found is None:
+        return dict.fromkeys((*names, "pairs"), "")
+    low, high = found.interval or (None, None)
+    numbers = (found.mean, low, high, found.effect, found.p_value, found.corrected)
+    return {**dict(zip(names, map(_text, numbers), strict=True)), "pairs": str(found.patients)}
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

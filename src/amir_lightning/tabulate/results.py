@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from amir_lightning.errors import InputError
-from amir_lightning.metrics import SCORES, Summary, summarise
+from amir_lightning.metrics import SCORES, Group, Means, Summary, pool
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.sweep import Job
 from amir_lightning.runs.task_data import Source, TaskData
 from amir_lightning.tasks import Task
+
+Patients = Mapping[str, Mapping[str, Group]]
+"""Mean scores over the slices of each patient, by task and patient."""
 
 _METHOD = "+experiment/method="
 PAPER_SCORES = ("psnr", "ssim", "rmse")
@@ -24,13 +27,13 @@ class Run:
     Attributes:
         files: Its run folder.
         metrics: Definition of its scores.
-        rows: Scores of the test slices, by (task, patient, slice).
+        patients: Mean scores of each test patient.
         data: Data of each task.
     """
 
     files: RunFolder
     metrics: str
-    rows: dict[tuple[str, str, str], dict[str, float]]
+    patients: Patients
     data: Mapping[str, TaskData]
 
 
@@ -45,7 +48,7 @@ class Method:
         scale: ``demo`` or ``paper``.
         wanted: Number of seeds in the sweep.
         runs: Finished runs; without one the row shows dashes.
-        summary: Scores averaged over the seeds slice by slice; None without a run.
+        summary: Scores averaged over the seeds patient by patient; None without a run.
         paper: What the paper prints, by (task, score); the task may be "average".
         paper_parameters: Millions of parameters as the paper prints them.
         recipe: Budget, batch and optimiser of the method's own paper, if the table shows them.
@@ -82,7 +85,7 @@ class Method:
 
     def per_seed(self, task: str, score: str) -> list[float]:
         """Mean over test slices, for each seed."""
-        values = (self._value(summarise(_flat(run.rows)), task, score) for run in self.runs)
+        values = (self._value(pool(run.patients), task, score) for run in self.runs)
         return [value for value in values if value is not None]
 
     def _value(self, summary: Summary, task: str, score: str) -> float | None:
@@ -138,7 +141,7 @@ def collect(
                 job.cfg.scale,
                 len(members),
                 found,
-                summarise(_mean_rows(found), bootstrap) if found else None,
+                pool(_mean_patients(found), bootstrap) if found else None,
                 {
                     (one["task"], score): float(one[score])
                     for one in lines
@@ -152,8 +155,15 @@ def collect(
     return methods
 
 
-def refuse_mixtures(methods: Iterable[Method]) -> None:
-    """Refuse a table that mixes scales, definitions of the scores, or data of a task.
+def refuse_mixtures(
+    methods: Iterable[Method],
+    otherwise: str = ", or type mixed=true to put them into one table anyway",
+) -> None:
+    """Refuse runs that mix scales, definitions of the scores, or data of a task.
+
+    Args:
+        methods: Rows with runs.
+        otherwise: What else can be done, for the error message.
 
     Raises:
         InputError: The runs differ in one of them.
@@ -171,8 +181,7 @@ def refuse_mixtures(methods: Iterable[Method]) -> None:
         if len(values) > 1:
             listed = ", ".join(f"{value} ({folder})" for value, folder in values.items())
             raise InputError(
-                f"the runs of this table differ in their {fact}: {listed}; train the others again, "
-                "or type mixed=true to put them into one table anyway"
+                f"the runs differ in their {fact}: {listed}; train the others again{otherwise}"
             )
 
 
@@ -211,47 +220,55 @@ def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
 
 def _read(files: RunFolder) -> Run:
     try:
-        rows = {
-            (row["task"], row["patient"], row["slice"]): {key: float(row[key]) for key in SCORES}
-            for row in files.rows("test")
-        }
+        patients: dict[str, dict[str, Group]] = {}
+        for row in files.rows("test", table="patients"):
+            patients.setdefault(row["task"], {})[row["patient"]] = _group(row)
         metrics = str(files.result["metrics"])
-        _check_tasks({task for task, _, _ in rows}, files.result)
+        _check_tasks(set(patients), files.result)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"the scores of {files.path} cannot be read ({error}); write them again with python -m "
             f"amir_lightning.evaluate run={files.typed}, or remove the folder and train again"
         ) from error
-    return Run(files, metrics, rows, files.data)
+    return Run(files, metrics, patients, files.data)
+
+
+def _group(row: Mapping[str, str]) -> Group:
+    slices, constant = int(row["slices"]), int(row["constant_slices"])
+    return Group({key: float(row[key]) if slices else None for key in SCORES}, slices, constant)
 
 
 def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:
-    """Compare the tasks of the rows with those of ``result.json``.
+    """Compare the tasks of the patients with those of ``result.json``.
 
     Raises:
-        ValueError: Some have no row, or there is no row at all.
+        ValueError: Some have no patient, or there is no patient at all.
     """
     named = (key.split("/") for key in result if key.startswith("test/") and key.endswith("/psnr"))
     missing = sorted({task for _, task, _ in named} - {"avg"} - found)
     if missing or not found:
-        raise ValueError(f"slices.csv has no row of {', '.join(missing) or 'any task'}")
+        raise ValueError(f"patients.csv has no row of {', '.join(missing) or 'any task'}")
 
 
-def _mean_rows(found: Sequence[Run]) -> list[dict[str, object]]:
-    """Average the scores over seeds, for every slice that all seeds have."""
-    common = [key for key in found[0].rows if all(key in run.rows for run in found)]
-    mean = {
-        key: {score: sum(run.rows[key][score] for run in found) / len(found) for score in SCORES}
-        for key in common
+def _mean_patients(found: Sequence[Run]) -> Patients:
+    """Average the scores of each patient over the seeds, for every patient that all seeds have."""
+    return {
+        task: {
+            name: _mean_group([run.patients[task][name] for run in found])
+            for name in patients
+            if all(name in run.patients.get(task, {}) for run in found)
+        }
+        for task, patients in found[0].patients.items()
     }
-    return _flat(mean)
 
 
-def _flat(rows: Mapping[tuple[str, str, str], Mapping[str, float]]) -> list[dict[str, object]]:
-    return [
-        {"task": task, "patient": patient, "slice": number, **scores}
-        for (task, patient, number), scores in rows.items()
-    ]
+def _mean_group(groups: Sequence[Group]) -> Group:
+    slices = min(group.num_slices for group in groups)  # without any there is no mean
+    means: Means = dict.fromkeys(SCORES)
+    if slices:
+        columns = {score: [group.means[score] or 0.0 for group in groups] for score in SCORES}
+        means = {score: sum(column) / len(column) for score, column in columns.items()}
+    return Group(means, slices, groups[0].num_constant)
 
 
 def _read_paper(path: Path) -> dict[tuple[str, tuple[str, ...]], list[dict[str, str]]]:

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def train(run: Run) -> float | None:
-    """Train, test the best checkpoint, write the result and print it.
+    """Train, score the best checkpoint, write the result and print it.
 
     Returns:
         Best mean PSNR over the tasks on the validation patients, by which a sweeper may choose
@@ -84,7 +84,7 @@ def _train(run: Run) -> float | None:
     before = run.files.record if run.files.record_file.exists() else {}
     wandb_id = before.get("wandb_id", f"{run.folder.name}-{secrets.token_hex(2)}")
     experiment = before.get("experiment", HydraConfig.get().runtime.choices.get("experiment"))
-    data = build_data(cfg, run.stores)
+    data = build_data(cfg, run.stores, run.scored)
     loggers = build_loggers(
         plain(cfg.logger),
         run.folder,
@@ -108,13 +108,15 @@ def _train(run: Run) -> float | None:
         trainer.precision_plugin.convert_module(module)
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         best = load_checkpoint(module, run.files.checkpoint("best"))
+        if run.scored != "test":
+            trainer.loggers = []  # which would log these scores as those of a test
         trainer.test(module, datamodule=data, verbose=False)
-        log_cases(loggers, module.rows, trainer.global_step)
+        log_cases(trainer.loggers, module.rows, trainer.global_step)
         if trainer.is_global_zero and module.summary is not None:
-            write_scores(run.files.evaluation("test"), module.rows, module.summary)
-            scores = module.summary.flat("test")
+            write_scores(run.files.evaluation(run.scored), module.rows, module.summary)
             chosen = getattr(trainer.checkpoint_callback, "best_model_score", None)
-            scores |= {} if chosen is None else {"val/avg/psnr": float(chosen)}
+            scores = {} if chosen is None else {"val/avg/psnr": float(chosen)}
+            scores |= module.summary.flat(run.scored)
             write_json(run.files.result_file, {**scores, "best_step": best, "metrics": cfg.metrics})
         status = "finished"
     except (Exception, SystemExit) as error:
@@ -237,22 +239,23 @@ def _show_result(run: Run) -> float | None:
     """
     files = RunFolder(run.folder)
     print_scores(
-        summarise(files.rows("test")),
+        summarise(files.rows(run.scored)),
         run.tasks,
         f"{run.folder.name}\n"
-        f"test scores, {run.cfg.metrics} definition, best checkpoint "
+        f"{run.scored} scores, {run.cfg.metrics} definition, best checkpoint "
         f"(step {files.result['best_step']})",
     )
     lines: dict[str, object] = {
         "run folder": run.folder,
-        "scores": files.evaluation("test"),
+        "scores": files.evaluation(run.scored),
         "pictures": run.folder / "samples",
         "weights": files.checkpoint("best"),
     }
     if list(run.folder.glob("wandb/offline-run-*")):
         folder = shlex.quote(str(run.folder))
         lines["dashboard"] = f"wandb sync {folder}/wandb/offline-run-*   (after wandb login)"
-    lines["next"] = f"python -m amir_lightning.evaluate run={files.typed} split=val"
+    if run.scored == "test":  # a search must not see test patients
+        lines["next"] = f"python -m amir_lightning.evaluate run={files.typed} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")
     return files.result.get("val/avg/psnr")

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -70,6 +70,18 @@ class Run:
     def folder(self) -> Path:
         """Path of the run folder."""
         return self.files.path
+
+    @property
+    def scored(self) -> Literal["test", "val"]:
+        """Split whose scores end the run.
+
+        Raises:
+            InputError: It is neither the test nor the validation patients.
+        """
+        split = self.cfg.get("scored", "test")  # run folders of earlier versions lack it
+        if split not in ("test", "val"):
+            raise InputError(f"scored is '{split}'; choose from test, val")
+        return split
 
     @property
     def checkpoints(self) -> Path:
