@@ -8,6 +8,7 @@ from conftest import Command
 from torch import Tensor, nn
 
 from amir_lightning.bench.size import network_size
+from amir_lightning.engines import openvino
 from amir_lightning.networks import RestorationNetwork
 
 Blocks = list[tuple[int, int, int, int]]
@@ -139,8 +140,10 @@ def test_the_comparison_times_slices_and_writes_a_table(command: Command) -> Non
     assert "scale demo" in table
 
 
+@pytest.mark.skipif(
+    not openvino.installed(), reason="OpenVINO is not installed; make setup installs it"
+)
 def test_engines_are_compared(command: Command) -> None:
-    pytest.importorskip("openvino", reason="OpenVINO is not installed; make setup installs it")
     options = ["at_scale=demo", "networks=[srcnn]", "rounds=1", "seconds=0.01", "sizes=[[32,32]]"]
     done = command("compare", *options, "engines=[torch,openvino,openvino_bf16]", "output=cost")
     assert done.status == 0, done.err

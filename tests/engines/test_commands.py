@@ -16,10 +16,12 @@ from pydicom.uid import generate_uid
 
 from amir_lightning import load_pretrained, networks
 from amir_lightning.config import CONF_DIR, plain
-from amir_lightning.engines import choice
+from amir_lightning.engines import openvino
 from amir_lightning.export.formats import write_weights_folder
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed; make setup installs it")
+pytestmark = pytest.mark.skipif(
+    not openvino.installed(), reason="OpenVINO is not installed; make setup installs it"
+)
 
 
 @pytest.fixture
@@ -75,6 +77,9 @@ def test_both_engines_restore_the_same_scans(command: Command, weights: Path) ->
 def test_auto_takes_the_faster_engine_and_says_so(
     command: Command, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(openvino, "_WORTH_SECONDS", 0.0)
+    seconds = iter([2.0, 1.0])  # of torch and a program
+    monkeypatch.setattr(openvino, "_timed", lambda run: (run(), next(seconds)))
     brain(Path("in/few.nii"), 2)
     brain(Path("in/many.nii"), 20)
     options = (f"weights={weights}", "input=in", "task=mri", "engine=auto")
@@ -83,7 +88,7 @@ def test_auto_takes_the_faster_engine_and_says_so(
     scans = json.loads(Path("out/restore.json").read_text())["scans"]
     assert [scan["engine"]["name"] for scan in scans] == ["torch", "openvino"]
     assert len(list(Path("mine/programs").iterdir())) == 1
-    monkeypatch.setattr(choice.openvino, "installed", lambda: False)
+    monkeypatch.setattr(openvino, "installed", lambda: False)
     done = command("restore", *options, "output=again")
     assert done.status == 0, done.err
     assert 'restoring by torch: it is not installed; type pip install "amir-l' in done.err

@@ -16,19 +16,42 @@ from amir_lightning.system.atomic import complete_file
 log = logging.getLogger(__name__)
 
 _KEPT = 16  # programs; the one that was not used for the longest time goes first
+_OF_WEIGHTS = ("model.safetensors", "run.json")  # in exported folders and in those of runs
 _DIGEST = hashlib.sha256().digest_size
 
 
-def cache_folder(typed: str | None) -> Path:
-    """Folder of a user's compiled programs.
+def cache_folder(typed: str | None) -> Path | None:
+    """Folder of a user's compiled programs; None for a user without a home.
 
     Args:
         typed: What the user typed for it; None for the usual place.
+
+    Raises:
+        InputError: The typed folder came with weights, or lies in one that did.
     """
     if typed is not None:
-        return Path(typed) / "programs"
+        folder = Path(typed).resolve()
+        for place in (folder, *folder.parents):
+            if any(is_kept(place, name) for name in _OF_WEIGHTS):
+                raise InputError(
+                    f"paths.cache_dir is {typed}, in the folder of weights {place}, which is no "
+                    "place for programs; type another paths.cache_dir=<folder>, or leave it out"
+                )
+        return folder / "programs"
     usual = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(usual).expanduser() / "amir_lightning" / "programs"
+    try:
+        return Path(usual).expanduser() / "amir_lightning" / "programs"
+    except RuntimeError:
+        log.info("compiled programs are not kept: there is no home; type paths.cache_dir=<folder>")
+        return None
+
+
+def is_kept(folder: Path, name: str) -> bool:
+    """Tell whether a folder has a file; whether its content can be trusted is another question."""
+    try:
+        return (folder / name).exists()
+    except OSError:  # the folder cannot be searched
+        return False
 
 
 def read_program(folder: Path, key: str) -> bytes | None:

@@ -1,26 +1,26 @@
 """Programs of OpenVINO, the fastest engine on a CPU."""
 
-import contextlib
 import hashlib
 import importlib.util
-import inspect
 import logging
+import sys
+import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amir_lightning import networks
-from amir_lightning.engines.cache import read_program, write_program
+from amir_lightning.engines.cache import is_kept, read_program, write_program
+from amir_lightning.engines.fingerprint import fingerprint
 from amir_lightning.engines.traced import traced_for_size
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
-from amir_lightning.system.versions import version_of
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest, Model
@@ -30,13 +30,32 @@ log = logging.getLogger(__name__)
 TOLERANCES = {"float32": 1e-4, "bf16": 0.1}
 """Precisions, with the largest difference from torch; images lie in [0, 1]."""
 
+_TELEMETRY = "openvino_telemetry"
+_SLOWER = ".slower"  # ends the name of a file that says so of a program
 _OPEN = 2  # programs that are in memory at a time, each for one size
-_WORTH = 16  # images of one size for which compiling is worth its time
+# Tracing and compiling take 5 to 15 s, and a program saves a fifth of torch's time or more.
+_WORTH_SECONDS = 45.0  # of torch, for all images of one size, for which compiling is worth it
+_WORTH_IMAGES = 16  # of one size, before one is spent on measuring torch's time
+_MEASURED = 1.0  # seconds in which passes are repeated to measure the fastest
 
 
 def installed() -> bool:
     """Tell whether OpenVINO can be imported."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def load() -> ModuleType:
+    """Import OpenVINO without its telemetry, which tells its makers of each import."""
+    if "openvino" not in sys.modules:
+        before = sys.modules.pop(_TELEMETRY, None)
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as if it were not installed
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules[_TELEMETRY]
+            if before is not None:
+                sys.modules[_TELEMETRY] = before
+    return sys.modules["openvino"]
 
 
 class OpenVino:
@@ -63,15 +82,20 @@ class OpenVino:
         folder: Path | None,
         strict: bool,
     ) -> None:
-        from openvino import Core
-
         self._network, self._precision, self._wide = network, precision, tuple(wide)
         self._folder, self._strict = folder, strict
         self.given_up = False
-        self._core = Core()
-        self._about = _fingerprint(network, self._core)
+        openvino = load()
+        self._core: Core = openvino.Core()
+        cpu = [
+            self._core.get_property("CPU", name)
+            for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+        ]
+        self._about = fingerprint(network), openvino.get_version(), repr(cpu)
         self._requests: dict[tuple[int, ...], InferRequest | None] = {}  # None: torch
         self._images: Counter[tuple[int, ...]] = Counter()
+        self._torch: dict[tuple[int, ...], tuple[Tensor, float]] = {}
+        self._slower: set[tuple[int, ...]] = set()
 
     def __call__(self, lq: Tensor) -> Tensor:
         """Restore (B, C, H, W), H and W multiples of the network's `size_multiple`.
@@ -90,8 +114,9 @@ class OpenVino:
     def restores(self, images: int, channels: int, height: int, width: int) -> bool:
         """Tell whether OpenVINO restores images that come next, or torch.
 
-        Unless the engine is strict, a size is compiled only if that is worth its time: for the
-        images that come next and those that came before, or if its program is in the cache.
+        Unless the engine is strict, that has to be worth it: the program is in the cache, or torch
+        would take longer for the images of this size, those that come next and those that came
+        before, than compiling does; and the program turns out to be faster than torch.
 
         Args:
             images: Number of images.
@@ -104,16 +129,38 @@ class OpenVino:
         """
         if self.given_up:
             return False
-        shape = self._network.pad(torch.zeros(1, channels, height, width)).shape
+        shape = tuple(self._network.pad(torch.zeros(1, channels, height, width)).shape)
         self._images[shape] += images
-        kept = self._folder is not None and (self._folder / self._key(shape)).exists()
-        few = self._images[shape] < _WORTH and not kept
-        if few and not self._strict:
-            self._requests[shape] = None
-            return False
         if self._requests.get(shape) is None:
             self._requests.pop(shape, None)
-        return self._open(shape) is not None
+        taken = self._strict or self._is_worth(shape)
+        taken = taken and self._open(shape) is not None
+        taken = taken and (self._strict or not self._is_slower(shape))
+        if not taken:
+            self._requests[shape] = None
+        return taken
+
+    def _is_worth(self, shape: tuple[int, ...]) -> bool:
+        if self._is_slower(shape):
+            return False
+        if self._requests.get(shape) is not None or self._has(self._key(shape)):
+            return True
+        images = self._images[shape]
+        return images >= _WORTH_IMAGES and images * self._by_torch(shape)[1] >= _WORTH_SECONDS
+
+    def _is_slower(self, shape: tuple[int, ...]) -> bool:
+        return shape in self._slower or self._has(self._key(shape) + _SLOWER)
+
+    def _has(self, name: str) -> bool:
+        return self._folder is not None and is_kept(self._folder, name)
+
+    def _by_torch(self, shape: tuple[int, ...]) -> tuple[Tensor, float]:
+        """What torch makes of the image that programs are compared on, and its seconds."""
+        if shape not in self._torch:
+            lq = _image(shape)
+            with torch.inference_mode(), self._network.as_written():
+                self._torch[shape] = _timed(lambda: self._network.restore(lq))
+        return self._torch[shape]
 
     def _open(self, shape: Sequence[int]) -> "InferRequest | None":
         key = (1, *shape[1:])
@@ -140,9 +187,7 @@ class OpenVino:
             except RuntimeError as error:
                 log.warning("a program in the cache is compiled anew: %s", _first_line(error))
         log.info("compiling the network for slices of %s", size)
-        lq = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode(), self._network.as_written():
-            expected = self._network.restore(lq)
+        expected, by_torch = self._by_torch(shape)
         half = self._precision == "bf16"
         name = type(self._network).__name__
         try:
@@ -152,23 +197,31 @@ class OpenVino:
             raise
         except Exception as error:  # torch and OpenVINO raise many types
             raise InputError(f"OpenVINO cannot run {name} ({_first_line(error)})") from error
-        difference = float(np.abs(compiled(lq.numpy())[0] - expected.numpy()).max())
+        lq = _image(shape).numpy()
+        restored, seconds = _timed(lambda: torch.from_numpy(compiled(lq)[0]))
+        difference = float((restored - expected).abs().max())
         if not difference <= TOLERANCES[self._precision]:
             raise InputError(
                 f"OpenVINO's program of {name} differs from it by {difference:.2g} of the range"
             )
         if self._folder is not None:
             write_program(self._folder, key, compiled.export_model().getvalue())
+        if seconds > by_torch:
+            log.info("of %s, OpenVINO takes %.3g s, torch %.3g s", size, seconds, by_torch)
+            self._slower.add(shape)
+            if self._folder is not None:
+                write_program(self._folder, key + _SLOWER, b"")
         return compiled
 
     def _key(self, shape: Sequence[int]) -> str:
         """Name of a program in the cache, made from all that it depends on."""
-        about = (self._about, tuple(shape), self._precision, self._wide)
+        about = (self._about, tuple(shape), self._precision, self._wide, sorted(_options().items()))
         return hashlib.sha256(repr(about).encode()).hexdigest() + ".openvino"
 
 
 def convert(program: torch.export.ExportedProgram) -> "Model":
     """Convert a program of torch.export to a model of OpenVINO."""
+    load()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
@@ -193,6 +246,21 @@ def convert(program: torch.export.ExportedProgram) -> "Model":
     return model
 
 
+def _image(shape: Sequence[int]) -> Tensor:
+    """Draw the image on which programs are compared with the network."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """Return a result and the seconds of the fastest of the passes that fit into `_MEASURED`."""
+    seconds: list[float] = []
+    while sum(seconds) < _MEASURED:
+        start = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
 def _options() -> dict[str, object]:
     return {
         # The types of the program are meant. OpenVINO's own default is bf16 on many CPUs.
@@ -201,31 +269,6 @@ def _options() -> dict[str, object]:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # two commands would be pinned to the same cores
     }
-
-
-def _fingerprint(network: RestorationNetwork, core: "Core") -> str:
-    """Hash weights, settings and code of a network, the versions of its engine, and the CPU."""
-    digest = hashlib.sha256()
-    plain = (bool, int, float, str, tuple, list, type(None))
-    for name, module in network.named_modules():
-        settings = {key: value for key, value in vars(module).items() if isinstance(value, plain)}
-        digest.update(repr((name, type(module).__qualname__, sorted(settings.items()))).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    code = set(Path(str(networks.__file__)).parent.rglob("*.py"))
-    for module in network.modules():
-        with contextlib.suppress(
-            OSError, TypeError
-        ):  # a class that was typed, not read from a file
-            code.add(Path(inspect.getfile(type(module))))
-    for path in sorted(code):
-        digest.update(path.read_bytes())
-    versions = [version_of(name) for name in ("torch", "openvino")]
-    cpu = [
-        core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-    ]
-    digest.update(repr((versions, cpu)).encode())
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:
