@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     import io
     import platform
     from functools import partial
+    from itertools import product
     from statistics import median
 
     import torch
@@ -28,12 +29,12 @@ def main(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from amir_lightning.bench.size import network_size
-    from amir_lightning.bench.speed import ENGINES, Speed, measure_apart
+    from amir_lightning.bench.speed import ENGINES, Speed, difference, measure_apart
     from amir_lightning.system import cores
     from amir_lightning.system.versions import version_of
 
-    if cfg.measure not in ("all", "size"):
-        raise InputError(f"measure is '{cfg.measure}'; choose from all, size")
+    if cfg.measure not in ("all", "difference", "size"):
+        raise InputError(f"measure is '{cfg.measure}'; choose from all, difference, size")
     if cfg.accelerator not in ("auto", "cpu"):
         raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
     for engine in cfg.engines:
@@ -63,44 +64,36 @@ def main(cfg: DictConfig) -> None:
         rows[name] = {"network": name, "parameters": size.parameters}
         rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
     sizes = [(int(height), int(width)) for height, width in cfg.sizes]
+    smallest = min(sizes, default=(64, 64))
+    others = [one for one in cfg.engines if one != "torch"] if cfg.measure != "size" else []
     refused: dict[tuple[str, str], str] = {}
-
-    def median_mib(speeds: list[Speed]) -> str:
-        return f"{median(one.memory_mib for one in speeds):.0f}"
+    for name, engine in product(nodes, others):
+        try:
+            value = f"{difference(nodes[name], smallest, engine):.1e}"
+        except InputError as error:
+            value, refused[name, engine] = "-", str(error)
+        rows[name][f"{engine}_difference"] = value
+        _log.info("%s by %s: %s", name, engine, refused.get((name, engine), value))
 
     if cfg.measure == "all":
         device = "cuda" if cfg.accelerator == "auto" and torch.cuda.is_available() else "cpu"
-        pairs = [(name, engine) for name in nodes for engine in cfg.engines]
-        found: dict[tuple[str, str], list[list[Speed]]] = {pair: [] for pair in pairs}
+        pairs = list(product(nodes, cfg.engines))
+        found: dict[tuple[str, str], list[list[Speed]]]
+        found = {pair: [] for pair in pairs if pair not in refused}
         for turn in range(cfg.rounds):
-            for name, engine in pairs:
-                if (name, engine) in refused:
-                    continue
-                try:
-                    speeds = measure_apart(nodes[name], sizes, cfg.seconds, device, engine)
-                except InputError as error:
-                    if engine == "torch":
-                        raise
-                    refused[name, engine] = str(error)
-                    _log.warning("%s: %s", name, error)
-                    continue
+            for name, engine in found:
+                speeds = measure_apart(nodes[name], sizes, cfg.seconds, device, engine)
                 found[name, engine].append(speeds)
                 seconds = ", ".join(f"{one.seconds:.3g} s" for one in speeds)
                 _log.info("round %d of %d: %s %s %s", turn + 1, cfg.rounds, name, engine, seconds)
-        for (name, engine), rounds in found.items():
+        for name, engine in pairs:
             prefix = "" if engine == "torch" else f"{engine}_"
             for index, (height, width) in enumerate(sizes):
-                speeds = [one[index] for one in rounds]
-                values = (
-                    (f"{median(s.seconds for s in speeds):.3g}", median_mib(speeds))
-                    if speeds
-                    else ("-", "-")
-                )
-                for title, value in zip(("seconds", "memory_mib"), values, strict=True):
-                    rows[name][f"{prefix}{title}_{height}x{width}"] = value
-            if engine != "torch":
-                largest = max((s.difference for one in rounds for s in one), default=None)
-                rows[name][f"{prefix}difference"] = "-" if largest is None else f"{largest:.1e}"
+                speeds = [one[index] for one in found.get((name, engine), [])]
+                taken = f"{median(s.seconds for s in speeds):.3g}" if speeds else "-"
+                memory = f"{median(s.memory_mib for s in speeds):.0f}" if speeds else "-"
+                rows[name][f"{prefix}seconds_{height}x{width}"] = taken
+                rows[name][f"{prefix}memory_mib_{height}x{width}"] = memory
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
@@ -122,11 +115,12 @@ def main(cfg: DictConfig) -> None:
             f" Seconds and peak memory of restoring one slice: {where}, torch {torch.__version__}, "
             f"float32, medians; the networks took turns, rounds={cfg.rounds}."
         )
-        if set(cfg.engines) - {"torch"}:
-            about += (
-                f" OpenVINO {version_of('openvino')} after compiling; difference: the largest from "
-                "torch in float32, on one random image in [0, 1], with random weights."
-            )
+    if others:
+        about += (
+            f" OpenVINO {version_of('openvino')}, after compiling; difference: the largest from "
+            f"torch {torch.__version__} in float32, on one random image in [0, 1] of "
+            f"{'x'.join(map(str, smallest))}, with random weights."
+        )
     page = f"{_markdown(list(rows.values()))}\n{about}\n"
     if refused:
         page += "\n" + "".join(

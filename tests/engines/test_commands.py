@@ -79,7 +79,7 @@ def test_auto_takes_the_faster_engine_and_says_so(
 ) -> None:
     monkeypatch.setattr(openvino, "_WORTH_SECONDS", 0.0)
     seconds = iter([2.0, 1.0])  # of torch and a program
-    monkeypatch.setattr(openvino, "_timed", lambda run: (run(), next(seconds)))
+    monkeypatch.setattr(openvino, "_timed", lambda run, _: (run(), next(seconds)))
     brain(Path("in/few.nii"), 2)
     brain(Path("in/many.nii"), 20)
     options = (f"weights={weights}", "input=in", "task=mri", "engine=auto")
