@@ -208,11 +208,10 @@ class OpenVino:
             )
         if self._folder is not None:
             write_program(self._folder, key, compiled.export_model().getvalue())
-        if seconds > by_torch:
-            log.info("of %s, OpenVINO takes %.3g s, torch %.3g s", size, seconds, by_torch)
-            self._slower.add(shape)
-            if self._folder is not None:
+            if seconds > by_torch:
+                log.info("of %s, OpenVINO takes %.3g s, torch %.3g s", size, seconds, by_torch)
                 write_program(self._folder, key + _SLOWER, b"")
+                self._slower.add(shape)  # also if it cannot be written
         return compiled
 
     def _key(self, shape: Sequence[int]) -> str:
