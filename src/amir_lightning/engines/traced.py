@@ -21,10 +21,10 @@ class _Fitting(nn.Module):
 
     def __init__(self, network: RestorationNetwork, half: bool) -> None:
         super().__init__()
-        self.network, self.half = network, half
+        self.network, self.in_bf16 = network, half
 
     def forward(self, lq: Tensor) -> Tensor:
-        if not self.half:
+        if not self.in_bf16:
             return self.network.restore(lq)
         with torch.autocast("cpu", torch.bfloat16):
             return self.network.restore(lq)

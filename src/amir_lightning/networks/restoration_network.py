@@ -142,14 +142,15 @@ class RestorationNetwork(nn.Module):
         Args:
             program: Maps images whose sides are multiples of `size_multiple` to restored ones.
         """
-        self.restore = program  # type: ignore[method-assign]
+        self.restore = lambda lq: program(lq)  # type: ignore[method-assign]
         self.trace = lambda lq: Report(program(lq))  # type: ignore[method-assign]
 
     @contextlib.contextmanager
     def as_written(self) -> Iterator[None]:
         """Return a context in which nothing is compiled, replayed or run by another engine."""
         own = vars(self)
-        replaced = {name: own.pop(name) for name in ("restore", "trace") if name in own}
+        names = [name for name in ("restore", "trace") if name in own]
+        replaced: dict[str, Any] = {name: own.pop(name) for name in names}
         try:
             yield
         finally:
