@@ -79,12 +79,15 @@ def command(
 ) -> Command:
     """Run ``python -m amir_lightning.<name> <options>`` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))  # of tables, else in $HOME
 
     def run(name: str, *options: str) -> Finished:
         argv = [name, *options]
         if not any(option.startswith(("--", "paths.data_dir=")) for option in options):
             argv.append(f"paths.data_dir={data_dir}")
+        if name == "restore" and not any(one.startswith(("--", "engine=")) for one in options):
+            argv.append("engine=torch")  # compiling takes longer than restoring tiny scans
         monkeypatch.setattr(sys, "argv", argv)
         GlobalHydra.instance().clear()
         capsys.readouterr()

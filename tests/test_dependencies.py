@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -57,6 +58,9 @@ def test_each_direct_dependency_is_bounded_with_a_reason_and_pinned() -> None:
 
 def test_nothing_is_pinned_that_nothing_needs() -> None:
     found: set[str] = set()
+    absent = [one.name for one in DIRECT if version_of(one.name) == "not installed"]
+    if absent:
+        pytest.skip(f"what {', '.join(absent)} needs is unknown here; make setup installs it")
     for one in DIRECT:
         needed_by(one, found)
     assert not PINS.keys() - found

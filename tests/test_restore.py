@@ -14,6 +14,7 @@ from dicom_files import write_slice
 from pydicom.uid import generate_uid
 
 from amir_lightning import load_pretrained
+from amir_lightning.engines import openvino
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
 
@@ -238,7 +239,8 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_exported_weights_travel(command: Command, weights: Path) -> None:
-    options = ("torch_export=true", "onnx=true")
+    options = ["torch_export=true", "onnx=true"]
+    options += ["openvino=true"] if openvino.installed() else []
     done = command("export", f"run={weights}", "output=exported", *options)
     assert done.status == 0, done.err
     config = json.loads(Path("exported/config.json").read_text())
@@ -251,10 +253,12 @@ def test_exported_weights_travel(command: Command, weights: Path) -> None:
         "model.safetensors",
         "model.pt2",
         "model.onnx",
+        *(["model.xml", "model.bin"] if openvino.installed() else []),
     }
     card = Path("exported/README.md").read_text()
     assert "research only" in card
     assert "scale demo" in card
+    assert ("`model.xml`" in card) == openvino.installed()
     image = torch.rand(1, 1, 37, 50)
     own = load_pretrained("exported")
     state = torch.load(weights / "checkpoints/best.ckpt", weights_only=True)["state_dict"]

@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     import io
     import platform
     from functools import partial
+    from itertools import product
     from statistics import median
 
     import torch
@@ -28,13 +29,17 @@ def main(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from amir_lightning.bench.size import network_size
-    from amir_lightning.bench.speed import Speed, measure_apart
+    from amir_lightning.bench.speed import ENGINES, Speed, difference, measure_apart
     from amir_lightning.system import cores
+    from amir_lightning.system.versions import version_of
 
-    if cfg.measure not in ("all", "size"):
-        raise InputError(f"measure is '{cfg.measure}'; choose from all, size")
+    if cfg.measure not in ("all", "difference", "size"):
+        raise InputError(f"measure is '{cfg.measure}'; choose from all, difference, size")
     if cfg.accelerator not in ("auto", "cpu"):
         raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
+    for engine in cfg.engines:
+        if engine not in ENGINES:
+            raise InputError(f"engines has '{engine}'; choose from {', '.join(ENGINES)}")
     if cfg.rounds < 1:
         raise InputError(f"rounds is {cfg.rounds}, expected at least 1; type rounds=3")
     if cfg.seconds <= 0:
@@ -59,20 +64,36 @@ def main(cfg: DictConfig) -> None:
         rows[name] = {"network": name, "parameters": size.parameters}
         rows[name]["gmacs_128"] = f"{size.gmacs:.3f}"
     sizes = [(int(height), int(width)) for height, width in cfg.sizes]
+    smallest = min(sizes, default=(64, 64))
+    others = [one for one in cfg.engines if one != "torch"] if cfg.measure != "size" else []
+    refused: dict[tuple[str, str], str] = {}
+    for name, engine in product(nodes, others):
+        try:
+            value = f"{difference(nodes[name], smallest, engine):.1e}"
+        except InputError as error:
+            value, refused[name, engine] = "-", str(error)
+        rows[name][f"{engine}_difference"] = value
+        _log.info("%s by %s: %s", name, engine, refused.get((name, engine), value))
+
     if cfg.measure == "all":
         device = "cuda" if cfg.accelerator == "auto" and torch.cuda.is_available() else "cpu"
-        found: dict[str, list[list[Speed]]] = {name: [] for name in nodes}
+        pairs = list(product(nodes, cfg.engines))
+        found: dict[tuple[str, str], list[list[Speed]]]
+        found = {pair: [] for pair in pairs if pair not in refused}
         for turn in range(cfg.rounds):
-            for name, node in nodes.items():
-                found[name].append(measure_apart(node, sizes, cfg.seconds, device))
-                seconds = ", ".join(f"{one.seconds:.3g} s" for one in found[name][-1])
-                _log.info("round %d of %d: %s %s", turn + 1, cfg.rounds, name, seconds)
-        for name, rounds in found.items():
-            for speeds, (height, width) in zip(zip(*rounds, strict=True), sizes, strict=True):
-                slice_size = f"{height}x{width}"
-                rows[name][f"seconds_{slice_size}"] = f"{median(s.seconds for s in speeds):.3g}"
-                peak = median(s.memory_mib for s in speeds)
-                rows[name][f"memory_mib_{slice_size}"] = f"{peak:.0f}"
+            for name, engine in found:
+                speeds = measure_apart(nodes[name], sizes, cfg.seconds, device, engine)
+                found[name, engine].append(speeds)
+                seconds = ", ".join(f"{one.seconds:.3g} s" for one in speeds)
+                _log.info("round %d of %d: %s %s %s", turn + 1, cfg.rounds, name, engine, seconds)
+        for name, engine in pairs:
+            prefix = "" if engine == "torch" else f"{engine}_"
+            for index, (height, width) in enumerate(sizes):
+                speeds = [one[index] for one in found.get((name, engine), [])]
+                taken = f"{median(s.seconds for s in speeds):.3g}" if speeds else "-"
+                memory = f"{median(s.memory_mib for s in speeds):.0f}" if speeds else "-"
+                rows[name][f"{prefix}seconds_{height}x{width}"] = taken
+                rows[name][f"{prefix}memory_mib_{height}x{width}"] = memory
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
@@ -94,8 +115,19 @@ def main(cfg: DictConfig) -> None:
             f" Seconds and peak memory of restoring one slice: {where}, torch {torch.__version__}, "
             f"float32, medians; the networks took turns, rounds={cfg.rounds}."
         )
+    if others:
+        about += (
+            f" OpenVINO {version_of('openvino')}, after compiling; difference: the largest from "
+            f"torch {torch.__version__} in float32, on one random image in [0, 1] of "
+            f"{'x'.join(map(str, smallest))}, with random weights."
+        )
+    page = f"{_markdown(list(rows.values()))}\n{about}\n"
+    if refused:
+        page += "\n" + "".join(
+            f"- {name} is refused by {engine}: {why}\n" for (name, engine), why in refused.items()
+        )
     (folder / "methods.csv").write_text(text.getvalue())
-    (folder / "methods.md").write_text(f"{_markdown(list(rows.values()))}\n{about}\n")
+    (folder / "methods.md").write_text(page)
     print(f"{'table':>10}  {folder}/methods.csv, methods.md")
 
 
@@ -104,6 +136,8 @@ def _markdown(rows: list[dict[str, object]]) -> str:
         key.replace("gmacs_128", "10^9 multiply-adds")
         .replace("seconds_", "s, ")
         .replace("memory_mib_", "MiB, ")
+        .replace("openvino_bf16_", "OpenVINO bf16: ")
+        .replace("openvino_", "OpenVINO: ")
         for key in rows[0]
     ]
     return table(

@@ -19,6 +19,8 @@ def main(cfg: DictConfig) -> None:
 
     from amir_lightning.callbacks import Progress
     from amir_lightning.config import plain
+    from amir_lightning.engines.cache import cache_folder
+    from amir_lightning.engines.choice import Request, use_engine
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.by_parameter import print_split, split_scores, values_of, write_split
     from amir_lightning.runs.data import locate_data, same_data, set_physics
@@ -45,6 +47,16 @@ def main(cfg: DictConfig) -> None:
         same_data(stores, files)
     values = None if cfg.by is None else values_of(stores, str(cfg.by))
     data = build_data(run, stores, test_split=cfg.split)
+    chosen = use_engine(
+        module.network.eval(),
+        Request(
+            cfg.engine,
+            cfg.engine_precision,
+            list(cfg.engine_float32),
+            cache_folder(cfg.paths.cache_dir),
+        ),
+        plain(cfg.trainer),
+    )
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
@@ -65,15 +77,25 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.source is None else [cfg.source]
     parts += physics
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
+    engine = chosen.label
+    parts += [] if engine.name == "torch" else [engine.name]
+    parts += [] if cfg.engine_precision == "float32" else [engine.precision]
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
-    used = {key: node for key, node in cfg.items() if key != "tasks"}
-    OmegaConf.save({**used, "physics": physics}, output / "evaluate.yaml", resolve=True)
+    used = {
+        **{key: node for key, node in cfg.items() if key != "tasks"},
+        "physics": physics,
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "engine_precision": engine.precision,
+    }
+    OmegaConf.save(OmegaConf.create(used), output / "evaluate.yaml", resolve=True)
     print_scores(
         summary,
         tasks,
         f"{files.name}\n"
-        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})",
+        f"{cfg.split} scores, {run.metrics} definition, {checkpoint.stem} checkpoint (step {step})"
+        f"\n{engine}",
     )
     for name, group in summary.tasks.items():
         if "psnr" in group.intervals:

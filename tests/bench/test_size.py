@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of every network at paper size, against the known ones."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from conftest import Command
 from torch import Tensor, nn
 
 from amir_lightning.bench.size import network_size
+from amir_lightning.engines import openvino
 from amir_lightning.networks import RestorationNetwork
 
 Blocks = list[tuple[int, int, int, int]]
@@ -138,11 +140,25 @@ def test_the_comparison_times_slices_and_writes_a_table(command: Command) -> Non
     assert "scale demo" in table
 
 
+@pytest.mark.skipif(
+    not openvino.installed(), reason="OpenVINO is not installed; make setup installs it"
+)
+def test_engines_are_compared(command: Command) -> None:
+    options = ["at_scale=demo", "networks=[srcnn]", "rounds=1", "seconds=0.01", "sizes=[[32,32]]"]
+    done = command("compare", *options, "engines=[torch,openvino,openvino_bf16]", "output=cost")
+    assert done.status == 0, done.err
+    (row,) = csv.DictReader(Path("cost/methods.csv").read_text().splitlines())
+    assert {"seconds_32x32", "openvino_seconds_32x32", "openvino_bf16_seconds_32x32"} <= set(row)
+    assert float(row["openvino_difference"]) < 1e-5 < float(row["openvino_bf16_difference"]) < 0.1
+    assert "OpenVINO bf16: s, 32x32" in Path("cost/methods.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("option", "text"),
     [
         ("networks=[unet]", "unknown network 'unet'; choose from"),
         ("measure=speed", "choose from all, size"),
+        ("engines=[onnx]", "choose from torch, openvino, openvino_bf16"),
         ("rounds=0", "type rounds=3"),
         ("seconds=0.0", "type seconds=1"),
         ("output=/proc/x", "/proc/x cannot be made"),

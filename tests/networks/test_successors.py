@@ -11,7 +11,7 @@ from golden import FOLDER, SIZES, draw, image, outputs, small
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.export.formats import export_program
+from amir_lightning.export.formats import export_programs
 from amir_lightning.networks import TAT, RestorationNetwork, RestoreRWKV, restore_rwkv
 from amir_lightning.networks.checkpoints import names
 from amir_lightning.networks.checkpoints.initialize import start_from
@@ -138,11 +138,12 @@ def test_released_names_are_taken_and_mistakes_named(kind: type, tmp_path: Path)
 
 def test_a_program_is_refused_where_it_would_fit_some_sizes_alone(tmp_path: Path) -> None:
     for network in (small(TAT), small(RestoreRWKV)):
-        with pytest.raises(InputError, match="leave torch_export and onnx out"):
-            export_program(tmp_path, network, 1e-4)
+        with pytest.raises(InputError, match="leave torch_export and onnx and openvino out"):
+            export_programs(tmp_path, network, ["torch_export"], 1e-4)
     assert not list(tmp_path.iterdir())
     whole = TAT(**SIZES, task_size=16, test_window=None)
-    assert export_program(tmp_path, whole, 1e-4)["model.pt2"]["size_multiple"] == 8
+    found = export_programs(tmp_path, whole, ["torch_export"], 1e-4)
+    assert found["model.pt2"]["size_multiple"] == 8
 
 
 # TAT

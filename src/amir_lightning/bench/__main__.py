@@ -72,7 +72,7 @@ def main(cfg: DictConfig) -> None:
             found["differences"] = same_answers(name, checkout, weights, cfg.released_side)
             cases = [("inference", *size) for size in cfg.released_inference]
             cases += [("training", *size) for size in cfg.released_training]
-            variants += against_release(name, checkout, weights, cases)
+            variants += against_release(name, checkout, weights, cases, list(cfg.engines))
         variants += _curves(cfg) if cfg.scaling else []
         peaks, rows = measure(variants, _recipe(cfg, device), cfg.rounds, cfg.matrix_side)
     found["peaks"] = peaks._asdict()
@@ -132,7 +132,11 @@ def _check(cfg: DictConfig) -> Path | None:
         raise InputError(f"seconds is {cfg.seconds}, expected more than 0; type seconds=1")
     if cfg.accelerator not in ("auto", "cpu"):
         raise InputError(f"accelerator is '{cfg.accelerator}'; choose from auto, cpu")
-    for name, choices in (("scales", ("demo", "paper")), ("precisions", ("float32", "bf16"))):
+    for name, choices in (
+        ("scales", ("demo", "paper")),
+        ("precisions", ("float32", "bf16")),
+        ("engines", ("torch", "openvino")),
+    ):
         for value in cfg[name]:
             if value not in choices:
                 raise InputError(f"{name} has '{value}'; choose from {', '.join(choices)}")
@@ -189,8 +193,9 @@ def _table(cfg: DictConfig) -> "list[Variant]":
 
     nodes = {(name, scale): _node(name, scale) for scale in cfg.scales for name in cfg.networks}
     return [
-        variant(*names, node, Case(what, batch, height, width, precision))
+        variant(*names, node, Case(what, batch, height, width, precision, engine=engine))
         for what in ("inference", "training")
+        for engine in (cfg.engines if what == "inference" else ["torch"])
         for names, node in nodes.items()
         for batch, height, width in cfg[what]
         for precision in cfg.precisions

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from amir_lightning.bench.process import clock, forget_peak, peak_mib, resident_mib
+from amir_lightning.engines.choice import ON_A_CPU, Request, use_engine
 from amir_lightning.losses import restoration_terms, total
 from amir_lightning.modules.optimizers import adam
 from amir_lightning.networks import RestorationNetwork
@@ -27,6 +28,7 @@ class Case(NamedTuple):
         width: Columns of an image.
         precision: "float32", or "bf16": float32 weights under autocast.
         channels: Channels of an image.
+        engine: "torch", or "openvino" for inference on a CPU.
     """
 
     what: str
@@ -35,6 +37,7 @@ class Case(NamedTuple):
     width: int
     precision: str
     channels: int = 1
+    engine: str = "torch"
 
 
 class Cost(NamedTuple):
@@ -126,8 +129,16 @@ def _pass(network: nn.Module, case: Case, recipe: Recipe) -> Callable[[], None]:
     network.eval()
     lq = _images(case, recipe.device)
 
+    precision = _autocast(case, recipe.device)
+    if case.engine == "openvino":
+        assert isinstance(network, RestorationNetwork)
+        use_engine(network, Request("openvino", case.precision, (), None), ON_A_CPU)
+        precision = torch.autocast("cpu", enabled=False)
+        with torch.inference_mode():
+            network(lq)  # compiled now, before memory and time are measured
+
     def run() -> None:
-        with torch.inference_mode(), _autocast(case, recipe.device):
+        with torch.inference_mode(), precision:
             network(lq)
 
     return run

@@ -36,7 +36,7 @@ def ratios(rows: Sequence[Row]) -> list[Row]:
                 continue
             found.append(
                 {
-                    **{key: ours[key] for key in (*same, "precision")},
+                    **{key: ours[key] for key in (*same, "precision", "engine") if key in ours},
                     "faster": ratio(theirs, ours, "seconds"),
                     "memory": ratio(ours, theirs, "peak_memory_mib"),
                 }

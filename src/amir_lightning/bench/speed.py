@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 import torch
 
 from amir_lightning.bench.process import apart, clock, forget_peak, peak_mib, resident_mib
+from amir_lightning.engines.choice import ON_A_CPU, Request, use_engine
+
+ENGINES = {"torch": "float32", "openvino": "float32", "openvino_bf16": "bf16"}
+"""Engines that are measured, and their precisions."""
 
 
 class Speed(NamedTuple):
@@ -22,8 +26,35 @@ class Speed(NamedTuple):
     memory_mib: float
 
 
+def difference(config: Mapping[str, Any], size: tuple[int, int], engine: str) -> float:
+    """Return the largest difference of an engine from torch in float32, on one random image.
+
+    Args:
+        config: Hydra node of the network.
+        size: Height and width of the image.
+        engine: One of `ENGINES`.
+
+    Raises:
+        InputError: The engine cannot run the network.
+    """
+    from hydra.utils import instantiate
+
+    torch.manual_seed(0)
+    network = instantiate(config).eval()
+    lq = torch.rand(1, int(config.get("in_channels", 1)), *size)
+    use_engine(network, Request("openvino", ENGINES[engine], (), None), ON_A_CPU)
+    with torch.inference_mode():
+        restored = network(lq)
+        with network.as_written():
+            return float((restored - network(lq)).abs().max())
+
+
 def measure_apart(
-    config: Mapping[str, Any], sizes: Sequence[tuple[int, int]], seconds: float, device: str
+    config: Mapping[str, Any],
+    sizes: Sequence[tuple[int, int]],
+    seconds: float,
+    device: str,
+    engine: str = "torch",
 ) -> list[Speed]:
     """Measure a network in a fresh process, so that no other one's memory is counted.
 
@@ -32,15 +63,20 @@ def measure_apart(
         sizes: Heights and widths of slices.
         seconds: Passes are repeated for at least this time.
         device: "cpu" or "cuda".
+        engine: One of `ENGINES`.
 
     Returns:
         One result per size.
     """
-    return apart(measure, config, sizes, seconds, device)
+    return apart(measure, config, sizes, seconds, device, engine)
 
 
 def measure(
-    config: Mapping[str, Any], sizes: Sequence[tuple[int, int]], seconds: float, device: str
+    config: Mapping[str, Any],
+    sizes: Sequence[tuple[int, int]],
+    seconds: float,
+    device: str,
+    engine: str = "torch",
 ) -> list[Speed]:
     """Measure a network in this process; see `measure_apart`."""
     from hydra.utils import get_class, instantiate
@@ -52,9 +88,13 @@ def measure(
     results = []
     with torch.inference_mode():
         network(torch.rand(1, int(config.get("in_channels", 1)), 64, 64, device=device))
+        if engine != "torch":
+            use_engine(network, Request("openvino", ENGINES[engine], (), None), ON_A_CPU)
         # From small to large: if the peak cannot be reset, a larger slice exceeds the earlier ones.
         for index in sorted(range(len(sizes)), key=lambda i: sizes[i][0] * sizes[i][1]):
             lq = torch.rand(1, int(config.get("in_channels", 1)), *sizes[index], device=device)
+            if engine != "torch":
+                network(lq)  # compiled now, which is not the time of a slice
             forget_peak(device)
             times: list[float] = []
             while sum(times) < seconds:

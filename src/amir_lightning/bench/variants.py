@@ -85,7 +85,11 @@ def curves(
 
 
 def against_release(
-    name: str, checkout: Path, weights: Path, cases: Sequence[tuple[str, int, int, int]]
+    name: str,
+    checkout: Path,
+    weights: Path,
+    cases: Sequence[tuple[str, int, int, int]],
+    engines: Sequence[str] = ("torch",),
 ) -> list[Variant]:
     """Pair a released network (float32) with ours (float32 and bf16), with the same weights.
 
@@ -94,17 +98,21 @@ def against_release(
         checkout: Folder of the authors' code.
         weights: File that `same_answers` wrote.
         cases: Kind of pass, batch, rows and columns of each case.
+        engines: Engines of our inference.
     """
     theirs, ours = partial(released, name, checkout, weights), partial(converted, name, weights)
     variants = []
     for what, batch, height, width in cases:
         gmacs = network_size(sized(name, weights), 1, height, width).gmacs
         plain = Case(what, batch, height, width, "float32")
-        half = plain._replace(precision="bf16")
+        variants.append(Variant("released", name, "released", plain, theirs, gmacs, tuned=False))
         variants += [
-            Variant("released", name, "released", plain, theirs, gmacs, tuned=False),
-            Variant("released", name, "ours", plain, ours, gmacs),
-            Variant("released", name, "ours", half, ours, gmacs),
+            Variant("released", name, "ours", one, ours, gmacs)
+            for engine in (engines if what == "inference" else ["torch"])
+            for one in (
+                plain._replace(engine=engine),
+                plain._replace(engine=engine, precision="bf16"),
+            )
         ]
     return variants
 
@@ -143,10 +151,11 @@ def measure(
             returns = one.tuned and one.case.what == "inference"
             os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if returns else "0"
             found.append(apart(cost, one.open_network, one.case, recipe, one.tuned))
-            what, batch, height, width, precision, _ = one.case
+            what, batch, height, width, precision, _, engine = one.case
             _log.info(
                 f"round {turn + 1} of {rounds}: {one.network} ({one.scale}) {what} of "
-                f"{batch} x {height}x{width} in {precision}, {median(found[-1].seconds):.3g} s"
+                f"{batch} x {height}x{width} in {precision} by {engine}, "
+                f"{median(found[-1].seconds):.3g} s"
             )
     best = Peaks(*map(max, zip(*reached, strict=True)))
     return best, [as_row(*pair, best) for pair in zip(variants, costs, strict=True)]
@@ -169,6 +178,7 @@ def as_row(variant: Variant, costs: Sequence[Cost], peaks: Peaks) -> Row:
         "size": f"{case.height}x{case.width}",
         "batch": case.batch,
         "precision": case.precision,
+        "engine": case.engine,
         "seconds": seconds,
         "slices_per_second": case.batch / seconds,
         "share_of_peak": share_of_peak(gmacs, passes, seconds, peak),

@@ -9,12 +9,12 @@ from amir_lightning.cli import command
 
 @command("export")
 def main(cfg: DictConfig) -> None:
-    """Write weights, configuration and model card; on request torch.export and ONNX programs."""
+    """Write weights, configuration and model card; on request programs of other engines."""
     import json
 
     from amir_lightning.export.formats import (
-        export_onnx,
-        export_program,
+        FORMATS,
+        export_programs,
         write_config,
         write_weights_folder,
     )
@@ -43,11 +43,11 @@ def main(cfg: DictConfig) -> None:
         },
         "versions": run.record.get("versions", {}),
     }
+    formats = [name for name in FORMATS if cfg[name]]
     output = Path(cfg.output)
     with complete_folder(output) as work:
         write_weights_folder(work, weights.network, arguments, content["tasks"], about)
-        programs = export_program(work, weights.network, cfg.tolerance) if cfg.torch_export else {}
-        programs |= export_onnx(work, weights.network, cfg.tolerance) if cfg.onnx else {}
+        programs = export_programs(work, weights.network, formats, cfg.tolerance)
         if programs:
             config = json.loads((work / CONFIG).read_text())
             write_config(work, {**config, "programs": programs})

@@ -12,6 +12,11 @@ _SOURCES = {
     "scans": "prepared scans",
     "prepared scans": "prepared scans",  # written by earlier versions
 }
+# What a user of a program has to know.
+_NOTES = {
+    "model.xml": "; belongs to `model.bin`. Compile it with `INFERENCE_PRECISION_HINT` f32, "
+    "because OpenVINO's default is bf16 on many CPUs",
+}
 _STAMPS = {
     "phantoms": " They were measured on embedded phantoms, not on patients.",
     "unknown": " Whether they were measured on phantoms or on patients is not known.",
@@ -54,7 +59,7 @@ def model_card(config: Mapping[str, Any]) -> str:
     programs = "\n".join(
         f"- `{file}`: any height and width that are multiples of {node['size_multiple']}; largest "
         f"difference from the network on {', '.join(node['compared_on'])}: "
-        f"{node['largest_difference']:.2g} (images in [0, 1])"
+        f"{node['largest_difference']:.2g} (images in [0, 1])" + _NOTES.get(file, "")
         for file, node in config.get("programs", {}).items()
     )
     return f"""---

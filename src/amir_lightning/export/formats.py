@@ -4,13 +4,16 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.export import ExportedProgram
 
+from amir_lightning.engines.openvino import convert, installed, load
+from amir_lightning.engines.traced import fitting, traced
 from amir_lightning.errors import InputError
 from amir_lightning.export.card import model_card
 from amir_lightning.networks.restoration_network import RestorationNetwork
@@ -18,9 +21,9 @@ from amir_lightning.weights.folder import CONFIG, FORMAT, VERSION, WEIGHTS, netw
 
 log = logging.getLogger(__name__)
 
-_TRACED = (64, 96)  # size of the image that is traced
+Run = Callable[[Tensor], Tensor]
+
 _COMPARED = ((64, 64), (96, 160), (128, 72))  # sizes on which a program is compared
-_LARGEST = 4096  # rows and columns of an image that a program takes
 
 
 def write_weights_folder(
@@ -72,35 +75,47 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / "README.md").write_text(model_card(config))
 
 
-def export_program(
-    folder: Path, network: RestorationNetwork, tolerance: float
+def export_programs(
+    folder: Path, network: RestorationNetwork, formats: Sequence[str], tolerance: float
 ) -> dict[str, dict[str, Any]]:
-    """Write ``model.pt2``, a `torch.export` program of any height and width, and compare it.
+    """Write programs for any height and width, and compare each with the network.
+
+    Args:
+        folder: Existing folder.
+        network: The network.
+        formats: Some of `FORMATS`.
+        tolerance: Largest difference; images lie in [0, 1].
 
     Returns:
-        Entry of the program for ``config.json``.
+        Entry of each program for ``config.json``.
 
     Raises:
-        InputError: The program differs from the network by more than the tolerance.
+        InputError: A package is missing, the network cannot be one program for all sizes, or a
+            program differs by more than the tolerance.
     """
-    program = _trace(network)
-    torch.export.save(program, folder / "model.pt2")
+    if not formats:
+        return {}
+    try:
+        program = traced(network)
+    except InputError as error:
+        raise InputError(
+            f"{error}; leave {' and '.join(FORMATS)} out, the exported weights restore any size"
+        ) from error
+    found = {}
+    for name in formats:
+        file, write = FORMATS[name]
+        run = write(program, folder / file)
+        found[file] = _compare(file, network, run, tolerance)
+    return found
+
+
+def _torch_program(program: ExportedProgram, path: Path) -> Run:
+    torch.export.save(program, path)
     # A guard of windowed attention, "more than one window", fails on small images for no reason.
-    loaded = torch.export.load(folder / "model.pt2").module(check_guards=False)
-    return {"model.pt2": _compare("model.pt2", network, loaded, tolerance)}
+    return torch.export.load(path).module(check_guards=False)
 
 
-def export_onnx(
-    folder: Path, network: RestorationNetwork, tolerance: float
-) -> dict[str, dict[str, Any]]:
-    """Write ``model.onnx`` for any height and width, and compare it by ONNX Runtime.
-
-    Returns:
-        Entry of the program for ``config.json``.
-
-    Raises:
-        InputError: A package is missing, or the result differs by more than the tolerance.
-    """
+def _onnx(program: ExportedProgram, path: Path) -> Run:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401
@@ -108,14 +123,13 @@ def export_onnx(
         raise InputError(
             f'onnx=true needs {error.name}; type pip install "amir-lightning[onnx]"'
         ) from error
-    path = folder / "model.onnx"
     # These warn that torchvision is not installed, which nothing here uses.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _trace(network),
+            program,
             f=str(path),
             dynamo=True,
             input_names=["lq"],
@@ -129,45 +143,38 @@ def export_onnx(
         (restored,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
         return torch.from_numpy(restored)
 
-    return {"model.onnx": _compare("model.onnx", network, run, tolerance)}
+    return run
 
 
-class _Fitting(nn.Module):
-    """The network without its padding: programs take only images whose sides fit."""
-
-    def __init__(self, network: RestorationNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, lq: Tensor) -> Tensor:
-        return self.network.restore(lq)
-
-
-def _trace(network: RestorationNetwork) -> torch.export.ExportedProgram:
-    if network.follows_size is not None:
+def _openvino(program: ExportedProgram, path: Path) -> Run:
+    if not installed():
         raise InputError(
-            f"{type(network).__name__} {network.follows_size}, whose number follows the size of "
-            "the image, and cannot be one program for all sizes; leave torch_export and onnx out, "
-            "the exported weights restore any size"
+            'openvino=true needs openvino; type pip install "amir-lightning[openvino]"'
         )
-    multiple = network.size_multiple
-    height = torch.export.Dim("height", min=2, max=_LARGEST // multiple)
-    width = torch.export.Dim("width", min=2, max=_LARGEST // multiple)
-    sides: dict[int, Any] = {2: multiple * height, 3: multiple * width}
-    image = torch.rand(1, 1, *(_fitting(side, multiple) for side in _TRACED))
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(_Fitting(network).eval(), (image,), dynamic_shapes=({**sides},))
+    openvino = load()
+    openvino.save_model(convert(program), path, compress_to_fp16=False)
+    # The default is bf16 on many CPUs.
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda image: torch.from_numpy(compiled(image.numpy())[0])
+
+
+FORMATS = {
+    "torch_export": ("model.pt2", _torch_program),
+    "onnx": ("model.onnx", _onnx),
+    "openvino": ("model.xml", _openvino),
+}
+"""Programs by the option of ``export`` that asks for them: the file, and what writes and reads it.
+"""
 
 
 def _compare(
-    name: str, network: RestorationNetwork, program: Callable[[Tensor], Tensor], tolerance: float
+    name: str, network: RestorationNetwork, program: Run, tolerance: float
 ) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     multiple = network.size_multiple
     largest, sizes = 0.0, []
     for shape in _COMPARED:
-        height, width = (_fitting(side, multiple) for side in shape)
+        height, width = (fitting(side, multiple) for side in shape)
         image = torch.rand(1, 1, height, width, generator=generator)
         with torch.inference_mode():
             difference = (program(image.clone()) - network(image)).abs().max()
@@ -180,7 +187,3 @@ def _compare(
         )
     log.info("%s: largest difference on %s: %.2g", name, ", ".join(sizes), largest)
     return {"compared_on": sizes, "largest_difference": largest, "size_multiple": multiple}
-
-
-def _fitting(side: int, multiple: int) -> int:
-    return max(2, -(-side // multiple)) * multiple

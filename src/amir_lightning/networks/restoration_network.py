@@ -1,7 +1,7 @@
 """Base class of restoration networks: padding to a size that fits, and the report of a pass."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -136,15 +136,25 @@ class RestorationNetwork(nn.Module):
         fast = TrainingPass(self, self.trace, replays, **options)
         self.trace = fast  # type: ignore[method-assign]
 
+    def restore_by(self, program: Callable[[Tensor], Tensor]) -> None:
+        """Restore by a program of another engine, in place; reports hold its image and no more.
+
+        Args:
+            program: Maps images whose sides are multiples of `size_multiple` to restored ones.
+        """
+        self.restore = lambda lq: program(lq)  # type: ignore[method-assign]
+        self.trace = lambda lq: Report(program(lq))  # type: ignore[method-assign]
+
     @contextlib.contextmanager
     def as_written(self) -> Iterator[None]:
-        """Return a context in which nothing is compiled or replayed."""
-        fast = vars(self).pop("trace", None)
+        """Return a context in which nothing is compiled, replayed or run by another engine."""
+        own = vars(self)
+        names = [name for name in ("restore", "trace") if name in own]
+        replaced: dict[str, Any] = {name: own.pop(name) for name in names}
         try:
             yield
         finally:
-            if fast is not None:
-                self.trace = fast  # type: ignore[method-assign]
+            own.update(replaced)
 
     def recompute(self, levels: int) -> None:
         """Turn on activation checkpointing for the finest levels, to trade time for memory.

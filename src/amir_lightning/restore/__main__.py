@@ -16,6 +16,8 @@ def main(cfg: DictConfig) -> None:
 
     ask_for_huge_pages()
     from amir_lightning.config import plain
+    from amir_lightning.engines import choice as engines
+    from amir_lightning.engines.cache import cache_folder
     from amir_lightning.io.dicom.series import Damaged
     from amir_lightning.io.dicom.series import summarise as summarise_skipped
     from amir_lightning.io.scan import find_scans
@@ -48,6 +50,12 @@ def main(cfg: DictConfig) -> None:
             if OmegaConf.is_dict(node.get("degradation"))
         },
         trusted=list(cfg.trusted),
+        engine=engines.Request(
+            cfg.engine,
+            cfg.engine_precision,
+            list(cfg.engine_float32),
+            cache_folder(cfg.paths.cache_dir),
+        ),
     )
     scans, skipped = find_scans(source)
     unread = [one.problem for one in skipped if isinstance(one, Damaged)]

@@ -17,6 +17,7 @@ from amir_lightning.callbacks import Progress
 from amir_lightning.data.pairs import patient_seed
 from amir_lightning.data.plausible import check_units
 from amir_lightning.degradation import drawn_for, fixed_for
+from amir_lightning.engines.choice import Engine, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.io.scan import Scan
 from amir_lightning.pictures import save
@@ -69,6 +70,7 @@ def restore_all(
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     with complete_folder(output) as work:
+        engine = use_engine(weights.network, request.engine, request.trainer)
         record = {
             "weights": weights.origin,
             "weights_fingerprint": weights.fingerprint,
@@ -79,7 +81,7 @@ def restore_all(
         for number, scan in enumerate(scans, 1):
             target = target_of(scan, root, work, request.format)
             try:
-                done, scores = _restore(scan, number, target, work, weights, request)
+                done, scores = _restore(scan, number, target, work, weights, request, engine)
             except InputError as error:
                 remove(target)
                 failed.append(_naming(scan, str(error)))
@@ -140,7 +142,13 @@ def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
 
 
 def _restore(
-    scan: Scan, number: int, target: Path, work: Path, weights: Weights, request: Request
+    scan: Scan,
+    number: int,
+    target: Path,
+    work: Path,
+    weights: Weights,
+    request: Request,
+    engine: Engine,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.perf_counter()
     task = pick_task(scan, weights.tasks, request.task)
@@ -172,6 +180,9 @@ def _restore(
         tiling = choose_tiling(
             request.tile, request.tile_overlap, request.max_pixels, height, width
         )
+        images = len(slices) * (tiling.count(height, width) if tiling else 1)
+        label = engine.restores(images, 1, *(tiling.size if tiling else (height, width)))
+        log.info("%s is restored by %s", scan.path, label)
         if tiling:
             _say_tile_error(tiling, weights, slices, task, request.max_pixels)
         _predict(SliceRestorer(weights.network, task, slices, restored, tiling), request)
@@ -181,7 +192,7 @@ def _restore(
         low, high = value_range(restored, slices)
         name = type(weights.network).__name__
         derivation = (
-            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}); "
+            f"{task.title} by {name} (amir_lightning, weights {weights.fingerprint}, {label}); "
             "for research only"
         )
         undo = 1 / request.intensity_scale
@@ -199,6 +210,7 @@ def _restore(
         "source": scan.source,
         "output": str(target.relative_to(work)),
         "task": task.name,
+        "engine": label._asdict(),
         "shape": scan.shape,
         "slices": len(slices),
         "units": task.units,
@@ -235,7 +247,8 @@ def _say_tile_error(
 ) -> None:
     middle = task.normalise(slices[len(slices) // 2].lq[None])
     low, high = task.value_range
-    error = tile_error(tiling, weights.network, middle, max_pixels) * (high - low)
+    with weights.network.as_written():  # no engine compiles the whole slice for this
+        error = tile_error(tiling, weights.network, middle, max_pixels) * (high - low)
     log.warning(
         "slices are restored in tiles of %dx%d: on the middle slice that changes the result by "
         "%.3g %s (mean absolute difference from the whole)",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from amir_lightning.engines import choice as engines
 from amir_lightning.errors import InputError
 from amir_lightning.io.nifti.writer import DType
 from amir_lightning.metrics import METRICS
@@ -31,6 +32,7 @@ class Request:
         trainer: Options of Lightning's trainer.
         degradations: Physics by task name; for other tasks the physics that the weights name.
         trusted: Modules whose physics the weights may name.
+        engine: Engine that restores.
     """
 
     task: str | None
@@ -49,6 +51,7 @@ class Request:
     trainer: Mapping[str, Any]
     degradations: Mapping[str, Mapping[str, Any]]
     trusted: Sequence[str]
+    engine: engines.Request
 
     def __post_init__(self) -> None:
         if self.format not in ("same", "nifti"):

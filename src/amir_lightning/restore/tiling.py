@@ -24,6 +24,10 @@ class Tiling:
     size: tuple[int, int]
     overlap: float
 
+    def count(self, height: int, width: int) -> int:
+        """Smallest number of tiles of an image, without overlap."""
+        return -(-height // self.size[0]) * -(-width // self.size[1])
+
     def __call__(self, network: nn.Module, lq: Tensor) -> Tensor:
         """Restore (B, 1, H, W) tile by tile."""
         from monai.inferers import sliding_window_inference

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amir_lightning import networks
+from amir_lightning.engines.cache import cache_folder
+from amir_lightning.engines.choice import ON_A_CPU, Request, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.system.trust import trusted_class
@@ -75,16 +77,25 @@ class Pretrained(nn.Module):
         return physical.cpu().numpy() if isinstance(lq, np.ndarray) else physical
 
 
-def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrained:
+def load_pretrained(
+    source: str | Path,
+    trusted: Sequence[str] = (),
+    engine: str = "torch",
+    engine_precision: str = "float32",
+) -> Pretrained:
     """Load a network from a weights folder, or from a hub by its name.
 
     Args:
         source: A folder that ``export`` wrote, or a name such as ``user/amir``, which is downloaded
             once; with ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
         trusted: Modules whose networks may be named besides those of this package.
+        engine: What restores: "torch"; "openvino", which is the fastest on a CPU; or "auto" for
+            OpenVINO where it is installed and can run the network.
+        engine_precision: "float32", or "bf16" for OpenVINO.
 
     Raises:
-        InputError: There is no such folder or name, or its files do not belong together.
+        InputError: There is no such folder or name, its files do not belong together, or the engine
+            cannot be used.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -97,7 +108,9 @@ def load_pretrained(source: str | Path, trusted: Sequence[str] = ()) -> Pretrain
     network = build_network(about["class"], about["arguments"], folder, size, trusted)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
-    return Pretrained(network, tasks, config)
+    pretrained = Pretrained(network, tasks, config)
+    use_engine(network, Request(engine, engine_precision, (), cache_folder(None)), ON_A_CPU)
+    return pretrained
 
 
 def build_network(

@@ -128,6 +128,12 @@ class TransposedAttention(nn.Module):
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
         """Multiply query and key channels of each head, (B, heads, C / heads, C / heads)."""
+        if torch.compiler.is_exporting():  # OpenVINO cannot read the diagonal below
+            query, key = (
+                rearrange(one, "b n (head c) -> b head c n", head=self.heads)
+                for one in (query, key)
+            )
+            return widen(query @ key.mT)
         # One product over all channels needs no copy of the pixels; products between heads are
         # few and dropped.
         products = rearrange(
