@@ -265,6 +265,8 @@ def test_a_measured_lq_of_another_task_is_not_used(command: Command, tmp_path: P
         (["task=mri_accel", "tasks.mri_accel.degradation.factor=0.5"], "factor is 0.5"),
         (["task=mri_accel", "tasks.mri_accel.degradation.factor.values=[]"], "values is empty"),
         (["task=mri_noise", "tasks.mri_noise.degradation.level=-3"], "level is -3"),
+        (["task=mri_noise", "tasks.mri_noise.degradation.level=x"], "is 'x', expected a finite"),
+        (["task=ct_dose", "tasks.ct_dose.degradation.dose=null"], "is None, expected a finite"),
         (["task=mri_motion", "tasks.mri_motion.degradation.degrees=180"], "degrees is 180"),
         (["task=pet_dose", "tasks.pet_dose.degradation.reduction.low=0.5"], "reduction is LogUni"),
         (["task=pet_short", "tasks.pet_short.degradation.seconds=0"], "seconds is 0"),

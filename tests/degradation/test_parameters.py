@@ -11,6 +11,7 @@ from amir_lightning.degradation import (
     LowCount,
     LowDose,
     OneOf,
+    RicianNoise,
     Uniform,
     drawn_for,
     fixed_for,
@@ -98,5 +99,8 @@ def test_impossible_draws_are_refused() -> None:
         LogUniform(0, 0.25)
     with pytest.raises(InputError, match="values is empty"):
         OneOf(())
+    for typed in ("x", None, True, float("nan"), float("inf"), OneOf((4, "x"))):  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="expected a finite number"):
+            RicianNoise(typed, 0.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"dose is .*1\.5.*fraction between 0 and 1"):
         LowDose(Uniform(0.5, 1.5), 1e5, 5.0, "hann")

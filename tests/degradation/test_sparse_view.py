@@ -85,6 +85,16 @@ def test_without_noise_both_ways_agree() -> None:
     torch.testing.assert_close(lq, expected, atol=1.0, rtol=0)
 
 
+def test_a_scan_gets_the_streaks_of_its_few_views() -> None:
+    """The change is the difference of two scans, each projected along its own views."""
+    scan = disk(30, 500)
+    attenuation = to_attenuation(scan)
+    few, full = (parallel_beam((SIZE, SIZE), views, 2.0) for views in (12, 13 * 12))
+    expected = few.fbp(few.forward(attenuation)) - full.fbp(full.forward(attenuation))
+    change = replace(FEW, views=12).degrade(scan, SPACING, 0) - scan
+    torch.testing.assert_close(change, expected * (1000 / WATER_PER_MM), atol=1.0, rtol=0)
+
+
 def test_padding_and_slices_that_are_not_square() -> None:
     scan = disk()
     scan[:, :10] = -2000.0

@@ -107,8 +107,19 @@ Parameter = float | Drawn
 
 
 def possible(parameter: Parameter) -> tuple[float, ...]:
-    """Numbers by which a parameter is checked: the number itself, or the extremes of a draw."""
-    return parameter.extremes if isinstance(parameter, Drawn) else (parameter,)
+    """Numbers by which a parameter is checked: the number itself, or the extremes of a draw.
+
+    Raises:
+        InputError: One of them is no finite number.
+    """
+    found = parameter.extremes if isinstance(parameter, Drawn) else (parameter,)
+    for one in found:  # typed by a user: in place of a draw, the command cannot check the type
+        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
+            raise InputError(
+                f"a parameter of the degradation is {one!r}, expected a finite number; type for "
+                "instance tasks.<task>.degradation.<parameter>=0.25"
+            )
+    return found
 
 
 def value_of(parameter: Parameter, name: str, seed: int) -> float:
