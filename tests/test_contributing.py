@@ -68,6 +68,7 @@ class Toy(RestorationNetwork):
 ''',
     "conf/network/toy.yaml": "_target_: amir_lightning.networks.Toy\nwidth: 8   # channels\n",
     "conf/network/size/toy_demo.yaml": "width: 4\n",
+    "conf/network/size/toy_study.yaml": "# 305 parameters: it is a toy.\nwidth: 16\n",
     "tests/networks/test_toy.py": """\
 from amir_lightning.networks import Toy
 

@@ -68,7 +68,7 @@ def test_interference_of_named_layers(amir: Path, command: Command) -> None:
     layers = "layers=[last,stem.weight,network]"
     found = drawn(command, "interference", amir, layers, "batches=3", "bootstrap=20")
     names = {row["layer"] for row in found}
-    assert names == {"refinement.0.feed_forward.project_out", "stem.weight", "network"}
+    assert names == {"decoders.2.0.feed_forward.project_out", "stem.weight", "network"}
     assert len(found) == 3 * 2 * 4
     means = rows(Path("out/interference_mean.csv"))
     assert [row["block"] for row in means[::2]] == ["last", "stem.weight", "network"]

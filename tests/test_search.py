@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,23 @@ def test_nothing_is_chosen_before_all_runs_have_finished(command: Command, tmp_p
 
 
 @pytest.mark.usefixtures("composing")
+def test_kept_runs_of_a_search_choose_the_same_rates(command: Command, tmp_path: Path) -> None:
+    write_search(tmp_path / "runs")
+    (tmp_path / "runs" / "spach-0.003" / "result.json").rename(tmp_path / "later.json")
+    assert command("search", *NAMED, *OUT, "keep=true").status == 2  # what has finished is kept
+    kept = tmp_path / "experiments" / "study" / "runs"
+    assert len(list(kept.iterdir())) == 17
+    (tmp_path / "later.json").rename(tmp_path / "runs" / "spach-0.003" / "result.json")
+    assert command("search", *NAMED, *OUT, "keep=true").status == 0
+    pages = {path.name: path.read_bytes() for path in Path("found").iterdir()}
+    shutil.rmtree("runs")
+    shutil.rmtree("found")
+    done = command("search", *NAMED, *OUT)
+    assert done.status == 0, done.err
+    assert {path.name: path.read_bytes() for path in Path("found").iterdir()} == pages
+
+
+@pytest.mark.usefixtures("composing")
 def test_several_data_and_test_scores_choose_nothing(command: Command, tmp_path: Path) -> None:
     write_search(tmp_path / "runs")
     record = tmp_path / "runs" / "amir-0.001" / "run.json"
@@ -140,7 +158,7 @@ def test_several_data_and_test_scores_choose_nothing(command: Command, tmp_path:
     assert "have several data of mri" in command("search", *NAMED, *OUT).err
     refused = command("search", "experiment=table2", *OUT)
     assert refused.status == 2
-    assert "scores test patients, by which nothing may be chosen" in refused.err
+    assert "scored on test patients, by which nothing may be chosen" in refused.err
     assert not Path("my").exists()
 
 

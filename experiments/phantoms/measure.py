@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE)
     chosen_options = parser.parse_args()
     folders = dict(one.split("=", 1) for one in chosen_options.real)
-    rows_file = chosen_options.output / f"{chosen_options.scale}.csv"
+    rows_file = chosen_options.output / f"measures_{chosen_options.scale}.csv"
     for name in chosen_options.tasks:
         task = task_of(name, chosen_options.scale)
         node = dict(task.phantom)

@@ -7,12 +7,14 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from amir_lightning.cli import command
 from amir_lightning.config import CONF_DIR, INSTALLED
 from amir_lightning.errors import InputError
 from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.kept import keep
+from amir_lightning.runs.rates import lender
 from amir_lightning.runs.sweep import Job, experiment_of, jobs, locate, start_of
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.system.markdown import table
@@ -86,7 +88,17 @@ def main(cfg: DictConfig) -> None:
     experiment, overrides = experiment_of(cfg.train)
     wanted = jobs(experiment, overrides)
     start = start_of(experiment, overrides)
-    trials = _trials(wanted, Path(cfg.paths.runs_dir), experiment, start)
+    runs_dir, kept_dir = Path(cfg.paths.runs_dir), Path(cfg.paths.kept_dir)
+    folders = locate(wanted, runs_dir, kept_dir)
+    trials = _trials(wanted, folders)
+    if cfg.keep:
+        keep([trial.run for trial in trials], kept_dir)
+    _refuse_other_data(trials)
+    if missing := len(wanted) - len(trials):
+        raise InputError(
+            f"{missing} of the {counted('run', len(wanted))} of {experiment} in {runs_dir} have "
+            f"not finished; type {start}"
+        )
     searches = list(_searches(trials))
     rates_dir = _rates_dir(cfg.rates_dir)
     learned = [one for one in searches if one.gain >= cfg.least_gain]
@@ -118,29 +130,23 @@ def main(cfg: DictConfig) -> None:
         )
 
 
-def _trials(wanted: Sequence[Job], runs_dir: Path, experiment: str, start: str) -> list[Trial]:
-    """Read the runs of a search.
+def _trials(wanted: Sequence[Job], folders: Sequence[RunFolder | None]) -> list[Trial]:
+    """Read the runs of a search that have come to an end.
 
     Raises:
-        InputError: A run is missing, or the runs are scored on test patients.
+        InputError: The runs are scored on test patients, or their scores are lost.
     """
     if any(job.cfg.scored != "val" for job in wanted):
         raise InputError(
-            f"experiment={experiment} scores test patients, by which nothing may be chosen; type "
-            "an experiment with scored: val, such as experiment=search_table2"
+            "these runs are scored on test patients, by which nothing may be chosen; type an "
+            "experiment with scored: val, such as experiment=search_table2"
         )
     trials = []
-    for job, run in zip(wanted, locate(wanted, runs_dir), strict=True):
+    for job, run in zip(wanted, folders, strict=True):
         if run is not None and run.finished:
             trials.append(Trial(job, run, _gains(job, run)))
         elif run is not None and run.record.get("status") == "failed":
             trials.append(Trial(job, run, {}))
-    _refuse_other_data(trials)
-    if missing := len(wanted) - len(trials):
-        raise InputError(
-            f"{missing} of the {counted('run', len(wanted))} of {experiment} in {runs_dir} have "
-            f"not finished; type {start}"
-        )
     return trials
 
 
@@ -228,12 +234,8 @@ def _cell(search: Search, rate: float) -> str:
 def _takers(file: str, rates_dir: Path) -> list[str]:
     """Networks whose rate is by their file that of another one, as the ablations of AMIR."""
     scale = file.rpartition("_")[2]
-    found = []
-    for path in sorted(rates_dir.glob(f"*_{scale}.yaml")):
-        content = OmegaConf.load(path)
-        if isinstance(content, DictConfig) and file in (content.get("defaults") or []):
-            found.append(path.stem.removesuffix(f"_{scale}"))
-    return found
+    paths = sorted(rates_dir.glob(f"*_{scale}.yaml"))
+    return [path.stem.removesuffix(f"_{scale}") for path in paths if lender(path) == file]
 
 
 def _records(searches: Sequence[Search], trials: Sequence[Trial]) -> str:

@@ -83,8 +83,9 @@ def test_what_is_kept_is_the_average_of_the_trained_weights(command: Command) ->
     assert all(torch.equal(v, best["state_dict"][f"network.{k}"]) for k, v in exported.items())
 
 
-def test_without_the_options_a_run_has_adam_and_no_average(command: Command) -> None:
-    done = command("train", *TINY_DATA, "task=mri", "network=dcnn", "trainer.max_steps=2")
+def test_with_adam_and_without_an_average_a_run_has_neither(command: Command) -> None:
+    options = ["task=mri", "network=dcnn", "trainer.max_steps=2", "optimizer.average_decay=null"]
+    done = command("train", *TINY_DATA, *options)
     assert done.status == 0, done.err
     content = checkpoint("runs")
     assert "trained_network" not in content

@@ -48,9 +48,9 @@ def test_mistakes_are_found_before_the_first_step(train: Command) -> None:
     single = train("task=ct", *MEASURING)
     assert single.status == 2
     assert "trains one task" in single.err
-    unknown = train("task=mri+ct", *MEASURING, "callbacks.interference.layers=[refinment.0]")
+    unknown = train("task=mri+ct", *MEASURING, "callbacks.interference.layers=[decodrs.2.0]")
     assert unknown.status == 2
-    assert "no layer 'refinment.0'; did you mean refinement.0" in unknown.err
+    assert "no layer 'decodrs.2.0'; did you mean decoders.2.0" in unknown.err
     assert "decoders.0" in unknown.err
     without = train("task=mri+ct", "network=dcnn", *MEASURING)
     assert without.status == 2

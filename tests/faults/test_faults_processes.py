@@ -63,7 +63,7 @@ def test_two_processes_train_what_one_trains_balance_and_noise_included(
         status, said = run.wait()
         assert status == 0, said[-3000:]
         if name == "three":
-            assert "of 6 patches (3 processes x 2 x 1 accumulated), learning rate 0.003" in said
+            assert "of 6 patches (3 processes x 2 x 1 accumulated), learning rate 0.002" in said
     for several in ("two", "three"):
         assert_close(tmp_path / "one", tmp_path / several)
         assert run_folder(tmp_path / several).name == run_folder(tmp_path / "one").name

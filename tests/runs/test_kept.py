@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from written_runs import jobs, plain_scores, write_run
 
 from amir_lightning.runs import kept
 from amir_lightning.runs.figures import figure_rows
-from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.folder import RunFolder, run_folders
 from amir_lightning.runs.kept import keep
 from amir_lightning.runs.sweep import locate
 
@@ -148,3 +149,29 @@ def test_curves_of_a_kept_run_are_drawn(run: Path, command: Command, tmp_path: P
     path.write_text("step,val/mri/psnr\n99,30.0\n199,31.0\n")
     done = command("draw", "draw=curves", f"run={path.parent}", "output=out")
     assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("scored", ["test", "val"])
+def test_a_sweep_goes_on_behind_kept_runs(
+    train: Command, command: Command, tmp_path: Path, scored: str
+) -> None:
+    options = ("task=mri", f"scored={scored}", "trainer.max_steps=1")
+    first = train(*options)
+    assert first.status == 0, first.err
+    runs = tmp_path / "runs"
+    keep(run_folders(runs), tmp_path / "kept")
+    shutil.rmtree(runs)
+    shutil.copytree(tmp_path / "kept", runs)  # on another machine
+    again = train(*options)
+    assert again.status == 0, again.err
+    assert "this run has finished before" in again.err
+    (folder,) = runs.iterdir()
+    assert not (folder / "checkpoints").exists()
+    scores = [line for line in first.out.splitlines() if "restored" in line]
+    assert scores == [line for line in again.out.splitlines() if "restored" in line] != []
+    assert "weights" in first.out
+    assert "weights" not in again.out
+    assert "evaluate" not in again.out
+    lost = command("evaluate", f"run={folder}", f"split={scored}")
+    assert lost.status == 2
+    assert "is a copy of a finished run without its weights; give the run that has" in lost.err

@@ -430,3 +430,55 @@ def test_tables_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_of_a_study_says_how_large_its_networks_are(command, composing, tmp_path) -> None:
+    options = ("scale=study", "network=restormer,amir")
+    for job in jobs("table2", *options):
+        write_run(job, tmp_path / "runs", plain_scores)
+    done = tabulate(command, "experiment=table2", *options)
+    assert done.status == 0, done.err
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "Scale study. Millions of parameters: Restormer 1.23, AMIR 1.23. " in text
+
+
+def test_a_table_says_whose_learning_rate_was_taken(command, composing, tmp_path: Path) -> None:
+    options = ("scale=study", "network=restormer,amir_no_srm,amir_no_crm,amir")
+    wanted = jobs("table4", *options)
+    for job in wanted[:2] + wanted[3:]:  # a row without a run took nothing
+        write_run(job, tmp_path / "runs", plain_scores)
+    done = tabulate(command, "experiment=table4", *options)
+    assert done.status == 0, done.err
+    sentence = "At the learning rate of AMIR, without a search of their own: "
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert f"{sentence}Routing Module: w/o SRM. " in text
+    assert sentence in (tmp_path / "out" / "table.tex").read_text()
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("options", "lenders"),
+    [
+        (("scale=study",), {"amir_no_srm": "amir", "amir": None}),
+        (("scale=study", "optimizer.learning_rate=0.5"), {"amir_no_srm": None, "amir": None}),
+        (("scale=demo",), {"amir_no_srm": None, "amir": None}),
+    ],
+    ids=["by file", "typed", "without files"],
+)
+def test_a_rate_is_taken_only_by_the_file_of_a_network(
+    options: tuple[str, ...], lenders: dict[str, str | None]
+) -> None:
+    wanted = jobs("table4", "network=amir_no_srm,amir", *options)
+    methods = collect(wanted, [None] * len(wanted), Path("none.csv"), bootstrap=0)
+    assert {one.network: one.rate_of for one in methods} == lenders
+
+
+@pytest.mark.parametrize("name", ["tabulate", "claims"])
+def test_no_table_of_a_search_asks_for_test_scores(command, composing, tmp_path, name) -> None:
+    write_run(jobs("table2", "scored=val")[0], tmp_path / "runs", plain_scores)
+    options = ["experiment=table2"] if name == "tabulate" else ["seed=0"]
+    done = command(name, *options, "scored=val", "output=out")
+    assert done.status == 2
+    assert "these runs are scored on validation patients" in done.err
+    assert "evaluate" not in done.err
+    assert not (tmp_path / "out").exists()

@@ -118,6 +118,12 @@ class SearchPath:
                 group, kind, self.config_name, list(self.overrides)
             )
 
+    def file(self, name: str) -> Path | None:
+        """Find a file such as ``network/size/amir_demo.yaml`` in the first folder that has it."""
+        folders = (str(one.path) for one in self.loader.get_search_path().get_path())
+        paths = (Path(folder.removeprefix("file://")) / name for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
+
     def has_group(self, group: str) -> bool:
         """Return whether any folder has a group of that name."""
         parent, _, name = group.rpartition("/")

@@ -8,7 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from amir_lightning.metrics import SCORES, Group, Summary
+from amir_lightning.runs.folder import RunFolder
 from amir_lightning.tasks import Task
+
+Patients = Mapping[str, Mapping[str, Group]]
+"""Mean scores over the slices of each patient, by task and patient."""
 
 
 def print_scores(summary: Summary, tasks: Sequence[Task], title: str) -> None:
@@ -55,6 +59,24 @@ def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Su
     _write(folder / "patients.csv", ["task", "patient", *counts, *SCORES], patients)
     tasks = ({"task": task, **_columns(group)} for task, group in summary.tasks.items())
     _write(folder / "tasks.csv", ["task", *counts, *SCORES], tasks)
+
+
+def read_patients(run: RunFolder, split: str) -> Patients:
+    """Read ``patients.csv`` of a split, which kept runs have, too.
+
+    Raises:
+        InputError: There is no such file.
+        KeyError, TypeError, ValueError: The file is damaged.
+    """
+    patients: dict[str, dict[str, Group]] = {}
+    for row in run.rows(split, table="patients"):
+        patients.setdefault(row["task"], {})[row["patient"]] = _group(row)
+    return patients
+
+
+def _group(row: Mapping[str, str]) -> Group:
+    slices, constant = int(row["slices"]), int(row["constant_slices"])
+    return Group({key: float(row[key]) if slices else None for key in SCORES}, slices, constant)
 
 
 def _columns(group: Group) -> dict[str, object]:

@@ -57,6 +57,9 @@ def difference_notes(methods: Sequence[Method], bootstrap: int) -> str:
     """Caption of the table of differences to AMIR."""
     lines = [_scale(methods), "Method minus AMIR, the mean over patients"]
     lines[-1] += ", with its 95 % bootstrap interval over patients." if bootstrap else "."
+    combinations = {method.trained for method in methods if method.network == "amir"}
+    if sum(map(len, combinations)) > len({task for one in combinations for task in one}):
+        lines.append("AMIR: of each task, its row that was trained on most tasks.")
     if any(len(method.runs) > 1 for method in methods):
         lines.append("A patient's score is its mean over the seeds.")
     lines.append("Effect: mean difference over the standard deviation of the differences.")

@@ -42,12 +42,11 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
     networks = {method.network for method in methods}
     if len(networks) > 1 and all(len(method.trained) == 1 for method in methods):
         return _side_by_side(methods, tasks)
-    printed = any(method.paper for method in methods)
     averaged = any(task == "average" for method in methods for task, _ in method.paper)
     names = [task.name for task in tasks]
     titles = [(task.title, 3) for task in tasks]
     common = all(len(method.trained) == len(tasks) for method in methods)
-    if len(tasks) > 1 and common and (averaged or not printed):
+    if len(tasks) > 1 and common and (averaged or not _in_paper(methods)):
         names, titles = [*names, "average"], [*titles, ("Average", 3)]
     columns = [_column(methods, name, score) for name in names for score in PAPER_SCORES]
     scores = [_ARROWS[score] for _ in names for score in PAPER_SCORES]
@@ -61,7 +60,7 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
     first = [[Cell(method.label) for method in methods]]
     heads = ["Method"]
     spans = [("", 1)]
-    if not printed or any(method.paper_parameters for method in methods):
+    if _shows_parameters(methods):
         first.append([_parameters(method) for method in methods])
         heads.append("Params")
         spans.append(("", 1))
@@ -83,6 +82,11 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
             "Small networks trained for few steps; these are not the paper's numbers and cannot "
             "be compared with them."
         )
+    elif "paper" not in scales and not _shows_parameters(methods):
+        sizes = {one.label: one.parameters / 1e6 for one in methods if one.parameters is not None}
+        lines.append(
+            f"Millions of parameters: {', '.join(f'{one} {n:.2f}' for one, n in sizes.items())}."
+        )
     if phantoms:
         lines.append(f"Embedded phantoms instead of patients: {', '.join(phantoms)}.")
     if unknown:
@@ -94,7 +98,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
         lines.append(
             f"Phantoms of one recipe, drawn by CPUs that round otherwise: {', '.join(drawn)}."
         )
-    if any(method.paper for method in methods):
+    if _in_paper(methods):
         like = not ("demo" in scales or phantoms or unknown)
         lines.append(
             "In brackets the paper's value and the difference of ours"
@@ -104,6 +108,7 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     lines.append("Test data: " + "; ".join(text for text in counts if text) + ".")
     if any(method.recipe for method in methods):
         lines.append("Own paper: how that paper trains the method, at its own scale.")
+    lines += _taken_rates(methods)
     metrics = sorted({run.metrics for run in done})
     means = "; ".join(f"{name}, {_DEFINITIONS.get(name, 'defined elsewhere')}" for name in metrics)
     units = ", ".join(f"{task.units} ({task.name})" for task in tasks)
@@ -123,6 +128,28 @@ def notes(methods: Sequence[Method], tasks: Sequence[Task]) -> list[str]:
     elif missing := [one for one in methods if not one.runs]:
         lines.append(f"A dash where no run has finished: {len(missing)} of {len(methods)} methods.")
     return lines
+
+
+def _in_paper(methods: Sequence[Method]) -> bool:
+    return any(method.paper for method in methods)
+
+
+def _shows_parameters(methods: Sequence[Method]) -> bool:
+    return not _in_paper(methods) or any(method.paper_parameters for method in methods)
+
+
+def _taken_rates(methods: Sequence[Method]) -> list[str]:
+    """Name the methods whose learning rate was not searched, by the one that they took."""
+    takers: dict[str, list[str]] = {}
+    for method in methods:
+        if method.runs and method.rate_of is not None:
+            takers.setdefault(method.rate_of, []).append(method.label)
+    titles = {method.network: method.label for method in reversed(methods)}
+    return [
+        f"At the learning rate of {titles.get(one, one)}, without a search of their own: "
+        f"{'; '.join(labels)}."
+        for one, labels in takers.items()
+    ]
 
 
 def _grid(

@@ -9,12 +9,11 @@ from typing import Any
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import SCORES, Group, Means, Summary, pool
 from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.rates import taken_from
+from amir_lightning.runs.scores import Patients, read_patients
 from amir_lightning.runs.sweep import Job
 from amir_lightning.runs.task_data import Source, TaskData
 from amir_lightning.tasks import Task
-
-Patients = Mapping[str, Mapping[str, Group]]
-"""Mean scores over the slices of each patient, by task and patient."""
 
 _METHOD = "+experiment/method="
 PAPER_SCORES = ("psnr", "ssim", "rmse")
@@ -45,13 +44,14 @@ class Method:
         label: Name in the table.
         network: Its file in ``conf/network``.
         trained: Tasks that it was trained on.
-        scale: ``demo`` or ``paper``.
+        scale: ``demo``, ``study`` or ``paper``.
         wanted: Number of seeds in the sweep.
         runs: Finished runs; without one the row shows dashes.
         summary: Scores averaged over the seeds patient by patient; None without a run.
         paper: What the paper prints, by (task, score); the task may be "average".
         paper_parameters: Millions of parameters as the paper prints them.
         recipe: Budget, batch and optimiser of the method's own paper, if the table shows them.
+        rate_of: Network whose learning rate it was trained at; None if it has one of its own.
     """
 
     label: str
@@ -64,6 +64,7 @@ class Method:
     paper: Mapping[tuple[str, str], float]
     paper_parameters: float | None
     recipe: str | None = None
+    rate_of: str | None = None
 
     def value(self, task: str, score: str) -> float | None:
         """Mean over test slices and seeds; the task "average" is the mean over the tasks.
@@ -110,7 +111,15 @@ def collect(
         folders: The run folder of each; unfinished ones count as missing.
         paper: The paper's numbers, ``paper.csv``; it need not exist.
         bootstrap: Resamples of the patients for the confidence intervals.
+
+    Raises:
+        InputError: The jobs are a search, or the scores of a run cannot be read.
     """
+    if any(job.cfg.scored != "test" for job in jobs):
+        raise InputError(
+            "tables and claims are about test patients, and these runs are scored on validation "
+            "patients, as those of a search; type python -m amir_lightning.search instead"
+        )
     groups: dict[tuple[str, ...], list[tuple[Job, Run | None]]] = {}
     for job, run in zip(jobs, _read_all(folders), strict=True):
         key = tuple(text for text in job.overrides if not text.startswith(("seed=", "repeat=")))
@@ -150,6 +159,7 @@ def collect(
                 },
                 float(million) if million else None,
                 lines[0].get("recipe") if lines else None,
+                taken_from(job),
             )
         )
     return methods
@@ -220,9 +230,7 @@ def _read_all(folders: Sequence[RunFolder | None]) -> list[Run | None]:
 
 def _read(files: RunFolder) -> Run:
     try:
-        patients: dict[str, dict[str, Group]] = {}
-        for row in files.rows("test", table="patients"):
-            patients.setdefault(row["task"], {})[row["patient"]] = _group(row)
+        patients = read_patients(files, "test")
         metrics = str(files.result["metrics"])
         _check_tasks(set(patients), files.result)
     except (KeyError, TypeError, ValueError) as error:
@@ -231,11 +239,6 @@ def _read(files: RunFolder) -> Run:
             f"amir_lightning.evaluate run={files.typed}, or remove the folder and train again"
         ) from error
     return Run(files, metrics, patients, files.data)
-
-
-def _group(row: Mapping[str, str]) -> Group:
-    slices, constant = int(row["slices"]), int(row["constant_slices"])
-    return Group({key: float(row[key]) if slices else None for key in SCORES}, slices, constant)
 
 
 def _check_tasks(found: set[str], result: Mapping[str, Any]) -> None:

@@ -17,12 +17,12 @@ from omegaconf import OmegaConf
 from amir_lightning.callbacks import Stopped
 from amir_lightning.config import plain
 from amir_lightning.errors import InputError
-from amir_lightning.metrics import summarise
+from amir_lightning.metrics import pool
 from amir_lightning.modules import RestorationModule
 from amir_lightning.runs.checkpoint_io import LAST, PREVIOUS, newest_whole
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.record import environment, now, read_json, write_json
-from amir_lightning.runs.scores import print_scores, write_scores
+from amir_lightning.runs.scores import print_scores, read_patients, write_scores
 from amir_lightning.system import cores
 from amir_lightning.system.atomic import complete_file
 from amir_lightning.system.locks import locked
@@ -239,22 +239,24 @@ def _show_result(run: Run) -> float | None:
     """
     files = RunFolder(run.folder)
     print_scores(
-        summarise(files.rows(run.scored)),
+        pool(read_patients(files, run.scored)),
         run.tasks,
         f"{run.folder.name}\n"
         f"{run.scored} scores, {run.cfg.metrics} definition, best checkpoint "
         f"(step {files.result['best_step']})",
     )
-    lines: dict[str, object] = {
+    written = {
         "run folder": run.folder,
         "scores": files.evaluation(run.scored),
         "pictures": run.folder / "samples",
         "weights": files.checkpoint("best"),
     }
+    # A kept run has neither pictures nor weights.
+    lines: dict[str, object] = {name: path for name, path in written.items() if path.exists()}
     if list(run.folder.glob("wandb/offline-run-*")):
         folder = shlex.quote(str(run.folder))
         lines["dashboard"] = f"wandb sync {folder}/wandb/offline-run-*   (after wandb login)"
-    if run.scored == "test":  # a search must not see test patients
+    if run.scored == "test" and "weights" in lines:  # a search must not see test patients
         lines["next"] = f"python -m amir_lightning.evaluate run={files.typed} split=val"
     for name, value in lines.items():
         print(f"{name:>10}  {value}")

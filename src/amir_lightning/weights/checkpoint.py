@@ -25,6 +25,12 @@ def reading(checkpoint: Path, advice: str) -> Iterator[dict[str, Any]]:
     try:
         yield safe_load.load(checkpoint)
     except FileNotFoundError as error:
+        folder = checkpoint.parent.parent
+        if (folder / "result.json").exists() and not checkpoint.parent.exists():
+            raise InputError(
+                f"{folder} is a copy of a finished run without its weights; give the run that has "
+                "them, or train it again in another folder (paths.runs_dir=<folder>)"
+            ) from error
         raise InputError(
             f"{checkpoint} does not exist; continue the run to its first "
             "validation, which writes it"
