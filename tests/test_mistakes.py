@@ -84,7 +84,7 @@ def test_a_configuration_of_an_unknown_task_is_not_printed(
     done = command(*options, *flags)
     assert done.status == 2
     assert done.out == ""
-    assert done.err.startswith("error: unknown task 'foo'; choose from mri, ct, pet and join")
+    assert done.err.startswith("error: unknown task 'foo'; choose from mri, ct, pet, ct_dose, ")
 
 
 def test_a_configuration_is_printed_where_the_task_is_known_or_left_to_the_weights(

@@ -45,7 +45,8 @@ def test_every_command_finds_the_users_files(
     assert "raw_dir=nowhere does not exist" in done.err
     for name in ("prepare", "train", "contact_sheet"):
         done = command(name, *folder, "task=usa", *["raw_dir=nowhere"][: name == "prepare"])
-        assert "unknown task 'usa'; choose from mri, ct, pet, us " in done.err
+        assert "unknown task 'usa'; choose from mri, ct, pet, " in done.err
+        assert ", us and join" in done.err
     assert ", small, spach, " in command("train", *folder, "network=smal").err
     typed = [str(mine / "my") if word == "my" else word for word in folder]
     for name, *options in (["plan"], ["tabulate"], ["draw", "draw=curves"]):
@@ -124,7 +125,8 @@ def test_the_workspace_shows_own_tasks(
     monkeypatch.setattr(workspace, "publish", lambda built: "somewhere")
     done = command("dashboard", "--config-dir", "my", "publish=true")
     assert done.status == 0, done.err
-    assert shown == ["MRI Super-Resolution", "CT Denoising", "PET Synthesis", "Ultrasound"]
+    assert shown[:3] == ["MRI Super-Resolution", "CT Denoising", "PET Synthesis"]
+    assert shown[-1] == "Ultrasound"
 
 
 def test_a_network_that_is_gone_is_named_with_the_file_to_look_for(

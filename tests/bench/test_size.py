@@ -157,7 +157,7 @@ def test_engines_are_compared(command: Command) -> None:
     ("option", "text"),
     [
         ("networks=[unet]", "unknown network 'unet'; choose from"),
-        ("measure=speed", "choose from all, size"),
+        ("measure=speed", "choose from all, difference, size"),
         ("engines=[onnx]", "choose from torch, openvino, openvino_bf16"),
         ("rounds=0", "type rounds=3"),
         ("seconds=0.0", "type seconds=1"),
