@@ -264,6 +264,7 @@ def test_memory_is_kept_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["released=nowhere"], "has no model/Model_AMIR.py; give the folder of a checkout"),
         (["table=false"], "leaves nothing to measure"),
+        (["table=false", "training=[]"], "leaves nothing to measure"),
         (["precisions=[fp16]"], "precisions has 'fp16'; choose from float32, bf16"),
         (["scales=[big]"], "scales has 'big'; choose from demo, paper"),
         (["inference=[[128,128]]"], "type for instance inference=[[1,128,128]]"),

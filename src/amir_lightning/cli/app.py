@@ -178,7 +178,7 @@ def _check_types(cfg: DictConfig, config_name: str) -> None:
             raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
         if value is None and typed.may_be_null(config_name, key):
             continue
-        if default in (None, "???") or _agrees(value, default) or typed.is_choice(key, value):
+        if default in (None, "???") or _agrees(value, default) or typed.has_length(key, value):
             continue
         shown = "null" if value is None else value
         example = typed.resolved(OmegaConf.select(reference, key))

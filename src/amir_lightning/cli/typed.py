@@ -58,6 +58,9 @@ LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
 CHOICES = ("tasks.*.degradation.*.values",)
 """Lists of numbers that one is drawn from: they may have any length."""
 
+CASES = ("inference", "training", "released_inference", "released_training")
+"""Lists of what `bench` measures: they may be empty."""
+
 _SWEEP_FLAGS = ("-m", "--multirun")
 _GRAMMAR = "()[]{}'\"\\"  # a sweep with one of these is passed to Hydra unchanged
 
@@ -199,9 +202,11 @@ def _load(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
 
 
-def is_choice(name: str, value: object) -> bool:
-    """Whether an option is a list of `CHOICES`."""
-    return _is_one_of(name, CHOICES) and isinstance(value, list)
+def has_length(name: str, value: object) -> bool:
+    """Whether an option is a list of `CHOICES`, or an empty one of `CASES`."""
+    return (_is_one_of(name, CHOICES) and isinstance(value, list)) or (
+        name in CASES and value == []
+    )
 
 
 def resolved(value: object) -> object:
