@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import TINY, Command
 
 from amir_lightning.metrics import paper_scores
@@ -76,6 +77,9 @@ def test_bf16_scores_as_float32_does(command: Command) -> None:
     )
     assert other == pytest.approx(restored, abs=abs(restored - given) / 10)
     assert other != restored
+    assert f"torch {torch.__version__} in bf16-mixed" in done.out
+    record = yaml.safe_load((folder / "evaluation/test-bf16-mixed/evaluate.yaml").read_text())
+    assert (record["engine"], record["engine_precision"]) == ("torch", "bf16-mixed")
 
 
 def test_input_scores_are_those_of_the_stored_pair(train: Command, data_dir: Path) -> None:
