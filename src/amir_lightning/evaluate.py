@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
     stores = locate_data(run, tasks)
     if cfg.source is None:
         same_data(stores, files)
-    values = None if cfg.by is None else values_of(stores, str(cfg.by))
+    values = None if cfg.by is None else values_of(stores, str(cfg.by), physics)
     data = build_data(run, stores, test_split=cfg.split)
     chosen = use_engine(
         module.network.eval(),

@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,7 @@ def may_be_null(config_name: str, key: str) -> bool:
     return any((name, None) in leaves(content) for content, name in places)
 
 
+@cache  # null is checked for each option that has no value
 def _load(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
 

@@ -26,8 +26,9 @@ FIGURES = (
     "conflict",
     "gain_by_tasks",
     "sharing",
+    "by_parameter",
 )
-OF_SEVERAL_RUNS = ("comparison", "gain_by_tasks", "sharing")
+OF_SEVERAL_RUNS = ("comparison", "gain_by_tasks", "sharing", "by_parameter")
 
 
 @command("draw", options_of="train")
@@ -49,12 +50,13 @@ def main(cfg: DictConfig) -> None:
         names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
     runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
-        for group in _groups(kind, runs):
+        for group in _groups(kind, runs, cfg.by):
             drawing = draw(kind, cfg, group)
             folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)
             # The name of the run tells pictures of one kind apart.
             alone = len(runs) == 1 or kind in OF_SEVERAL_RUNS or cfg.output is None
-            name = kind if alone else f"{kind}-{group[0].name}"
+            name = f"by_{cfg.by}" if kind == "by_parameter" else kind
+            name += "" if alone else f"-{group[0].name}"
             written = write(drawing, folder, name, group)
             print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
 
@@ -62,6 +64,7 @@ def main(cfg: DictConfig) -> None:
 def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
     """Draw one of `FIGURES`. Only those of `OF_SEVERAL_RUNS` show several runs."""
     from amir_lightning.draw import (
+        by_parameter,
         comparison,
         curves,
         expert_maps,
@@ -90,14 +93,20 @@ def draw(kind: str, cfg: DictConfig, runs: "list[FinishedRun]") -> "Drawing":
             return gain_by_tasks.draw(runs, cfg.bootstrap, cfg.titles)
         case "sharing":
             return sharing.draw(runs, list(cfg.layers), cfg.batches)
+        case "by_parameter":
+            return by_parameter.draw(runs, cfg.by, cfg.titles)
         case "conflict":
             return gradient_conflict.draw(run)
         case _:
             return curves.draw(run)
 
 
-def _groups(kind: str, runs: "list[FinishedRun]") -> "list[list[FinishedRun]]":
+def _groups(kind: str, runs: "list[FinishedRun]", by: str | None) -> "list[list[FinishedRun]]":
     """Runs of each picture."""
+    if kind == "by_parameter":
+        from amir_lightning.draw.by_parameter import evaluated
+
+        return [evaluated(runs, by)]
     if kind == "sharing":  # an experiment has runs of few tasks, too
         from amir_lightning.draw.sharing import suitable
 

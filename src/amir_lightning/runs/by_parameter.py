@@ -19,6 +19,9 @@ from amir_lightning.tasks import Task
 Values = Mapping[str, Mapping[str, float]]
 """Value of the parameter by task and patient."""
 
+Range = tuple[float, float]
+"""Smallest and largest value of a parameter."""
+
 
 class Part(NamedTuple):
     """Scores of the patients of a task whose parameter lies in one range.
@@ -36,8 +39,14 @@ class Part(NamedTuple):
     scores: TaskSummary
 
 
-def values_of(stores: Mapping[Task, Path], name: str) -> Values:
+def values_of(stores: Mapping[Task, Path], name: str, typed: Sequence[str] = ()) -> Values:
     """Read a parameter of all patients; tasks that do not draw it are left out.
+
+    Args:
+        stores: Data file of each task.
+        name: Name of the parameter.
+        typed: Parameters that were typed, as `set_physics` returns them: a number in place of the
+            draw is that of all patients.
 
     Raises:
         InputError: No task draws it.
@@ -46,8 +55,12 @@ def values_of(stores: Mapping[Task, Path], name: str) -> Values:
     known: dict[str, set[str]] = {}
     for task, path in stores.items():
         store = Store(path, task.name)
+        number = store.degradation.get(name)
+        fixed = any(text.startswith(f"{task.name}.{name}=") for text in typed)
         for patient in {one for split in SPLITS for one in store.patients(split)}:
             parameters = store.parameters(patient)
+            if fixed and isinstance(number, int | float):
+                parameters = {**parameters, name: number}
             known.setdefault(task.name, set()).update(parameters)
             if name in parameters:
                 found.setdefault(task.name, {})[patient] = parameters[name]
@@ -60,6 +73,19 @@ def values_of(stores: Mapping[Task, Path], name: str) -> Values:
             "type by=<one of them>, or leave it out"
         )
     return found
+
+
+def drawn_ranges(task: Task) -> dict[str, Range]:
+    """Ranges of the parameters that the degradation of a task draws for each patient, by name."""
+    from hydra.utils import instantiate
+
+    nodes = {name: node for name, node in task.degradation.items() if isinstance(node, Mapping)}
+    objects = {name: instantiate(node) for name, node in nodes.items()}
+    return {
+        name: (min(drawn.extremes), max(drawn.extremes))
+        for name, drawn in objects.items()
+        if hasattr(drawn, "extremes")  # a `Drawn`, also one of the user's own
+    }
 
 
 def split_scores(

@@ -15,12 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.errors import InputError
 from amir_lightning.runs.identity import digest, run_names
-from amir_lightning.runs.record import read_json
+from amir_lightning.runs.record import read_json, read_yaml
 from amir_lightning.runs.task_data import Source, TaskData, common_source, task_data
 from amir_lightning.system.trust import refuse_foreign_classes
 
@@ -197,6 +196,22 @@ class RunFolder:
         advice = f"write it with python -m amir_lightning.evaluate run={self.typed}"
         return read_table(self.evaluation(*parts) / f"{table}.csv", advice)
 
+    def evaluations(self, table: str) -> Iterator[tuple[str, DictConfig]]:
+        """Yield the name of each evaluation that wrote a table, and the options it was typed with.
+
+        Args:
+            table: Name of the table.
+
+        Raises:
+            InputError: The options cannot be read.
+        """
+        for path in sorted(self.path.glob(f"evaluation/*/{table}.csv")):
+            options = path.with_name("evaluate.yaml")
+            yield (
+                path.parent.name,
+                read_yaml(options, f"remove {path.parent}, or score it again"),
+            )
+
     def logged(self) -> list[dict[str, str]]:
         """Read the rows of ``metrics.csv`` as text.
 
@@ -206,16 +221,7 @@ class RunFolder:
         return read_table(self.path / "metrics.csv", _ADVICE)
 
     def _saved_config(self) -> DictConfig:
-        path = self.config_file
-        try:
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
-                raise ValueError("aliases, of which a few lines can unfold to any size")
-            saved = OmegaConf.load(path)
-        except Exception as error:  # OSError, or any of the YAML parser's exceptions
-            raise InputError(f"{path} cannot be read; {_ADVICE}") from error
-        if not isinstance(saved, DictConfig):
-            raise InputError(f"{path} is not a configuration; {_ADVICE}")
-        return saved
+        return read_yaml(self.config_file, _ADVICE)
 
 
 def run_folders(runs_dir: Path) -> Iterator[RunFolder]:

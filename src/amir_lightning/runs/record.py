@@ -1,4 +1,4 @@
-"""JSON records of a run, with software, machine and time."""
+"""JSON and YAML records of a run, with software, machine and time."""
 
 import json
 import platform
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.errors import InputError
 from amir_lightning.system.atomic import complete_file
@@ -29,6 +32,23 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} cannot be read ({error}); remove the folder {path.parent} and train again"
         ) from error
+
+
+def read_yaml(path: Path, advice: str) -> DictConfig:
+    """Read a YAML file of a run folder; `advice` ends the error if it cannot be read.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(path.read_text())):
+            raise ValueError("aliases, of which a few lines can unfold to any size")
+        saved = OmegaConf.load(path)
+    except Exception as error:  # OSError, or any of the YAML parser's exceptions
+        raise InputError(f"{path} cannot be read; {advice}") from error
+    if not isinstance(saved, DictConfig):
+        raise InputError(f"{path} is not a configuration; {advice}")
+    return saved
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
