@@ -268,7 +268,7 @@ def test_exported_weights_travel(command: Command, weights: Path) -> None:
     if openvino.installed():  # it once refused attention of several heads in model.onnx
         lq = torch.rand(1, 1, 40, 96)
         options = {"INFERENCE_PRECISION_HINT": "f32"}
-        program = openvino.load().Core().compile_model("exported/model.onnx", "CPU", options)
+        program = openvino.core().compile_model("exported/model.onnx", "CPU", options)
         restored = torch.from_numpy(program(lq.numpy())[0])
         torch.testing.assert_close(restored, own(lq), rtol=0, atol=1e-5)
     assert own.restore(np.zeros((2, 3, 40, 41)), "ct").shape == (2, 3, 40, 41)

@@ -1,5 +1,6 @@
 """Programs of OpenVINO, the fastest engine on a CPU."""
 
+import functools
 import hashlib
 import importlib.util
 import logging
@@ -58,6 +59,16 @@ def load() -> ModuleType:
     return sys.modules["openvino"]
 
 
+@functools.cache
+def core() -> "Core":
+    """Return the core of this process, which is never deleted.
+
+    A core gives the thread that compiles a stack for its signals. If another thread deletes the
+    core, that stack is gone, and the next signal ends the process: when a loader process ends, say.
+    """
+    return load().Core()
+
+
 class OpenVino:
     """Restores images by programs of OpenVINO, each compiled for one size on first use.
 
@@ -86,9 +97,8 @@ class OpenVino:
         self._folder, self._strict = folder, strict
         self.given_up = False
         openvino = load()
-        self._core: Core = openvino.Core()
         cpu = [
-            self._core.get_property("CPU", name)
+            core().get_property("CPU", name)
             for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
         ]
         self._about = fingerprint(network), openvino.get_version(), repr(cpu)
@@ -184,7 +194,7 @@ class OpenVino:
         kept = None if self._folder is None else read_program(self._folder, key)
         if kept is not None:
             try:
-                return self._core.import_model(kept, "CPU", _options())
+                return core().import_model(kept, "CPU", _options())
             except RuntimeError as error:
                 log.warning("a program in the cache is compiled anew: %s", _first_line(error))
         log.info("compiling the network for slices of %s", size)
@@ -194,7 +204,7 @@ class OpenVino:
         name = type(self._network).__name__
         try:
             model = convert(traced_for_size(self._network, shape, half, self._wide))
-            compiled = self._core.compile_model(model, "CPU", _options())
+            compiled = core().compile_model(model, "CPU", _options())
         except InputError:
             raise
         except Exception as error:  # torch and OpenVINO raise many types

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from amir_lightning.engines.openvino import convert, installed, load
+from amir_lightning.engines.openvino import convert, core, installed, load
 from amir_lightning.engines.traced import fitting, traced
 from amir_lightning.errors import InputError
 from amir_lightning.export.card import model_card
@@ -151,10 +151,9 @@ def _openvino(program: ExportedProgram, path: Path) -> Run:
         raise InputError(
             'openvino=true needs openvino; type pip install "amir-lightning[openvino]"'
         )
-    openvino = load()
-    openvino.save_model(convert(program), path, compress_to_fp16=False)
+    load().save_model(convert(program), path, compress_to_fp16=False)
     # The default is bf16 on many CPUs.
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda image: torch.from_numpy(compiled(image.numpy())[0])
 
 
