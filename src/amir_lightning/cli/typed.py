@@ -34,6 +34,7 @@ PATHS = (
     "paper_dir",
     "experiments_dir",
     "rates_dir",
+    "scans",
     "runs",
     "paths.*",
 )
