@@ -24,11 +24,11 @@ def scores_on_scans(path: Path, fingerprint: str) -> dict[str, dict[str, Any]]:
         InputError: The file cannot be read, or has no row of this network.
     """
     advice = "type scans=<csv> that experiments/sim_to_real/measure.py has written"
-    found: dict[str, list[list[float]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     try:
         for row in read_table(path, advice):
             if row["weights"] == fingerprint:
-                found.setdefault(row["task"], []).append([float(row[key]) for key in SCORES])
+                found.setdefault(row["task"], []).append({key: float(row[key]) for key in SCORES})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} has no scores of scans ({error}); {advice}") from error
     if not found:
@@ -37,9 +37,6 @@ def scores_on_scans(path: Path, fingerprint: str) -> dict[str, dict[str, Any]]:
             "experiments/sim_to_real/measure.py --weights <run> --real <task>=<folder>"
         )
     return {
-        task: {
-            "scans": len(rows),
-            **dict(zip(SCORES, map(mean, zip(*rows, strict=True)), strict=True)),
-        }
+        task: {"scans": len(rows), **{key: mean(row[key] for row in rows) for key in SCORES}}
         for task, rows in found.items()
     }
