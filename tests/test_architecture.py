@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "modules": {"data", "errors", "losses", "metrics", "networks", "tasks"},
     "runs": {"cli", "config", "data", "errors", "metrics", "system", "tasks"},
     "callbacks": {"data", "errors", "metrics", "modules", "pictures", "runs"},
-    "weights": {"engines", "errors", "modules", "networks", "runs", "system", "tasks"},
+    "weights": {"config", "engines", "errors", "modules", "networks", "runs", "system", "tasks"},
     # The commands, each a room or a module of the hall.
     "prepare": {"cli", "config", "data", "degradation", "errors", "io", "system", "tasks"},
     "train": {
@@ -74,7 +74,17 @@ ALLOWED: dict[str, set[str]] = {
         "tasks",
         "weights",
     },
-    "export": {"cli", "engines", "errors", "networks", "runs", "system", "tasks", "weights"},
+    "export": {
+        "cli",
+        "engines",
+        "errors",
+        "metrics",
+        "networks",
+        "runs",
+        "system",
+        "tasks",
+        "weights",
+    },
     "tabulate": {"cli", "config", "errors", "metrics", "runs", "system", "tasks"},
     "plan": {"callbacks", "cli", "data", "errors", "runs", "system", "tasks", "train"},
     "search": {"cli", "config", "errors", "runs", "system"},

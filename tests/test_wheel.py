@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from own_folder import OPTIONS, write_own
+from weights_folders import write_weights
+
+from amir_lightning.config import shipped_names
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +51,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     base = tmp_path_factory.mktemp("wheel")
     tools = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # where hatchling may lie
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", base / "dist"]
-    shell(ROOT, *build, **tools)
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in ("src", "conf", "experiments"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in (".gitignore", "LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, checkout)
+    write_weights(checkout / "src" / "amir_lightning" / "weights" / "shipped" / "tiny", seed=0)
+    shell(checkout, *build, **tools)
     (wheel,) = (base / "dist").glob("*.whl")
     shell(base, sys.executable, "-m", "venv", "--without-pip", base / "env")
     binaries = base / "env" / "bin"
@@ -111,6 +121,19 @@ def test_a_run_of_ones_own_is_evaluated_restored_with_and_tabulated(
     installed.amir("restore", *weights, "input=scan.nii.gz", "output=restored")
     (restored,) = (installed.folder / "restored").rglob("*.nii.gz")
     assert nib.load(restored).shape == scan.shape
+
+
+def test_weights_of_the_wheel_restore_without_a_training(installed: Installed) -> None:
+    code = "from amir_lightning.config import shipped_names; print(*shipped_names())"
+    names = shell(installed.folder, installed.bin / "python", "-c", code).split()
+    assert names == sorted([*shipped_names(), "tiny"])
+    scan = np.full((40, 41, 1), 700, dtype=np.float32)
+    nib.save(nib.Nifti1Image(scan, np.eye(4)), installed.folder / "scan.nii.gz")
+    for name in names:
+        options = [f"weights={name}", "task=mri", f"output=by-{name}", "trainer.accelerator=cpu"]
+        installed.amir("restore", "input=scan.nii.gz", *options)
+        record = json.loads((installed.folder / f"by-{name}" / "restore.json").read_text())
+        assert record["weights"] == f"{name}, as shipped"
 
 
 def test_two_processes_run_the_same_command(installed: Installed) -> None:

@@ -35,6 +35,7 @@ PATHS = (
     "paper_dir",
     "experiments_dir",
     "rates_dir",
+    "scans",
     "runs",
     "paths.*",
 )

@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
         write_config,
         write_weights_folder,
     )
+    from amir_lightning.export.scans import scores_on_scans
     from amir_lightning.networks.checkpoints import safe_load
     from amir_lightning.runs.folder import find_run
     from amir_lightning.system.atomic import complete_folder
@@ -34,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     about = {
         "metrics": weights.metrics,
         "scores": run.result if cfg.checkpoint == "best" else {},
+        "scans": {} if cfg.scans is None else scores_on_scans(Path(cfg.scans), weights.fingerprint),
+        "network_name": run.record.get("network"),
         "scale": run.record.get("scale"),
         "seed": run.record.get("seed"),
         "max_steps": run.record.get("max_steps"),

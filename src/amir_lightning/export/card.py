@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from amir_lightning.metrics import SCORES
 from amir_lightning.system.markdown import table
 from amir_lightning.tasks import Task
 
@@ -51,6 +52,12 @@ def model_card(config: Mapping[str, Any]) -> str:
     )
     sources = {str(node.get("source")) for node in config.get("data", {}).values()}
     stamp += "".join(text for source, text in _STAMPS.items() if source in sources)
+    trained_on = (
+        "It was trained on phantoms: drawn patients that are scanned by simulated physics. It has "
+        "seen no patient.\n"
+        if sources == {"phantoms"}
+        else ""
+    )
     data = "\n".join(
         f"- {key}: {_SOURCES.get(str(node.get('source')), 'unknown')}, fingerprint "
         f"`{str(node['fingerprint'])[:16]}`"
@@ -73,6 +80,7 @@ tags: [medical-imaging, image-restoration, {", ".join(task.name for task in task
 {config["parameters"]:,} parameters, trained with amir_lightning at scale {scale},
 seed {config.get("seed", "unknown")}.
 
+{trained_on}
 **Intended use: research only. This is not a medical device, and no diagnosis may rest on it.**
 
 ```python
@@ -96,6 +104,10 @@ Images are clipped to the range of their task and mapped to [0, 1].
 {_scores(config, tasks)}
 {stamp}
 
+## Scores on real scans
+
+{_on_scans(config, tasks)}
+
 ## Data
 
 {data or "unknown"}
@@ -113,18 +125,40 @@ without warning, and it may invent or remove structures.
 
 def _scores(config: Mapping[str, Any], tasks: list[Task]) -> str:
     scores = config.get("scores") or {}
-    if not scores:
+    found = {
+        task.name: {key: scores[f"test/{task.name}/{key}"] for key in SCORES}
+        for task in tasks
+        if f"test/{task.name}/psnr" in scores
+    }
+    if not found:
         return "The run has no scores on a test split.\n"
+    return f"Test split, {_definition(config)}, mean over slices.\n\n{_table(found, tasks)}"
+
+
+def _on_scans(config: Mapping[str, Any], tasks: list[Task]) -> str:
+    found = config.get("scans") or {}
+    if not found:
+        return "These weights have not been scored on scans other than the data below."
+    counts = ", ".join(f"{node['scans']} of {name}" for name, node in found.items())
+    return (
+        "Scans of patients that the network has not seen, with low quality simulated from them, as "
+        f"`restore degrade=true` does. {_definition(config).capitalize()}, mean over the scans.\n\n"
+        f"{_table(found, tasks)}\n"
+        f"Scans: {counts}. A few scans show whether the weights are of use outside their training "
+        "data. They are no estimate for other scanners and patients."
+    )
+
+
+def _definition(config: Mapping[str, Any]) -> str:
+    return f"{config.get('metrics', 'paper')} definition"
+
+
+def _table(found: Mapping[str, Mapping[str, float]], tasks: list[Task]) -> str:
     rows = []
     for task in tasks:
         for label, prefix in (("input", "input_"), ("restored", "")):
-            psnr, ssim, rmse = (
-                scores.get(f"test/{task.name}/{prefix}{key}") for key in ("psnr", "ssim", "rmse")
-            )
-            if psnr is not None:
+            if scores := found.get(task.name):
+                psnr, ssim, rmse = (scores[f"{prefix}{key}"] for key in ("psnr", "ssim", "rmse"))
                 values = f"{psnr:.2f}", f"{ssim:.4f}", f"{rmse:.4g} {task.units}"
                 rows.append([task.title, label, *values])
-    definition = f"{config.get('metrics', 'paper')} definition"
-    return f"Test split, {definition}, mean over slices.\n\n" + table(
-        ["task", "image", "PSNR [dB]", "SSIM", "RMSE"], rows, (0, 1)
-    )
+    return table(["task", "image", "PSNR [dB]", "SSIM", "RMSE"], rows, (0, 1))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from amir_lightning.data.pairs import informative_rows
 from amir_lightning.metrics import METRICS
 from amir_lightning.pictures import Pixels, column, comparison, grey, heat, row
 from amir_lightning.restore.dataset import Slices
@@ -19,12 +20,14 @@ def score_slices(
     name: str,
     metrics: str,
 ) -> list[dict[str, Any]]:
-    """Score every slice, restored and LQ."""
+    """Score restored and LQ slices, except slices of air, which `prepare` leaves out, too."""
     score, originals = METRICS[metrics], Slices(hq, task)
     rows = []
     for index in range(len(originals)):
         images = (Slices(volume, task)[index].lq[None] for volume in (hq, lq, restored))
         truth, low, high = images
+        if not len(informative_rows(truth[0].numpy(), task)):
+            continue
         row_ = {"task": task.name, "patient": name, "slice": index}
         row_ |= {key: float(value) for key, value in score(high, truth, task).items()}
         row_ |= {f"input_{key}": float(value) for key, value in score(low, truth, task).items()}

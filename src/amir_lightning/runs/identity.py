@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amir_lightning.config import leaves
+from amir_lightning.config import leaves, shipped_in_words, shipped_weights
 from amir_lightning.errors import InputError
 from amir_lightning.system import cores
 from amir_lightning.system.own_code import own_code
@@ -125,7 +125,7 @@ def identity(
     if counted.get("trainer.strategy") in STRATEGIES:
         del counted["trainer.strategy"]
     if (pretrained := counted.get("network.pretrained")) is not None:
-        path = Path(str(pretrained))
+        path = shipped_weights(str(pretrained)) or Path(str(pretrained))
         path = path / "model.safetensors" if path.is_dir() else path
         counted["network.pretrained"] = _hash_of(path, "network.pretrained")
     counted["data.global_batch"] = options["data.batch_size"] * processes
@@ -241,5 +241,5 @@ def _hash_of(path: Path, option: str) -> str:
     except OSError as error:
         raise InputError(
             f"{option}={path} cannot be read ({error.strerror}); give the path of a file of "
-            "weights, or of a folder that export wrote"
+            f"weights or of a folder that export wrote, or {shipped_in_words()}"
         ) from error

@@ -26,6 +26,7 @@ from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.checkpoints.initialize import start_from
 from amir_lightning.runs.checkpoint_io import WholeCheckpoints
 from amir_lightning.tasks import Task
+from amir_lightning.weights.folder import find_shipped
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
             "amir_lightning.networks.RestorationNetwork; derive the class from it"
         )
     if start and pretrained is not None:
-        for line in start_from(network, Path(pretrained)).lines(Path(pretrained)):
+        path = find_shipped(pretrained) or Path(pretrained)
+        for line in start_from(network, path).lines(path):
             _log.info("%s", line)
     module = module_class(cfg.loss.objective)(
         network=network,

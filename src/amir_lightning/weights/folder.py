@@ -7,6 +7,7 @@ written by ``python -m amir_lightning.export``.
 import hashlib
 import inspect
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amir_lightning import networks
+from amir_lightning.config import shipped_names, shipped_weights
 from amir_lightning.engines.cache import cache_folder
 from amir_lightning.engines.choice import ON_A_CPU, Request, use_engine
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.system.trust import trusted_class
 from amir_lightning.tasks import Task
+from amir_lightning.weights.hub import from_hub
+
+log = logging.getLogger(__name__)
 
 FORMAT = "amir-lightning weights"
 VERSION = 1
@@ -83,11 +88,12 @@ def load_pretrained(
     engine: str = "torch",
     engine_precision: str = "float32",
 ) -> Pretrained:
-    """Load a network from a weights folder, or from a hub by its name.
+    """Load a network from a weights folder, or by the name of shipped weights or of a hub.
 
     Args:
-        source: A folder that ``export`` wrote, or a name such as ``user/amir``, which is downloaded
-            once; with ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
+        source: A folder that ``export`` wrote; the name of weights that come with this package,
+            such as ``study``; or a hub name such as ``user/amir``, which is downloaded once. With
+            ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
         trusted: Modules whose networks may be named besides those of this package.
         engine: What restores: "torch"; "openvino", which is the fastest on a CPU; or "auto" for
             OpenVINO where it is installed and can run the network.
@@ -97,9 +103,42 @@ def load_pretrained(
         InputError: There is no such folder or name, its files do not belong together, or the engine
             cannot be used.
     """
-    folder = Path(source)
+    folder = find_shipped(str(source)) or Path(source)
     if not folder.is_dir():
-        folder = _from_hub(str(source))
+        folder = from_hub(str(source), (WEIGHTS, CONFIG, "README.md"))
+    pretrained = load_folder(folder, trusted)
+    request = Request(engine, engine_precision, (), cache_folder(None))
+    use_engine(pretrained.network, request, ON_A_CPU)
+    return pretrained
+
+
+def find_shipped(name: str, *own: Path) -> Path | None:
+    """Find the folder of shipped weights, and say so if the user's own of that name come first.
+
+    Args:
+        name: Name of the weights.
+        own: Places of the user's own, besides the name as a path.
+    """
+    folder = shipped_weights(name, *own)
+    if folder is None and name in shipped_names():
+        log.warning(
+            "%s: your own folder or run of that name is used, not the weights that come with this "
+            "package; rename it to use those",
+            name,
+        )
+    return folder
+
+
+def load_folder(folder: Path, trusted: Sequence[str] = ()) -> Pretrained:
+    """Load a network from a weights folder.
+
+    Args:
+        folder: The folder.
+        trusted: Modules whose networks may be named besides those of this package.
+
+    Raises:
+        InputError: It is no weights folder, or its files do not belong together.
+    """
     config = _read_config(folder)
     about, path = config["network"], folder / WEIGHTS
     if not path.is_file():
@@ -108,9 +147,7 @@ def load_pretrained(
     network = build_network(about["class"], about["arguments"], folder, size, trusted)
     _load_weights(network, folder / WEIGHTS, config.get("weights_sha256"))
     tasks = {name: Task.from_config(name, node) for name, node in config["tasks"].items()}
-    pretrained = Pretrained(network, tasks, config)
-    use_engine(network, Request(engine, engine_precision, (), cache_folder(None)), ON_A_CPU)
-    return pretrained
+    return Pretrained(network, tasks, config)
 
 
 def build_network(
@@ -256,30 +293,3 @@ def _load_weights(network: nn.Module, path: Path, expected_sha256: str | None) -
     if mismatch:
         raise InputError(f"{path} does not fit {CONFIG}: {mismatch}; copy the folder again")
     network.load_state_dict(weights)
-
-
-def _from_hub(name: str) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        raise InputError(
-            f"{name} is not a folder; expected a weights folder, or a hub name such as user/amir"
-        )
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-    except ImportError as error:
-        raise InputError(
-            f"{name} is not a folder, and hub names need one more package; "
-            'type pip install "amir-lightning[hub]"'
-        ) from error
-    try:
-        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG, "README.md"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{name} is neither a folder nor found on the hub ({first}); check the name and the "
-            "connection, or give a folder"
-        ) from error

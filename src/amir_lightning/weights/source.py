@@ -1,21 +1,28 @@
-"""Load trained weights from a run, a checkpoint or an exported folder."""
+"""Load trained weights from a run, a checkpoint, an exported folder or this package."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amir_lightning.config import shipped_in_words
 from amir_lightning.errors import InputError
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.runs.folder import find_run
 from amir_lightning.tasks import Task
 from amir_lightning.weights.checkpoint import reading
 from amir_lightning.weights.folder import (
+    Pretrained,
     build_network,
+    find_shipped,
     first_mismatch,
     is_weights_folder,
+    load_folder,
     load_pretrained,
 )
+
+log = logging.getLogger(__name__)
 
 _NETWORK = "network."  # prefix of the network in a checkpoint; other entries belong to the training
 
@@ -43,32 +50,38 @@ def load_weights(source: str, runs_dir: Path, trusted: Sequence[str] = ()) -> We
     """Load weights for restoring.
 
     Args:
-        source: A run folder, its name or "last"; a checkpoint file; an exported folder or hub name.
+        source: A run folder, its name or "last"; a checkpoint file; an exported folder or hub name;
+            the name of weights that come with this package, unless something of the user's has it.
         runs_dir: Folder of the runs.
         trusted: Modules whose networks may be named besides those of this package.
 
     Raises:
         InputError: There is nothing of that name, or it cannot be used.
     """
+    if shipped := find_shipped(source, runs_dir / source):
+        log.info("%s: weights that come with this package (%s/README.md)", source, shipped)
+        return _from_export(load_folder(shipped, trusted), f"{source}, as shipped")
     path = Path(source)
     if is_weights_folder(path):
-        pretrained = load_pretrained(path, trusted)
-        metrics = str(pretrained.config.get("metrics", "paper"))
-        return _weights(pretrained.network, pretrained.tasks, metrics, str(path))
+        return _from_export(load_folder(path, trusted), str(path))
     if path.is_file():
         return _from_checkpoint(path, trusted)
     if source.count("/") == 1 and not path.exists() and not (runs_dir / source).exists():
-        pretrained = load_pretrained(source, trusted)
-        metrics = str(pretrained.config.get("metrics", "paper"))
-        return _weights(pretrained.network, pretrained.tasks, metrics, source)
+        return _from_export(load_pretrained(source, trusted), source)
     try:
         run = find_run(source, runs_dir, "checkpoints/best.ckpt")
     except InputError as error:
         text = str(error).replace("(run=last is the newest)", "(weights=last is the newest)")
         raise InputError(
-            f"{text}; weights= also takes a checkpoint file, or a folder that export wrote"
+            f"{text}; weights= also takes a checkpoint file, a folder that export wrote, or "
+            f"{shipped_in_words()}"
         ) from error
     return _from_checkpoint(run.checkpoint("best"), trusted)
+
+
+def _from_export(pretrained: Pretrained, origin: str) -> Weights:
+    metrics = str(pretrained.config.get("metrics", "paper"))
+    return _weights(pretrained.network, pretrained.tasks, metrics, origin)
 
 
 def _from_checkpoint(path: Path, trusted: Sequence[str]) -> Weights:

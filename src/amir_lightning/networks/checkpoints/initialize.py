@@ -99,7 +99,8 @@ def start_from(network: nn.Module, path: Path) -> Started:
         if value.shape != own[name].shape:
             raise InputError(
                 f"{path} does not fit: {theirs[name]} is {tuple(value.shape)} there and "
-                f"{tuple(own[name].shape)} here; give weights of this size, or change network.*"
+                f"{tuple(own[name].shape)} here; give weights of this size, or change scale= or "
+                "network.*"
             )
     network.load_state_dict(found, strict=False)
     used = set(theirs.values())
