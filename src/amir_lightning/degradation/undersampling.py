@@ -48,9 +48,9 @@ def sampled_lines(
     mask[first : first + middle] = True
     if kept > middle and even:
         others = (~mask).nonzero().flatten()
-        start = torch.rand((), generator=generator)
-        step = len(others) / (kept - middle)
-        mask[others[((start + torch.arange(kept - middle)) * step).long()]] = True
+        places = torch.rand((), generator=generator) + torch.arange(kept - middle)
+        index = (places * (len(others) / (kept - middle))).long()
+        mask[others[index.clamp(max=len(others) - 1)]] = True  # a start of almost 1 rounds up
     elif kept > middle:
         distance = (torch.arange(length) - length // 2).abs() / (length // 2 + 1)
         density = (1 - distance) ** power * ~mask
