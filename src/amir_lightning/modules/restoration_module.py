@@ -170,8 +170,7 @@ class RestorationModule(pl.LightningModule):
         """Build the shared optimiser and schedule for the parameters of a network."""
         # Lightning cannot clip float16 gradients that a fused optimiser unscales itself.
         fused = self.trainer.precision != "16-mixed"
-        learning = [one for one in network.parameters() if one.requires_grad]
-        optimizer = chosen(learning, self.optimizer_config, fused)
+        optimizer = chosen(network.parameters(), self.optimizer_config, fused)
         last = self.optimizer_config["final_learning_rate"]
         schedule = CosineAnnealingLR(optimizer, T_max=self.trainer.max_steps, eta_min=last)
         return {
