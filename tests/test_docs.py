@@ -22,6 +22,7 @@ import yaml
 from conftest import Command
 
 from amir_lightning.config import CONF_DIR
+from amir_lightning.data.layouts import LAYOUTS
 from amir_lightning.tasks import parse_tasks
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +168,7 @@ def check_texts(cfg: dict[str, object], folder: Path, options: list[str]) -> Non
         "split": {"train", "val", "test"},
         "metrics": {"paper", "standard"},
         "source": {"prepared", "phantoms"},
-        "dataset": {"auto", "ixi", "mayo", "pairs", "archive", "table", "folder"},
+        "dataset": {"auto", *LAYOUTS},
         "measure": {"all", "size"},
     }.items():
         assert not isinstance(cfg.get(key), str) or cfg[key] in choices, f"{key}={cfg[key]}"

@@ -254,7 +254,7 @@ def test_parts_of_other_options_are_not_used(command: Command, raw: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["dataset=kits"], "choose from auto, ixi, mayo, pairs, archive, table, folder"),
+        (["dataset=kits"], "choose from auto, ixi, mayo, fastmri, bids, pairs, archive"),
         (["dataset=table"], "type layout_options.table=<csv>"),
         (["layout_options.kernel=B30"], "dataset=folder has no option layout_options.kernel"),
         (["grid=[16]"], "expected rows and columns"),

@@ -41,7 +41,7 @@ CHOICES = (
         "released_network",
         "algorithm",
     ),
-    *("engine", "engines", "engine_precision", "engine_float32"),
+    *("uncertainty", "engine", "engines", "engine_precision", "engine_float32"),
     *("scales", "precisions", "trusted", "network_name", "train", "slice", "tile", "grid"),
     *("central_slices", "split.*", "figures.*", "curves.*", "loading.*", "trainer.*", "loss.*"),
     *("network.*", "optimizer.*", "sampling.*", "callbacks.*", "data.*", "logger.name"),

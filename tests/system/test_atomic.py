@@ -14,7 +14,7 @@ from dicom_files import write_stack
 from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.writer import write_dicom_series
 from amir_lightning.io.scan import find_scans
-from amir_lightning.restore.output import lq_target, remove, target_of
+from amir_lightning.restore.output import beside, remove, target_of
 from amir_lightning.restore.scratch import ScratchVolume
 from amir_lightning.system.atomic import complete_folder
 
@@ -114,11 +114,10 @@ def test_series_of_one_folder_and_names_that_look_like_outputs_stay_apart(tmp_pa
     work, taken = tmp_path / "work", []
     for scan in scans:
         target = target_of(scan, tmp_path / "in", work, "same")
-        for path in (target, lq_target(target)):
+        for path in (target, beside(target, "lq"), beside(target, "uncertainty")):
             path.mkdir(parents=True)  # of which none exists
             taken.append(path)
-    assert len(set(taken)) == 8
+    assert len(set(taken)) == 12
     remove(taken[0])
-    assert not taken[0].exists()
-    assert not taken[1].exists()
-    assert taken[2].exists()
+    assert not any(path.exists() for path in taken[:3])
+    assert taken[3].exists()

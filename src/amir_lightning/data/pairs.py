@@ -2,13 +2,13 @@
 
 import hashlib
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amir_lightning.degradation import Degradation
+from amir_lightning.degradation import Degradation, SamplesKSpace, drawn_for
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
 from amir_lightning.tasks import Plane, Task
@@ -27,11 +27,27 @@ _BODY_LEVEL = 0.05  # fraction of the display window: PET 0.25 SUV, CT -140 HU, 
 _BODY_AREA = 0.01  # fraction of pixels above that level from which a slice is not air
 
 
+class SampledScan(NamedTuple):
+    """LQ from a part of measured k-space, and the parameters that were drawn for it."""
+
+    lq: Volume
+    drawn: dict[str, float]
+
+
+class KSpace(Protocol):
+    """Measured k-space of a scan."""
+
+    def sampled(self, degradation: SamplesKSpace, seed: int) -> SampledScan:
+        """Reconstruct LQ from the samples that a degradation keeps, on the grid of HQ."""
+        ...
+
+
 class RawScan(NamedTuple):
-    """Measured scan of a patient: HQ and, in a paired data set, LQ."""
+    """Measured scan of a patient: HQ and, in a paired data set, LQ or the k-space of HQ."""
 
     hq: Volume
     lq: Volume | None = None
+    kspace: KSpace | None = None
 
 
 class SlicePairs(NamedTuple):
@@ -79,23 +95,45 @@ def cut_slices(lq: Array, hq: Array, affine: NDArray[np.float64], plane: Plane) 
     )
 
 
+def with_lq(
+    scan: RawScan, task: Task, degradation: Degradation, seed: int
+) -> tuple[RawScan, dict[str, float]]:
+    """Choose the LQ of a task: from measured k-space, as it was measured, or to be simulated.
+
+    A measured LQ is dropped if it is not that of the task.
+
+    Args:
+        scan: The scan.
+        task: The task; its `measured` is used.
+        degradation: Decides which samples of k-space are kept, if it can.
+        seed: Seed of the patient.
+
+    Returns:
+        HQ with LQ, or HQ alone if LQ has to be simulated; and the parameters that are drawn for it.
+    """
+    if scan.kspace is not None and isinstance(degradation, SamplesKSpace):
+        lq, drawn = scan.kspace.sampled(degradation, seed)
+        return RawScan(scan.hq, lq), drawn
+    if scan.lq is not None and task.measured:
+        return RawScan(scan.hq, scan.lq), {}
+    return RawScan(scan.hq), drawn_for(degradation, seed)
+
+
 def fit_to_grid(
     scan: RawScan, task: Task, grid: tuple[int, int] | None, intensity_scale: float
 ) -> RawScan:
     """Scale the values of a scan, and crop or pad its slices, before LQ is simulated.
-
-    A measured LQ is dropped if it is not that of the task.
 
     Slices of the task's plane are cropped or padded with air around their centre. They are never
     resampled, so the pixel size stays. If the difference is odd, the larger half is at the end.
 
     Args:
         scan: The scan.
-        task: The task; its plane, value range and `measured` are used.
+        task: The task; its plane and value range are used.
         grid: Rows and columns of a slice; None keeps the size.
         intensity_scale: Factor on every voxel value.
     """
-    hq, lq = scan.hq, scan.lq if task.measured else None
+    hq, lq = scan.hq, scan.lq
     if intensity_scale != 1:
         hq = replace(hq, array=hq.array * np.float32(intensity_scale))
         lq = lq and replace(lq, array=lq.array * np.float32(intensity_scale))

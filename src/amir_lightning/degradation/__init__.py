@@ -1,6 +1,6 @@
 """Simulation of low-quality scans: one module per kind of scan behind one interface."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ __all__ = [
     "Motion",
     "OneOf",
     "RicianNoise",
+    "SamplesKSpace",
     "ShortBeds",
     "SparseView",
     "Undersampling",
@@ -71,5 +72,22 @@ class Degradation(Protocol):
 
         Raises:
             InputError: `truth` is not a stack of finite float32 slices.
+        """
+        ...
+
+
+@runtime_checkable
+class SamplesKSpace(Protocol):
+    """A degradation that leaves out samples of k-space, and so can act on measured k-space."""
+
+    def samples(self, shape: tuple[int, int, int], seed: int) -> Tensor:
+        """Choose the samples that are measured.
+
+        Args:
+            shape: Slices, lines and samples of a line. The DC sample is in the middle.
+            seed: Seed of the draw.
+
+        Returns:
+            True for the measured ones, broadcasting to `shape`.
         """
         ...

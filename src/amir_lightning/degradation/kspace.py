@@ -28,9 +28,7 @@ def crop_kspace(image: Tensor, factor: float) -> Tensor:
 
 def low_pass(image: Tensor, factor: float) -> Tensor:
     """Complex image of `crop_kspace` before its magnitude, (..., H, W); a linear projection."""
-    kspace = to_kspace(image)
-    mask_y, mask_x = (_kept_lines(length, factor) for length in image.shape[-2:])
-    return to_image(kspace * (mask_y[:, None] & mask_x))
+    return to_image(to_kspace(image) * _centre(image.shape[-2], image.shape[-1], factor))
 
 
 def to_kspace(image: Tensor) -> Tensor:
@@ -47,6 +45,10 @@ def receiver_noise(shape: torch.Size, noise: float, generator: torch.Generator) 
     """Draw complex white noise with a standard deviation of `noise` per channel."""
     channels = torch.randn(2, *shape, generator=generator) * noise
     return torch.complex(channels[0], channels[1])
+
+
+def _centre(height: int, width: int, factor: float) -> Tensor:
+    return _kept_lines(height, factor)[:, None] & _kept_lines(width, factor)
 
 
 def _kept_lines(length: int, factor: float) -> Tensor:
@@ -81,6 +83,11 @@ class KSpaceCrop:
         del spacing_mm, seed
         check_stack(hq)
         return crop_kspace(hq, self.factor)
+
+    def samples(self, shape: tuple[int, int, int], seed: int) -> Tensor:
+        """Keep the centre of the k-space of every slice."""
+        del seed
+        return _centre(shape[1], shape[2], self.factor)[None]
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
         """Add complex white noise; HQ is the magnitude (Rician), LQ has its k-space cropped."""

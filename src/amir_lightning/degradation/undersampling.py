@@ -6,6 +6,7 @@ J. Zbontar et al., fastMRI, arXiv:1811.08839, 2018 (factors 4 and 8, a sampled c
 better than on measured data (E. Shimron et al., PNAS 119, e2117203119, 2022).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,12 @@ from amir_lightning.errors import InputError
 
 
 def sampled_lines(
-    length: int, factor: float, centre: float, power: float, generator: torch.Generator
+    length: int,
+    factor: float,
+    centre: float,
+    power: float,
+    generator: torch.Generator,
+    even: bool = False,
 ) -> Tensor:
     """Draw which of the phase-encoding lines are measured: round(length / factor) of them.
 
@@ -29,6 +35,8 @@ def sampled_lines(
         power: Outside the centre, the chance of a line at distance d is proportional to
             (1 - d / d_max) to this power.
         generator: Random generator.
+        even: Outside the centre, take lines at even distances from a random start, as fastMRI does
+            for brains.
 
     Returns:
         True for the measured lines, (N,).
@@ -38,7 +46,12 @@ def sampled_lines(
     first = length // 2 - middle // 2
     mask = torch.zeros(length, dtype=torch.bool)
     mask[first : first + middle] = True
-    if kept > middle:
+    if kept > middle and even:
+        others = (~mask).nonzero().flatten()
+        places = torch.rand((), generator=generator) + torch.arange(kept - middle)
+        index = (places * (len(others) / (kept - middle))).long()
+        mask[others[index.clamp(max=len(others) - 1)]] = True  # a start of almost 1 rounds up
+    elif kept > middle:
         distance = (torch.arange(length) - length // 2).abs() / (length // 2 + 1)
         density = (1 - distance) ** power * ~mask
         mask[torch.multinomial(density, kept - middle, generator=generator)] = True
@@ -57,12 +70,14 @@ class Undersampling:
         centre: Share of the measured lines that lie together in the centre of k-space.
         power: Power of the density of the other lines; 0 gives all the same chance.
         noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only.
+        even: Take the other lines at even distances instead.
     """
 
     factor: Parameter
     centre: float
     power: float
     noise: float
+    even: bool = False
 
     def __post_init__(self) -> None:
         if min(possible(self.factor)) < 1 or self.noise < 0:
@@ -80,7 +95,11 @@ class Undersampling:
         """Keep some lines of the k-space of each slice; no noise is added."""
         del spacing_mm
         check_stack(hq)
-        return self._zero_filled(hq, seed, torch.Generator().manual_seed(seed))
+        return _zero_filled(hq, self.samples((hq.shape[0], hq.shape[1], hq.shape[2]), seed))
+
+    def samples(self, shape: tuple[int, int, int], seed: int) -> Tensor:
+        """Draw the measured lines of each slice."""
+        return self._lines(shape, seed, torch.Generator().manual_seed(seed))
 
     def acquire(self, truth: Tensor, spacing_mm: Spacing, seed: int) -> tuple[Tensor, Tensor]:
         """Add complex white noise; HQ is the magnitude, LQ has only some lines of its k-space."""
@@ -88,11 +107,16 @@ class Undersampling:
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
         signal = truth + receiver_noise(truth.shape, self.noise, generator)
-        return self._zero_filled(signal, seed, generator), signal.abs()
+        return _zero_filled(signal, self._lines(signal.shape, seed, generator)), signal.abs()
 
-    def _zero_filled(self, image: Tensor, seed: int, generator: torch.Generator) -> Tensor:
+    def _lines(self, shape: Sequence[int], seed: int, generator: torch.Generator) -> Tensor:
         factor = value_of(self.factor, "factor", seed)
         masks = [
-            sampled_lines(image.shape[1], factor, self.centre, self.power, generator) for _ in image
+            sampled_lines(shape[1], factor, self.centre, self.power, generator, self.even)
+            for _ in range(shape[0])
         ]
-        return to_image(to_kspace(image) * torch.stack(masks)[:, :, None]).abs()
+        return torch.stack(masks)[:, :, None]
+
+
+def _zero_filled(image: Tensor, kept: Tensor) -> Tensor:
+    return to_image(to_kspace(image) * kept).abs()

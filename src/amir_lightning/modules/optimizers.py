@@ -37,7 +37,7 @@ def chosen(
     """Build the optimiser of the options, at its first learning rate.
 
     Args:
-        parameters: Parameters that it trains.
+        parameters: Parameters that it trains; those that are frozen are left out.
         options: The optimizer node. Its ``algorithm`` is "adam", "adamw", or a Hydra node of
             another class, which takes the parameters and ``lr``. Runs of earlier versions have no
             such key.
@@ -46,6 +46,7 @@ def chosen(
     Raises:
         InputError: The optimiser cannot have these options.
     """
+    parameters = [one for one in parameters if one.requires_grad]
     rates, betas = (options["learning_rate"], options["final_learning_rate"]), options["betas"]
     if min(rates) < 0 or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise InputError(

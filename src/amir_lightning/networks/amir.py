@@ -155,6 +155,11 @@ class AMIR(Restormer):
         """Routing instruction network, whose output has the ``query``."""
         return self.instruct
 
+    @property
+    def routing(self) -> Sequence[nn.Module]:
+        """Routing instruction network, and the routing modules."""
+        return self.instruct, self.spatial_routing, self.channel_routing
+
     def draw_noise(self, lq: Tensor, generators: Sequence[torch.Generator]) -> None:
         """Draw the noise of the gates; see `RestorationNetwork`."""
         height, width = (side + -side % self.size_multiple for side in lq.shape[-2:])

@@ -69,6 +69,11 @@ class DRMC(RestorationNetwork):
                 if isinstance(module, Router):
                     nn.init.constant_(module.weigh.bias, router_bias)
 
+    @property
+    def routing(self) -> list[nn.Module]:
+        """Routers of all blocks."""
+        return [one for one in self.modules() if isinstance(one, Router)]
+
     def restore(self, lq: Tensor) -> Tensor:
         """Restore (B, in_channels, H, W)."""
         # Channels-last: layer normalisation needs no copy.

@@ -74,6 +74,11 @@ class RestorationNetwork(nn.Module):
         return None
 
     @property
+    def routing(self) -> Sequence[nn.Module]:
+        """Modules that decide how an image passes through the network, by its task."""
+        return ()
+
+    @property
     def follows_size(self) -> str | None:
         """Operation whose steps depend on the size of the image, in words; None without one.
 

@@ -34,7 +34,11 @@ def assign_splits(
             patients that were found.
     """
     if options.split_file:
-        return "patients", assign_from_file([one.key for one in patients], options.split_file)
+        in_file = assign_from_file([one.key for one in patients], options.split_file)
+        assert_disjoint(
+            (one.identity or one.key, in_file[one.key]) for one in patients if one.certain
+        )
+        return "patients", in_file
     people = {one.key: one.identity or one.key for one in patients}
     own = [(people[one.key], one.split) for one in patients if one.split]
     assert_disjoint((person, str(split)) for person, split in own)

@@ -22,9 +22,10 @@ from amir_lightning.data.pairs import (
     informative_rows,
     make_pairs,
     patient_seed,
+    with_lq,
 )
 from amir_lightning.data.store_writer import patient_id
-from amir_lightning.degradation import Degradation, drawn_for
+from amir_lightning.degradation import Degradation
 from amir_lightning.prepare.inspection import Inspection
 from amir_lightning.prepare.options import Options
 from amir_lightning.system.atomic import complete_file, reserve
@@ -86,9 +87,10 @@ def cache_pairs(
         InputError: The simulation refuses the scan, or the disk is full.
     """
     torch.set_num_threads(threads)
-    with _warnings_off():
-        scan = fit_to_grid(patient.read(), task, options.grid, options.intensity_scale)
     seed = patient_seed(options.seed, patient_id(patient.key))
+    with _warnings_off():
+        scan, drawn = with_lq(patient.read(), task, degradation, seed)
+    scan = fit_to_grid(scan, task, options.grid, options.intensity_scale)
     pairs = make_pairs(scan, task, degradation, seed, options.central_slices)
     pairs = pairs.take(informative_rows(pairs.hq, task))
     with complete_file(path) as partial, h5py.File(partial, "w") as file:
@@ -97,7 +99,6 @@ def cache_pairs(
             file[name] = getattr(pairs, name)
         file.attrs["spacing_mm"] = pairs.spacing_mm
         file.attrs["source"] = source
-        drawn = {} if scan.lq is not None else drawn_for(degradation, seed)
         file.attrs["parameters"] = json.dumps(drawn)
 
 

@@ -61,6 +61,8 @@ def inspect_patient(patient: RawPatient, task: Task, options: Options) -> Inspec
                 f"patient {patient.key} is in {scan.hq.units}; task {task.name} expects "
                 f"{task.units}: type another task or leave it out"
             )
+        if not task.measured:
+            scan = scan._replace(lq=None)
         scan = fit_to_grid(scan, task, options.grid, options.intensity_scale)
         if not options.force_units:
             check_units(scan.hq.array, task, f"patient {patient.key}")

@@ -24,10 +24,15 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.metrics import summarise
     from amir_lightning.restore.pipeline import restore_all
     from amir_lightning.restore.request import Request
+    from amir_lightning.restore.spread import spread_over
     from amir_lightning.runs.scores import print_scores, write_scores
     from amir_lightning.weights.source import load_weights
 
-    weights = load_weights(str(cfg.weights), Path(cfg.paths.runs_dir), list(cfg.trusted))
+    runs_dir, trusted = Path(cfg.paths.runs_dir), list(cfg.trusted)
+    weights = load_weights(str(cfg.weights), runs_dir, trusted)
+    spread = None
+    if cfg.uncertainty is not None:
+        spread = spread_over(cfg.uncertainty, weights, str(cfg.weights), runs_dir, trusted)
     source, output = Path(cfg.input), Path(cfg.output)
     request = Request(
         task=cfg.task,
@@ -49,7 +54,7 @@ def main(cfg: DictConfig) -> None:
             for name, node in cfg.tasks.items()
             if OmegaConf.is_dict(node.get("degradation"))
         },
-        trusted=list(cfg.trusted),
+        trusted=trusted,
         engine=engines.Request(
             cfg.engine,
             cfg.engine_precision,
@@ -64,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     if others := [one for one in skipped if not isinstance(one, Damaged)]:
         print(f"skipped:  {summarise_skipped(others)}")
     root = source if source.is_dir() else source.parent
-    rows, failed = restore_all(scans, root, weights, output, request)
+    rows, failed = restore_all(scans, root, weights, output, request, spread)
     if rows:
         summary = summarise(rows)
         write_scores(output / "scores", rows, summary)

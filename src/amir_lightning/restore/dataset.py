@@ -1,5 +1,6 @@
 """Slices of a scratch volume as a dataset, and the module that restores them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from amir_lightning.data.pairs import AXES
 from amir_lightning.io.orientation import Where
 from amir_lightning.restore.scratch import ScratchVolume
+from amir_lightning.restore.spread import Spread
 from amir_lightning.restore.tiling import Tiling
 from amir_lightning.system.allocator import return_memory
 from amir_lightning.tasks import Task
@@ -69,6 +71,8 @@ class SliceRestorer(pl.LightningModule):
         slices: Source of the slices.
         output: Volume that takes the restored slices.
         tiling: Tiles; None restores whole slices.
+        spread: Other ways to restore the slices, or None.
+        uncertainty: Volume that takes the standard deviation over all ways, or None.
     """
 
     def __init__(
@@ -78,10 +82,15 @@ class SliceRestorer(pl.LightningModule):
         slices: Slices,
         output: ScratchVolume,
         tiling: Tiling | None,
+        spread: Spread | None = None,
+        uncertainty: ScratchVolume | None = None,
     ) -> None:
         super().__init__()
         self.network, self.task, self.slices = network, task, slices
         self.output, self.tiling = output, tiling
+        self.spread, self.uncertainty = spread, uncertainty
+        # Registered, so that they move to the device of this module.
+        self.others = nn.ModuleList([one.network for one in (spread.weights if spread else ())])
 
     def on_predict_start(self) -> None:
         """Tune the C allocator to the size of the slices."""
@@ -89,14 +98,21 @@ class SliceRestorer(pl.LightningModule):
 
     def predict_step(self, batch: SliceBatch, batch_idx: int) -> None:
         """Restore a batch of slices and write them."""
-        normalised = self.task.normalise(batch.lq)
-        restored = (
-            self.tiling(self.network, normalised) if self.tiling else self.network(normalised)
-        )
         low, high = self.task.value_range
-        physical = self.task.denormalise(restored.float()).clip(low, high)
         padding = batch.lq < low - _NOISE * (high - low)
         outside = padding | (batch.lq > high)
-        physical = torch.where(outside, batch.lq, physical)
-        for image, index in zip(physical.cpu().numpy(), batch.position.tolist(), strict=True):
-            self.output[self.slices.where(index)] = to_slice(image[0], self.slices.axes)
+        restored = self._physical(self.network, batch.lq)
+        self._write(torch.where(outside, batch.lq, restored), batch, self.output)
+        if self.spread is not None and self.uncertainty is not None:
+            others = [self._physical(other, batch.lq) for other in self.spread.others]
+            deviation = torch.stack([restored, *others]).std(0)
+            self._write(deviation.masked_fill(outside, 0), batch, self.uncertainty)
+
+    def _physical(self, network: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
+        normalised = self.task.normalise(lq)
+        restored = self.tiling(network, normalised) if self.tiling else network(normalised)
+        return self.task.denormalise(restored.float()).clip(*self.task.value_range)
+
+    def _write(self, images: Tensor, batch: SliceBatch, volume: ScratchVolume) -> None:
+        for image, index in zip(images.cpu().numpy(), batch.position.tolist(), strict=True):
+            volume[self.slices.where(index)] = to_slice(image[0], self.slices.axes)

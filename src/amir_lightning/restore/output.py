@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from amir_lightning.io.dicom.scan import DicomScan
 from amir_lightning.io.dicom.writer import check_dicom_series, write_dicom_series
-from amir_lightning.io.nifti.file import nifti_stem
+from amir_lightning.io.nifti.file import is_nifti, nifti_stem
 from amir_lightning.io.nifti.scan import NiftiScan, write_nifti
 from amir_lightning.io.nifti.writer import DType, write_nifti_like
 from amir_lightning.io.orientation import Where
 from amir_lightning.io.scan import Scan
 from amir_lightning.io.volume import Volume
 from amir_lightning.restore.scratch import ScratchVolume
+from amir_lightning.tasks import Task
 
 Format = Literal["same", "nifti"]
 
@@ -50,7 +51,13 @@ def check_scan(scan: Scan, format_: Format) -> None:
 
 
 def write_scan(
-    scan: Scan, voxels: Scaled, target: Path, dtype: DType, description: str, derivation: str
+    scan: Scan,
+    voxels: Scaled,
+    target: Path,
+    dtype: DType,
+    description: str,
+    derivation: str,
+    measure: str = "",
 ) -> None:
     """Write voxels in the format of the target.
 
@@ -61,12 +68,15 @@ def write_scan(
         dtype: Type of NIfTI voxels.
         description: Added to the Series Description.
         derivation: Derivation Description.
+        measure: What the voxels are, with their unit, if they are no image of the scan; they then
+            have a scale of their own.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(scan, NiftiScan):
-        write_nifti_like(scan, voxels, target, dtype)
+        write_nifti_like(scan, voxels, target, "float32" if measure else dtype, measure)
     elif target.name.endswith(".nii.gz"):
-        write_nifti(target, Volume(voxels[(slice(None),)], scan.affine, scan.units, scan.source))
+        whole = Volume(voxels[(slice(None),)], scan.affine, scan.units, scan.source)
+        write_nifti(target, whole, measure)
     else:
         assert isinstance(scan, DicomScan)
         before = str(scan.dataset(0).get("SeriesDescription") or "").strip()
@@ -74,8 +84,9 @@ def write_scan(
             scan,
             voxels,
             target,
-            description=f"{before} {description}".strip(),
+            description=measure or f"{before} {description}".strip(),
             derivation=derivation,
+            own_scale=bool(measure),
         )
 
 
@@ -90,21 +101,33 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
     else:
         target = work / place.with_name(f"{place.name}_restored")
     count, free = 1, target
-    while free.exists() or lq_target(free).exists():  # several series in one folder
+    while any(path.exists() for path in (free, *_beside(free))):  # several series in one folder
         count += 1
         free = target.with_name(target.name.replace("_restored", f"_{count}_restored", 1))
     return free
 
 
-def lq_target(target: Path) -> Path:
-    """Path of the simulated LQ of a restored scan."""
+def beside(target: Path, kind: Literal["lq", "uncertainty"]) -> Path:
+    """Path of another file of a restored scan: its simulated LQ, or its uncertainty."""
     name, _, suffix = target.name.rpartition("_restored")
-    return target.with_name(f"{name}_lq{suffix}")
+    return target.with_name(f"{name}_{kind}{suffix}")
+
+
+def unit_of(scan: Scan, task: Task, target: Path) -> str:
+    """Unit of the values that are written."""
+    if isinstance(scan, DicomScan) and scan.modality == "PT" and not is_nifti(target):
+        units = str(scan.reference.get("Units") or "the source's units")
+        return "Bq/mL" if units == "BQML" else units
+    return task.units
+
+
+def _beside(target: Path) -> list[Path]:
+    return [beside(target, "lq"), beside(target, "uncertainty")]
 
 
 def remove(target: Path) -> None:
-    """Remove the incomplete files of a scan that failed, and its simulated LQ."""
-    for path in (target, lq_target(target)):
+    """Remove the incomplete files of a scan that failed."""
+    for path in (target, *_beside(target)):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -24,22 +24,24 @@ from amir_lightning.pictures import save
 from amir_lightning.restore.dataset import SliceRestorer, Slices
 from amir_lightning.restore.output import (
     Scaled,
+    beside,
     check_scan,
-    lq_target,
     remove,
     target_of,
+    unit_of,
     write_scan,
 )
 from amir_lightning.restore.report import score_slices, show_slices, value_range
 from amir_lightning.restore.request import Request
 from amir_lightning.restore.scratch import ScratchVolume, degrade, stage
+from amir_lightning.restore.spread import Spread, announce
+from amir_lightning.restore.task_choice import pick_task, why
 from amir_lightning.restore.tiling import Tiling, choose_tiling, tile_error
 from amir_lightning.runs.record import environment, write_json
 from amir_lightning.system.atomic import complete_folder
 from amir_lightning.system.trust import refuse_foreign_classes
 from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
-from amir_lightning.weights.folder import choose_task
 from amir_lightning.weights.source import Weights
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,12 @@ _SAMPLE = 24  # slices from which the range of a scan is estimated
 
 
 def restore_all(
-    scans: Sequence[Scan], root: Path, weights: Weights, output: Path, request: Request
+    scans: Sequence[Scan],
+    root: Path,
+    weights: Weights,
+    output: Path,
+    request: Request,
+    spread: Spread | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Restore scans one by one into a folder that appears only when all are written.
 
@@ -60,6 +67,7 @@ def restore_all(
         weights: The network and its tasks.
         output: New or empty folder.
         request: Options of the command.
+        spread: Other ways to restore, whose spread is written as well.
 
     Returns:
         Rows of scores (only with ``degrade``), and one sentence for each scan that failed.
@@ -70,7 +78,8 @@ def restore_all(
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     with complete_folder(output) as work:
-        engine = use_engine(weights.network, request.engine, request.trainer)
+        every = [weights, *(spread.weights if spread else ())]
+        engines = [use_engine(one.network, request.engine, request.trainer) for one in every]
         record = {
             "weights": weights.origin,
             "weights_fingerprint": weights.fingerprint,
@@ -81,7 +90,9 @@ def restore_all(
         for number, scan in enumerate(scans, 1):
             target = target_of(scan, root, work, request.format)
             try:
-                done, scores = _restore(scan, number, target, work, weights, request, engine)
+                done, scores = _restore(
+                    scan, number, target, work, weights, request, engines, spread
+                )
             except InputError as error:
                 remove(target)
                 failed.append(_naming(scan, str(error)))
@@ -104,43 +115,6 @@ def _naming(scan: Scan, sentence: str) -> str:
     return sentence if named else f"{scan.path}: {sentence}"
 
 
-def pick_task(scan: Scan, tasks: Mapping[str, Task], name: str | None) -> Task:
-    """Choose the task of a scan: the typed one, the one of its DICOM modality, or the only one.
-
-    Raises:
-        InputError: The task is unclear, or unknown to the weights.
-    """
-    if name is not None:
-        task = choose_task(tasks, name)
-    elif scan.modality is None:
-        if len(tasks) > 1:
-            raise InputError(
-                f"{scan.path} does not say what it shows and the weights know "
-                f"{', '.join(tasks)}; type task=<one of them>"
-            )
-        task = choose_task(tasks, None)
-    else:
-        fitting = [task for task in tasks.values() if task.dicom_modality == scan.modality]
-        if len(fitting) > 1:
-            raise InputError(
-                f"{scan.path} is DICOM of modality {scan.modality}, and the weights know several "
-                f"tasks of it, {', '.join(task.name for task in fitting)}; type task=<one of them>"
-            )
-        if not fitting:
-            known = ", ".join(f"{task.name} ({task.dicom_modality})" for task in tasks.values())
-            raise InputError(
-                f"{scan.path} is DICOM of modality {scan.modality}, and the weights have no task "
-                f"of that modality (they have {known}); give other scans or other weights"
-            )
-        return fitting[0]
-    if scan.modality not in (None, task.dicom_modality):
-        raise InputError(
-            f"{scan.path} is DICOM of modality {scan.modality} and task={task.name} restores "
-            f"{task.dicom_modality}; leave task out, or give other scans"
-        )
-    return task
-
-
 def _restore(
     scan: Scan,
     number: int,
@@ -148,12 +122,13 @@ def _restore(
     work: Path,
     weights: Weights,
     request: Request,
-    engine: Engine,
+    engines: Sequence[Engine],
+    spread: Spread | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.perf_counter()
     task = pick_task(scan, weights.tasks, request.task)
     check_scan(scan, request.format)
-    log.info("%s: task %s (%s)", scan.path, task.name, _why(scan, request.task))
+    log.info("%s: task %s (%s)", scan.path, task.name, why(scan, request.task))
     with tempfile.TemporaryDirectory(dir=work, prefix=".scratch-") as folder:
         given = ScratchVolume(Path(folder) / "given", scan.shape)
         stage(scan, given, request.intensity_scale)
@@ -181,11 +156,13 @@ def _restore(
             request.tile, request.tile_overlap, request.max_pixels, height, width
         )
         images = len(slices) * (tiling.count(height, width) if tiling else 1)
-        label = engine.restores(images, 1, *(tiling.size if tiling else (height, width)))
+        label = announce(engines, images, tiling.size if tiling else (height, width), spread)
         log.info("%s is restored by %s", scan.path, label)
         if tiling:
             _say_tile_error(tiling, weights, slices, task, request.max_pixels)
-        _predict(SliceRestorer(weights.network, task, slices, restored, tiling), request)
+        uncertain = ScratchVolume(Path(folder) / "uncertain", scan.shape) if spread else None
+        restorer = SliceRestorer(weights.network, task, slices, restored, tiling, spread, uncertain)
+        _predict(restorer, request)
         scores = []
         if request.degrade:
             scores = score_slices(given, lq, restored, task, f"scan{number}", request.metrics)
@@ -201,7 +178,19 @@ def _restore(
         if request.degrade:
             simulation = f"Low-quality scan of task {task.name}, simulated by amir_lightning"
             out = Scaled(lq, undo)
-            write_scan(scan, out, lq_target(target), request.dtype, "simulated LQ", simulation)
+            beside_it = beside(target, "lq")
+            write_scan(scan, out, beside_it, request.dtype, "simulated LQ", simulation)
+        spreading = {}
+        if spread and uncertain:
+            unit = unit_of(scan, task, target)
+            measure = f"Standard deviation over {spread.over} [{unit}]"
+            out, beside_it = Scaled(uncertain, undo), beside(target, "uncertainty")
+            write_scan(scan, out, beside_it, "float32", "", f"{measure} of: {derivation}", measure)
+            spreading = {
+                "output": str(beside_it.relative_to(work)),
+                "over": spread.over,
+                "units": unit,
+            }
         if request.pictures:
             simulated = lq if request.degrade else None
             picture = show_slices(given, simulated, restored, task, request.pictures)
@@ -218,6 +207,7 @@ def _restore(
         "restored_range": [low, high],
         "tiles": list(tiling.size) if tiling else None,
         **({"drawn": drawn} if drawn else {}),
+        **({"uncertainty": spreading} if spreading else {}),
         "seconds": round(time.perf_counter() - started, 2),
     }, scores
 
@@ -256,12 +246,6 @@ def _say_tile_error(
         error,
         task.units,
     )
-
-
-def _why(scan: Scan, name: str | None) -> str:
-    if name is not None:
-        return "as typed"
-    return f"DICOM modality {scan.modality}" if scan.modality else "the only one of the weights"
 
 
 def _summary(done: Mapping[str, Any], target: Path) -> str:

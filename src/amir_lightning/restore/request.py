@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from amir_lightning.engines import choice as engines
 from amir_lightning.errors import InputError
 from amir_lightning.io.nifti.writer import DType
 from amir_lightning.metrics import METRICS
 from amir_lightning.restore.output import Format
+
+Uncertainty = Literal["flips", "seeds"]
 
 
 @dataclass(frozen=True)

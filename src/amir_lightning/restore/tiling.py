@@ -1,6 +1,6 @@
 """Restore slices that are too large for the memory in overlapping tiles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ class Tiling:
         """Smallest number of tiles of an image, without overlap."""
         return -(-height // self.size[0]) * -(-width // self.size[1])
 
-    def __call__(self, network: nn.Module, lq: Tensor) -> Tensor:
+    def __call__(self, network: Callable[[Tensor], Tensor], lq: Tensor) -> Tensor:
         """Restore (B, 1, H, W) tile by tile."""
         from monai.inferers import sliding_window_inference
 

@@ -77,6 +77,7 @@ ADDED: Mapping[str, object] = {
     "optimizer.average_decay": None,
     "optimizer.average_warmup": 0.667,
     "scored": "test",
+    "optimizer.trains": "all",
 }
 MOVED: Mapping[str, str] = {}
 MOVED_CLASSES: Mapping[str, str] = {}

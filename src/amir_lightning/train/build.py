@@ -22,6 +22,7 @@ from amir_lightning.data.splits import Split
 from amir_lightning.errors import InputError
 from amir_lightning.metrics import METRICS
 from amir_lightning.modules import RestorationModule, module_class
+from amir_lightning.modules.freezing import freeze
 from amir_lightning.networks import RestorationNetwork
 from amir_lightning.networks.checkpoints.initialize import start_from
 from amir_lightning.runs.checkpoint_io import WholeCheckpoints
@@ -57,6 +58,13 @@ def build_module(cfg: DictConfig, tasks: list[Task], start: bool = False) -> Res
         path = find_shipped(pretrained) or Path(pretrained)
         for line in start_from(network, path).lines(path):
             _log.info("%s", line)
+    trains = plain(cfg.optimizer).get("trains", "all")  # earlier runs have no such key
+    if trains != "all" and cfg.loss.objective != "plain":
+        raise InputError(
+            f"optimizer.trains={trains} is for trainings without partners or gradients of single "
+            f"tasks, and loss.objective is {cfg.loss.objective}; type loss=l1_balance"
+        )
+    freeze(network, trains)
     module = module_class(cfg.loss.objective)(
         network=network,
         network_config=network_config,

@@ -147,12 +147,13 @@ def _begin(run: Run, record: Mapping[str, Any], step: int) -> None:
     sessions = [*record.get("sessions", []), session]
     current = {"sessions": sessions, "started": session["started"], "status": "running"}
     write_json(run.files.record_file, {**record, **current})
-    cfg = run.cfg
+    cfg, learning = run.cfg, record["trained_parameters"]
     _log.info(
-        "training %s with %s parameters on %s for %s of %s (%s x %d x %d "
+        "training %s with %s parameters%s on %s for %s of %s (%s x %d x %d "
         "accumulated), learning rate %g whatever the batch, into %s",
         cfg.network_name,
         f"{record['parameters']:,}",
+        "" if learning == record["parameters"] else f", {learning:,} of which learn,",
         record["device"],
         counted("step", record["max_steps"]),
         "1 patch" if record["effective_batch"] == 1 else f"{record['effective_batch']} patches",
@@ -223,7 +224,10 @@ def _record(run: Run, trainer: pl.Trainer, module: RestorationModule) -> dict[st
         * trainer.world_size
         * trainer.accumulate_grad_batches,
         "max_steps": trainer.max_steps,
-        "parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "trained_parameters": sum(
+            p.numel() for p in module.network.parameters() if p.requires_grad
+        ),
         "compile": cfg.compile,
         "data": {name: data._asdict() for name, data in run.data.items()},
         "identity": run.identity,

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from amir_lightning.data.layouts.archive import archive, modality_folder
+from amir_lightning.data.layouts.bids import bids, looks_like_bids
+from amir_lightning.data.layouts.fastmri import fastmri, looks_like_fastmri
 from amir_lightning.data.layouts.folder import one_per_patient
 from amir_lightning.data.layouts.ixi import ixi, looks_like_ixi
 from amir_lightning.data.layouts.layout import Layout, RawDataset, RawPatient, check_folder
@@ -19,6 +21,8 @@ __all__ = ["LAYOUTS", "Layout", "RawDataset", "RawPatient", "detect"]
 LAYOUTS: dict[str, Layout] = {
     "ixi": ixi,
     "mayo": mayo,
+    "fastmri": fastmri,
+    "bids": bids,
     "pairs": paired,
     "archive": archive,
     "table": table,
@@ -43,6 +47,10 @@ def detect(raw_dir: Path, task: Task) -> str:
         return "ixi"
     if task.dicom_modality == "CT" and any(looks_like_mayo(path) for path in inside):
         return "mayo"
+    if any(looks_like_fastmri(raw_dir / path) for path in files):
+        return "fastmri"
     scans = [path for path in files if is_nifti(path) or len(path.parts) > 1]
     names = [(*path.parts[:-1], nifti_stem(path) if is_nifti(path) else "") for path in scans]
-    return "pairs" if {"hq", "lq"} <= set(roles_of(names)) else "folder"
+    if {"hq", "lq"} <= set(roles_of(names)):
+        return "pairs"
+    return "bids" if any(looks_like_bids(path) for path in files) else "folder"

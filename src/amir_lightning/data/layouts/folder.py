@@ -104,7 +104,8 @@ def _folder_patient(
             other,
             folder,
         )
-    return _dicom_patient(folder.name, folder, series, skipped)._replace(identity=patient_id)
+    patient = _dicom_patient(folder.name, folder, series, skipped)
+    return patient._replace(identity=patient_id, certain=False)
 
 
 def _dicom_patient(

@@ -30,6 +30,8 @@ class RawPatient(NamedTuple):
         files: All source files.
         identity: Patient ID or subject number; scans with the same identity share a split.
         split: Split that the data set itself assigns, or None.
+        certain: Whether an identity is one person for sure, so that not even a split file may part
+            it. Different people may share the Patient ID of a DICOM file.
     """
 
     key: str
@@ -37,6 +39,7 @@ class RawPatient(NamedTuple):
     files: tuple[Path, ...]
     identity: str = ""
     split: Split | None = None
+    certain: bool = True
 
 
 class RawDataset(NamedTuple):

@@ -77,6 +77,7 @@ def paired(raw_dir: Path, task: Task, hq: str | None = None, lq: str | None = No
                     partial(read_pair, full.files, reduced.files, task.units),
                     (*full.files, *reduced.files),
                     full.patient_id,
+                    certain=False,
                 )
             )
     expected = (

@@ -30,6 +30,13 @@ from amir_lightning.system.wording import counted
 
 log = logging.getLogger(__name__)
 
+_OF_DISPLAY = (
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "VOILUTFunction",
+    "VOILUTSequence",
+)
 _PADDING_BELOW_HU = -1500.0  # padding is -2000 or -3024; noise in air stays above this
 _LARGEST_MAPPED = (1 << 16) - 1  # largest value for the two integer tags in _MAPPED
 _MAPPED = (
@@ -57,7 +64,13 @@ def check_dicom_series(scan: DicomScan) -> None:
 
 
 def write_dicom_series(
-    scan: DicomScan, voxels: Voxels, folder: Path, *, description: str, derivation: str
+    scan: DicomScan,
+    voxels: Voxels,
+    folder: Path,
+    *,
+    description: str,
+    derivation: str,
+    own_scale: bool = False,
 ) -> list[Path]:
     """Write one file per slice, named ``0001.dcm`` and so on by position.
 
@@ -77,6 +90,8 @@ def write_dicom_series(
         folder: An empty or new folder.
         description: Series Description, shortened to 64 characters.
         derivation: Derivation Description.
+        own_scale: The values are no image of the scan, such as an uncertainty: each slice gets the
+            finest slope, and neither padding nor display window are copied.
 
     Returns:
         The files.
@@ -94,7 +109,11 @@ def write_dicom_series(
     for index, source in enumerate(scan.files):
         dataset = scan.dataset(index)
         image = scan.unorient(np.asarray(voxels[scan.placement.where(index)], np.float64))
-        stored, lost = _stored(dataset, source, image / scan.scale)
+        if own_scale:
+            for keyword in _OF_DISPLAY:
+                if keyword in dataset:
+                    delattr(dataset, keyword)
+        stored, lost = _stored(dataset, source, image / scan.scale, own_scale)
         clipped += lost
         path = folder / f"{index + 1:04d}.dcm"
         path.write_bytes(_encoded(dataset, index, scan, derived, stored))
@@ -134,7 +153,7 @@ def _encoded(
 
 
 def _stored(
-    dataset: Dataset, path: Path, values: NDArray[np.float64]
+    dataset: Dataset, path: Path, values: NDArray[np.float64], own_scale: bool
 ) -> tuple[NDArray[np.integer], int]:
     """Map rescaled values to stored ones; returns them and the number of clipped values."""
     original = stored_pixels(dataset, path)
@@ -144,8 +163,8 @@ def _stored(
         signed, dtype = True, np.dtype(f"i{dtype.itemsize}")
         dataset.PixelRepresentation = 1
     low, high = _limits(int(dataset.BitsStored), signed)
-    keep = _padding(dataset, path, original)
-    if dataset.Modality == "PT":
+    keep = np.zeros(original.shape, bool) if own_scale else _padding(dataset, path, original)
+    if dataset.Modality == "PT" or own_scale:
         # Each PET slice has its own slope, as fine as its largest value allows.
         reach = max(float(values.max()), -float(values.min()) if signed else 0.0)
         _set_slope(dataset, _decimal(reach / high), (low, high))
@@ -160,7 +179,7 @@ def _stored(
     lost = _beyond(rounded, low, high, keep)
     clipped = np.clip(rounded, low, high)
     padding = padding_value(dataset)
-    if dataset.Modality != "CT":  # padded pixels are restored like all others
+    if dataset.Modality != "CT" or own_scale:  # padded pixels are restored like all others
         for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
             if keyword in dataset:
                 delattr(dataset, keyword)

@@ -187,16 +187,23 @@ def read_nifti(path: Path, units: str) -> Volume:
     return NiftiScan(path, units).read()
 
 
-def write_nifti(path: Path, volume: Volume) -> None:
+def encoded_description(text: str) -> bytes:
+    """Description as the header holds it: at most 79 bytes."""
+    return text.encode("ascii", errors="replace")[:79]
+
+
+def write_nifti(path: Path, volume: Volume, description: str = "") -> None:
     """Write a volume as float32, which quantises no value; `read_nifti` reads it back.
 
     Args:
         path: Target, ``.nii`` or ``.nii.gz``.
         volume: Scan in LPS order.
+        description: Written into the header.
     """
     image = nib.Nifti1Image(volume.array.transpose(2, 1, 0), volume.affine)
     image.header.set_data_dtype(np.float32)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = encoded_description(description)
     image.set_sform(volume.affine, code="scanner")
     image.set_qform(volume.affine, code="scanner")
     if _moves(image.get_qform(), volume) > _SAME_PLACE:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.io.nifti.scan import NiftiScan
+from amir_lightning.io.nifti.scan import NiftiScan, encoded_description
 from amir_lightning.io.orientation import Where
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,11 @@ class Voxels(Protocol):
 
 
 def write_nifti_like(
-    scan: NiftiScan, voxels: Voxels, output: Path, dtype: DType = "float32"
+    scan: NiftiScan,
+    voxels: Voxels,
+    output: Path,
+    dtype: DType = "float32",
+    description: str = "",
 ) -> None:
     """Write voxels with the header and in the voxel order of their source.
 
@@ -39,6 +43,7 @@ def write_nifti_like(
         voxels: Restored voxels, canonical (Z, Y, X).
         output: Target, ``.nii`` or ``.nii.gz``.
         dtype: "float32", which quantises nothing, or "source" for the source's type and scale.
+        description: Takes the place of the source's description.
 
     Raises:
         InputError: ``dtype`` is neither.
@@ -55,6 +60,8 @@ def write_nifti_like(
         header.set_data_dtype(np.float32)
     header.set_slope_inter(*((1, 0) if slope is None else (slope, intercept)))
     header["cal_min"] = header["cal_max"] = 0  # the display range of the source may not fit
+    if description:
+        header["descrip"] = encoded_description(description)
     header["magic"] = b"n+1" if header["sizeof_hdr"] == 348 else header["magic"]
     header.extensions.clear()  # they may hold the patient's name
     start = 352 if header["sizeof_hdr"] == 348 else 544
