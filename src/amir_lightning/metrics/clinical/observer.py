@@ -1,0 +1,97 @@
+"""A model observer: channelised Hotelling with Laguerre-Gauss channels, and its area."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from amir_lightning.errors import InputError
+from amir_lightning.metrics.clinical.places import Image, Spacing
+
+Scores = NDArray[np.float64]
+
+
+def laguerre_gauss(side: int, width_mm: float, spacing_mm: Spacing, count: int) -> Image:
+    """Laguerre-Gauss channels of a square, (count, side, side), each of unit length.
+
+    Args:
+        side: Odd side of the square [pixels].
+        width_mm: Width of the Gaussian, which falls to exp(-pi) at this radius [mm].
+        spacing_mm: Distance between rows and columns [mm].
+        count: Number of channels.
+    """
+    at = np.arange(side) - side // 2
+    radius = np.hypot((at * spacing_mm[0])[:, None], at * spacing_mm[1]) / width_mm
+    square = 2 * np.pi * radius**2
+    channels = np.array([special.eval_laguerre(j, square) for j in range(count)])
+    channels *= np.exp(-square / 2)
+    return channels / np.sqrt((channels**2).sum(axis=(1, 2), keepdims=True))
+
+
+def hotelling_scores(
+    absent: Image, present: Image, channels: Image, groups: NDArray[np.integer], folds: int = 5
+) -> tuple[Scores, Scores]:
+    """Scores of each square by an observer that was trained on the squares of other patients.
+
+    The template is the inverse of the mean covariance of the channel outputs times the difference
+    of their means. Scores of a fold are divided by the observer's standard deviation, so that
+    folds share one scale.
+
+    Args:
+        absent: Squares without the lesion, (N, side, side).
+        present: The same places with the lesion, (N, side, side).
+        channels: Channels, (C, side, side).
+        groups: Patient of each place, (N,).
+        folds: Number of parts of the patients.
+
+    Returns:
+        Scores of the squares without and with the lesion, (N,) each.
+
+    Raises:
+        InputError: There are too few places or patients to train on.
+    """
+    flat = channels.reshape(len(channels), -1)
+    seen = [one.reshape(len(one), -1).astype(np.float64) @ flat.T for one in (absent, present)]
+    names = np.unique(groups)
+    folds = min(folds, len(names))
+    fold = np.searchsorted(names, groups) % max(folds, 1)
+    least = len(groups) - max(np.bincount(fold), default=0)
+    if folds < 2 or least <= len(channels):
+        raise InputError(
+            f"the model observer has {len(groups)} places in {len(names)} patients, expected two "
+            f"patients and more than {len(channels)} places to train on; type more "
+            "measures.inserts.per_slice or fewer measures.observer.channels"
+        )
+    scores = np.empty(len(groups)), np.empty(len(groups))
+    for one in range(folds):
+        own, others = fold == one, fold != one
+        means = [outputs[others].mean(axis=0) for outputs in seen]
+        covariance = sum(np.cov(outputs[others], rowvar=False) for outputs in seen) / 2
+        covariance = np.atleast_2d(covariance)
+        # A channel without noise, as in an image of zeros, would make the matrix singular.
+        covariance += np.eye(len(channels)) * (1e-9 * np.trace(covariance) / len(channels) + 1e-30)
+        template = np.linalg.solve(covariance, means[1] - means[0])
+        scale = math.sqrt(template @ covariance @ template) or 1.0
+        for result, outputs in zip(scores, seen, strict=True):
+            result[own] = (outputs[own] - (means[0] + means[1]) / 2) @ template / scale
+    return scores
+
+
+def area(absent: Scores, present: Scores) -> float:
+    """Area under the receiver curve: chance that a score with the lesion is the higher one."""
+    ranks = stats.rankdata(np.concatenate([absent, present]))
+    below = ranks[len(absent) :].sum() - len(present) * (len(present) + 1) / 2
+    return float(below / (len(absent) * len(present)))
+
+
+def receiver_curve(absent: Scores, present: Scores) -> tuple[Scores, Scores]:
+    """Shares of findings without and with a lesion at every threshold, from the strictest on."""
+    levels = np.concatenate([[np.inf], np.unique(np.concatenate([absent, present]))[::-1]])
+    false, true = ((one[:, None] >= levels).mean(axis=0) for one in (absent, present))
+    return false, true
+
+
+def detectability(area_under_curve: float) -> float:
+    """Detectability index d' of an area, sqrt(2) times the normal quantile."""
+    return math.sqrt(2) * float(stats.norm.ppf(area_under_curve))
