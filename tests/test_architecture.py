@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {
         "callbacks",
         "cli",
+        "clinical",
         "config",
         "engines",
         "errors",
@@ -79,6 +80,22 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"callbacks", "cli", "data", "errors", "runs", "system", "tasks", "train"},
     "search": {"cli", "config", "errors", "runs", "system"},
     "claims": {"cli", "config", "errors", "metrics", "runs", "system", "tabulate"},
+    "clinical": {
+        "cli",
+        "config",
+        "data",
+        "degradation",
+        "draw",
+        "errors",
+        "io",
+        "metrics",
+        "networks",
+        "pictures",
+        "runs",
+        "system",
+        "tabulate",
+        "tasks",
+    },
     "draw": {
         "cli",
         "data",
@@ -114,6 +131,7 @@ ALLOWED: dict[str, set[str]] = {
 THIRD_PARTY = {
     "numpy": {
         "claims",
+        "clinical",
         "data",
         "draw",
         "engines",
@@ -130,6 +148,7 @@ THIRD_PARTY = {
     "torch": {
         "bench",
         "callbacks",
+        "clinical",
         "compare",
         "data",
         "degradation",
@@ -148,10 +167,11 @@ THIRD_PARTY = {
         "train",
         "weights",
     },
-    "lightning": {"callbacks", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
+    "lightning": {"callbacks", "clinical", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
     "hydra": {
         "bench",
         "cli",
+        "clinical",
         "compare",
         "data",
         "modules",
@@ -165,6 +185,7 @@ THIRD_PARTY = {
         "bench",
         "claims",
         "cli",
+        "clinical",
         "compare",
         "config",
         "contact_sheet",
@@ -204,7 +225,7 @@ THIRD_PARTY = {
     "rich": {"plan", "prepare", "runs"},
     "joblib": {"prepare"},
     "distributed": {"prepare"},
-    "scipy": {"draw", "tabulate"},
+    "scipy": {"draw", "metrics", "tabulate"},
     "huggingface_hub": {"weights"},
 }
 MODULES = sorted(SRC.rglob("*.py"))

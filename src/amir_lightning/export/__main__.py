@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
         write_weights_folder,
     )
     from amir_lightning.networks.checkpoints import safe_load
+    from amir_lightning.runs.clinical_files import clinical_measures
     from amir_lightning.runs.folder import find_run
     from amir_lightning.system.atomic import complete_folder
     from amir_lightning.weights.folder import CONFIG, network_name
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     about = {
         "metrics": weights.metrics,
         "scores": run.result if cfg.checkpoint == "best" else {},
+        "clinical": clinical_measures(run) if cfg.checkpoint == "best" else [],
         "scale": run.record.get("scale"),
         "seed": run.record.get("seed"),
         "max_steps": run.record.get("max_steps"),

@@ -53,8 +53,8 @@ def contrast(image: Image, mask: Mask, around: Mask) -> Contrast:
     """
     if not image.shape == mask.shape == around.shape:
         raise InputError(
-            f"the image is {image.shape} pixels, its mask {mask.shape} and the ring {around.shape}; "
-            "expected the same grid: resample the mask onto the image"
+            f"the image is {image.shape} pixels, its mask {mask.shape} and the ring "
+            f"{around.shape}; expected the same grid: resample the mask onto the image"
         )
     if not mask.any():
         raise InputError(

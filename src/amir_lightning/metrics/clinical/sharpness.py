@@ -46,7 +46,8 @@ def edge_profile(image: Image, distance: Image, reach_mm: float, pixel_mm: float
         pixel_mm: Size of a pixel; bins are a quarter of it [mm].
 
     Returns:
-        The profile; None where a bin has no pixel.
+        The profile; None if no pixel lies in a stretch of a pixel. Bins without a pixel are
+        interpolated.
     """
     half = max(1, round(reach_mm / pixel_mm * BINS_PER_PIXEL))
     near = np.abs(distance) < reach_mm
@@ -54,11 +55,13 @@ def edge_profile(image: Image, distance: Image, reach_mm: float, pixel_mm: float
     inside = (number >= 0) & (number < 2 * half)
     number, values = number[inside], image[near][inside].astype(np.float64)
     counts = np.bincount(number, minlength=2 * half)
-    if not counts.all():
+    full = np.flatnonzero(counts)
+    gaps = np.diff(np.concatenate([[-1], full, [2 * half]]))
+    if not len(full) or gaps.max() > BINS_PER_PIXEL:
         return None
-    mean = np.bincount(number, values, 2 * half) / counts
+    mean = np.bincount(number, values, 2 * half)[full] / counts[full]
     # Pixels crowd unevenly in a bin of a curved border, so their own mean distance counts.
-    at = np.bincount(number, distance[near][inside], 2 * half) / counts
+    at = np.bincount(number, distance[near][inside], 2 * half)[full] / counts[full]
     even = (np.arange(2 * half) + 0.5 - half) * pixel_mm / BINS_PER_PIXEL
     return Edge(even, np.interp(even, at, mean))
 
@@ -104,7 +107,7 @@ def modulation(edge: Edge) -> tuple[Image, Image]:
 
 
 def half_frequency(edge: Edge) -> float:
-    """Lowest frequency at which the modulation transfer falls to 50 % [1/mm]; NaN if it never does."""
+    """Lowest frequency at which the transfer falls to 50 % [1/mm]; NaN if it never does."""
     frequency, transfer = modulation(edge)
     below = np.flatnonzero(transfer < 0.5)
     if not len(below) or below[0] == 0:
