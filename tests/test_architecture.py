@@ -167,7 +167,17 @@ THIRD_PARTY = {
         "train",
         "weights",
     },
-    "lightning": {"callbacks", "clinical", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
+    "lightning": {
+        "callbacks",
+        "clinical",
+        "data",
+        "evaluate",
+        "modules",
+        "plan",
+        "restore",
+        "runs",
+        "train",
+    },
     "hydra": {
         "bench",
         "cli",

@@ -94,7 +94,7 @@ def test_blurring_lowers_the_transfer_and_noise_hides_it() -> None:
 
 def test_the_observer_sees_less_where_contrast_is_removed() -> None:
     task = mri(noise=60)
-    insert = insert_of(task, contrasts=[20.0, 60.0])
+    insert = insert_of(task, contrasts=[8.0, 60.0])
     options = {"channels": 3, "width": 1.5, "folds": 5}
     scans = scan_inserts(task, anatomies(20), insert, lambda _, lq: lq)
     faint, clear = (

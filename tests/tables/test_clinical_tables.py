@@ -8,8 +8,8 @@ from written_runs import PATIENTS, jobs, plain_scores, write_run
 
 from amir_lightning.runs.clinical import Clinical, Image, Row, of_patients, of_tasks
 from amir_lightning.runs.clinical_files import measured_by, write_clinical
-from amir_lightning.runs.kept import keep
 from amir_lightning.runs.folder import RunFolder
+from amir_lightning.runs.kept import keep
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -45,7 +45,10 @@ def test_clinical_measures_stand_in_the_table_with_differences_to_amir(
     assert "| CT Denoising | Noise, standard deviation | HU | 13 | 26 |" in clinical
     assert "AirNet" not in clinical.partition("## Measured")[0]
     differences = clinical.partition("## Measured differences to AMIR")[2]
-    assert "| CT Denoising | Lesions, contrast recovery | Restormer | 6 | −0.1 (" in differences
+    assert (
+        "| CT Denoising | Lesions, contrast recovery | Restormer | 6 | \N{MINUS SIGN}0.1 ("
+        in differences
+    )
     assert r"\label{tab:table2-clinical}" in Path("out/table.tex").read_text()
     with Path("out/results.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["score"] == "lesion_recovery"]

@@ -75,9 +75,7 @@ def _sweep(cfg: DictConfig) -> tuple[str, list[str]]:
     return experiment_of(options)
 
 
-def _by_method(
-    runs: "Sequence[FinishedRun]", titles: DictConfig
-) -> "dict[str, list[FinishedRun]]":
+def _by_method(runs: "Sequence[FinishedRun]", titles: DictConfig) -> "dict[str, list[FinishedRun]]":
     """Group runs that differ in their seed; the title is the network, or the run if it repeats."""
     groups: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amir_lightning import pictures
+from amir_lightning.clinical.inserts import Insert, Scan, scans_with, square
 from amir_lightning.clinical.known import level_of
 from amir_lightning.clinical.methods import Method
-from amir_lightning.clinical.inserts import Insert, Scan, scans_with, square
 from amir_lightning.clinical.rescans import anatomies_of
 from amir_lightning.clinical.whole_patients import restorer
 from amir_lightning.data.embedded import Cohort
@@ -130,4 +130,3 @@ def _scans(run: FinishedRun, task: Task, insert: Insert | None) -> tuple[Place, 
 def _store(run: FinishedRun, task: Task) -> Store:
     (path,) = locate_data(run.cfg, [task]).values()
     return Store(path, task.name)
-

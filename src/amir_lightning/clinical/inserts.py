@@ -63,9 +63,7 @@ class Insert(NamedTuple):
                 f"{list(contrasts)}, expected numbers other than 0; type for instance "
                 f"measures.inserts.{kind}.contrasts=[10.0,20.0,40.0]"
             )
-        return cls(
-            str(own["organ"]), float(own["radius_mm"]), contrasts, int(options["per_slice"])
-        )
+        return cls(str(own["organ"]), float(own["radius_mm"]), contrasts, int(options["per_slice"]))
 
     def check_size(self, spacing_mm: Spacing, kind: str) -> None:
         """Refuse lesions that are smaller than a pixel.
@@ -162,7 +160,8 @@ def scan_inserts(
         restore: Restores slices.
 
     Returns:
-        Squares without lesions, then those of each contrast, at the same places. Empty if no patient has room for a lesion.
+        Squares without lesions, then those of each contrast, at the same places. Empty if no
+        patient has room for a lesion.
 
     Raises:
         InputError: The lesions are smaller than a pixel, or the organ is not known.

@@ -1,8 +1,9 @@
 """Lesions of known contrast: how much of it is left, how sharp it is, who sees it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amir_lightning.clinical.inserts import Insert, Inserts, covered
 from amir_lightning.clinical.rescans import SEEN
@@ -46,8 +47,7 @@ def recovered(
     rows = []
     for one in levels:
         changes = {
-            name: (one.images[name] - absent.images[name])[:, inside].mean(axis=1)
-            for name in SEEN
+            name: (one.images[name] - absent.images[name])[:, inside].mean(axis=1) for name in SEEN
         }
         for at, number in enumerate(one.patients):
             full = one.contrast * share
@@ -102,18 +102,25 @@ def observed(
     width = options["width"] * insert.radius_mm
     channels = observer.laguerre_gauss(side, width, spacing_mm, int(options["channels"]))
     groups = absent.patients
+    fold = observer.folds_of(groups, int(options["folds"]), len(channels))
+    without = {name: observer.channel_outputs(absent.images[name], channels) for name in SEEN}
     found = []
     for one in levels:
-        scores = {
-            name: observer.hotelling_scores(
-                absent.images[name], one.images[name], channels, groups, int(options["folds"])
-            )
-            for name in SEEN
-        }
-        areas = {name: observer.area(*both) for name, both in scores.items()}
+        within = {name: observer.channel_outputs(one.images[name], channels) for name in SEEN}
+
+        def area(
+            name: Name, places: NDArray[np.integer], within: Mapping[Name, Image] = within
+        ) -> float:
+            own = without[name][places], within[name][places]
+            return observer.area(*observer.hotelling_scores(*own, fold[places]))
+
+        def judged(places: NDArray[np.integer], area: Callable[..., float] = area) -> list[float]:
+            restored = area("restored", places)
+            return [restored, restored - area("input", places)]
+
+        areas = {name: area(name, np.arange(len(groups))) for name in SEEN}
         gains = {name: areas[name] - areas["input"] for name in SEEN}
-        of_area = intervals.of_area(*scores["restored"], groups, groups, bootstrap)
-        of_gain = intervals.of_area_gain(scores["input"], scores["restored"], groups, bootstrap)
+        of_area, of_gain = intervals.of_places(groups, fold, judged, bootstrap)
         for measure, values, interval in (
             ("observer_auc", areas, of_area),
             ("observer_gain", gains, of_gain),

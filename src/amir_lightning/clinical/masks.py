@@ -98,7 +98,9 @@ class Masks:
         for one in self.labels:
             mask = map_ == one.number
             if mask.any():
-                around = sound & (np.isin(map_, organs) if organs and one.kind == "lesion" else True)
+                around = sound & (
+                    np.isin(map_, organs) if organs and one.kind == "lesion" else True
+                )
                 found[one.kind].append(Region(one.name, mask, around))
         free = sound & np.isin(map_, organs)
         lesions, own, flat = (tuple(found[kind]) for kind in KINDS)

@@ -69,7 +69,9 @@ def score(run: FinishedRun, cfg: DictConfig) -> None:
         run: The run.
         cfg: Options of the command.
     """
-    folder = run.files.evaluation(run.split, *([] if run.checkpoint == "best" else [run.checkpoint]))
+    folder = run.files.evaluation(
+        run.split, *([] if run.checkpoint == "best" else [run.checkpoint])
+    )
     options = options_of(cfg)
     if measured_by(folder) == options:
         _log.info("%s: measured before, in %s", run.name, folder)

@@ -62,8 +62,8 @@ def page(
             text += f"\nLeft out, because {reason}: {'; '.join(titles)}.\n"
     text += (
         "\nMeans over patients; bold is the method closest to what would be perfect: 0 for errors "
-        "and shares, 1 for recoveries and areas, HQ's number for noise and sharpness. Intervals are in "
-        "clinical.csv. LQ is the input. docs/clinical.md defines the measures.\n"
+        "and shares, 1 for recoveries and areas, HQ's number for noise and sharpness. Intervals "
+        "are in clinical.csv. LQ is the input. docs/clinical.md defines the measures.\n"
     )
     return f"{text}\nRuns: {about}\n"
 

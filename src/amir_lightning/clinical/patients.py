@@ -12,9 +12,9 @@ from amir_lightning.metrics.clinical.places import (
     Image,
     Place,
     Spacing,
+    border_distance,
     centres,
     ring,
-    signed_distance,
     squares,
     take,
 )
@@ -109,7 +109,9 @@ def detect(slices: Slices, regions: Regions, options: Options) -> tuple[list[Row
         sign = seen.get("truth", seen["hq"]).difference
         places.append(_detected(True, seen))
         if lesions.is_found(seen["hq"], threshold, sign):
-            erased = {name: float(not lesions.is_found(seen[name], threshold, sign)) for name in _SEEN}
+            erased = {
+                name: float(not lesions.is_found(seen[name], threshold, sign)) for name in _SEEN
+            }
             rows.append(slices.row("lesions_erased", one.name, "1", erased))
     for one, seen in _controls(slices, regions, options["lesions"]):
         if not lesions.is_found(seen.get("truth", seen["hq"]), threshold):
@@ -143,9 +145,7 @@ def measure_noise(
             noise.check_flat(take(slices.images["hq"], places, side), own["most_trend"], where)
         if "truth" in slices.images:
             places = [
-                place
-                for place in places
-                if _texture(slices, place, side) <= own["most_texture"]
+                place for place in places if _texture(slices, place, side) <= own["most_texture"]
             ]
         if not places:
             continue
@@ -168,7 +168,7 @@ def measure_edges(slices: Slices, regions: Regions, options: Options) -> list[Ro
     own = options["edges"]
     rows = []
     for one in regions.organs:
-        distance = signed_distance(one.mask, slices.spacing_mm, own["smoothing"])
+        distance = border_distance(one.mask, slices.spacing_mm, own["smoothing"])
         distance[~(one.mask | one.around)] = math.inf
         reach = own["reach_pixels"] * slices.pixel_mm
         edges = {

@@ -130,9 +130,10 @@ class Scoring:
     ) -> None:
         """Take one slice, (H, W) each [units]; the slices of a patient follow each other."""
         ref = self._refs[task][patient, slice_index]
-        if self._current is not None and self._current[0] == task:
-            if self._current[1][0][0].patient == patient:
-                self._current[1].append((ref, lq, hq, restored))
+        if self._current is not None:
+            name, volumes = self._current
+            if (name, volumes[0][0].patient) == (task, patient):
+                volumes.append((ref, lq, hq, restored))
                 return
         self._measure()
         self._current = task, [(ref, lq, hq, restored)]

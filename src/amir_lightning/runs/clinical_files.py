@@ -114,7 +114,7 @@ def clinical_measures(run: RunFolder) -> list[dict[str, object]]:
             "task": one.task,
             "measure": one.title,
             "unit": "" if one.unit == "1" else one.unit,
-            "values": {image: value for image, value in one.values.items()},
+            "values": dict(one.values),
         }
         for one in read_overall(run, "test")
         if one.values

@@ -133,7 +133,13 @@ def clinical_records(
             }
             if (against := one.differences.get(key)) is not None:
                 bounds = against.interval or (None, None)
-                numbers = (against.mean, *bounds, against.effect, against.p_value, against.corrected)
+                numbers = (
+                    against.mean,
+                    *bounds,
+                    against.effect,
+                    against.p_value,
+                    against.corrected,
+                )
                 names = ("minus_amir", "minus_amir_low", "minus_amir_high", "effect")
                 names = (*names, "p_against_amir", "p_holm")
                 row |= dict(zip(names, map(_text, numbers), strict=True))
@@ -169,9 +175,7 @@ def _against(one: Measured, reference: Measured, bootstrap: int) -> dict[Key, Di
     return found
 
 
-def _keys(
-    found: Sequence[Measured], tasks: Sequence[Task]
-) -> Iterator[tuple[Task, Key, Overall]]:
+def _keys(found: Sequence[Measured], tasks: Sequence[Task]) -> Iterator[tuple[Task, Key, Overall]]:
     """Each task with its measures and levels, and one method's numbers."""
     for task in tasks:
         for measure in MEASURES:

@@ -15,7 +15,7 @@ def of_mean(values: Sequence[float], resamples: int, seed: int = 0) -> Interval:
     if not resamples or len(values) < 2:
         return None
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    return _middle(np.asarray(values)[drawn].mean(axis=1))
+    return middle(np.asarray(values)[drawn].mean(axis=1))
 
 
 def of_area(
@@ -30,50 +30,49 @@ def of_area(
         present_of: Patient of each score with it.
         resamples: Number of resamples; 0 gives None.
     """
-
-    def drawn(weight: Callable[[Scores], NDArray[np.integer]]) -> float:
-        first, second = np.repeat(absent, weight(absent_of)), np.repeat(present, weight(present_of))
-        return area(first, second) if len(first) and len(second) else np.nan
-
-    return _resampled(np.unique(np.concatenate([absent_of, present_of])), drawn, resamples)
-
-
-def of_area_gain(
-    before: tuple[Scores, Scores], after: tuple[Scores, Scores], groups: Scores, resamples: int
-) -> Interval:
-    """Interval of the difference of two areas of the same places.
-
-    Args:
-        before: Scores without and with the lesion in the input, (N,) each.
-        after: The same places in the restored image.
-        groups: Patient of each place, (N,).
-        resamples: Number of resamples; 0 gives None.
-    """
-
-    def drawn(weight: Callable[[Scores], NDArray[np.integer]]) -> float:
-        own = weight(groups)
-        old, new = ([np.repeat(one, own) for one in scores] for scores in (before, after))
-        return area(new[0], new[1]) - area(old[0], old[1])
-
-    return _resampled(np.unique(groups), drawn, resamples)
-
-
-def _resampled(
-    names: Scores,
-    value: Callable[[Callable[[Scores], NDArray[np.integer]]], float],
-    resamples: int,
-) -> Interval:
+    names = np.unique(np.concatenate([absent_of, present_of]))
     if not resamples or len(names) < 2:
         return None
+    first, second = (np.searchsorted(names, groups) for groups in (absent_of, present_of))
     rng = np.random.default_rng(0)
     found = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        found.append(value(lambda groups, times=times: times[np.searchsorted(names, groups)]))
-    return _middle(np.array(found))
+        drawn = np.repeat(absent, times[first]), np.repeat(present, times[second])
+        found.append(area(*drawn) if len(drawn[0]) and len(drawn[1]) else np.nan)
+    return middle(np.array(found))
 
 
-def _middle(values: Scores) -> Interval:
+def of_places(
+    groups: NDArray[np.integer],
+    fold: NDArray[np.integer],
+    values: Callable[[NDArray[np.integer]], Sequence[float]],
+    resamples: int,
+) -> list[Interval]:
+    """Intervals of numbers that are computed from places, drawing patients within their folds.
+
+    An observer is trained anew on each resample, and never on a patient that it scores.
+
+    Args:
+        groups: Patient of each place, (N,).
+        fold: Part of each place, (N,).
+        values: Computes the numbers from the places with some indices.
+        resamples: Number of resamples; 0 gives None for every number.
+    """
+    rng = np.random.default_rng(0)
+    parts = [np.unique(groups[fold == one]) for one in np.unique(fold)]
+    own = {name: np.flatnonzero(groups == name) for part in parts for name in part}
+    found = []
+    for _ in range(resamples):
+        names = np.concatenate([rng.choice(part, len(part)) for part in parts])
+        found.append(values(np.concatenate([own[name] for name in names])))
+    if not found:
+        return [None] * len(values(np.arange(len(groups))))
+    return [middle(column) for column in np.array(found).T]
+
+
+def middle(values: Scores) -> Interval:
+    """Middle 95 % of the finite values of resamples."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None

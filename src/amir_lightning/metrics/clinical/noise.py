@@ -80,13 +80,17 @@ def neighbour_correlation(squares: Image) -> float:
 def power_spectrum(squares: Image, spacing_mm: Spacing) -> Image:
     """Noise power spectrum of squares without their trend, (side, side) [units² mm²].
 
-    Its mean times the area of the frequency plane, 1 / pixel area, is the variance. Frequencies lie
-    as `numpy.fft.fftfreq` puts them.
+    A Hann window keeps the power of low frequencies from leaking into high ones at the border of a
+    square; the spectrum is divided by the mean of its square. The mean of the spectrum, divided by
+    the area of a pixel, is the variance. Frequencies lie as `numpy.fft.fftfreq` puts them.
     """
     rest, _ = trend_free(squares)
     area = spacing_mm[0] * spacing_mm[1]
-    power = np.abs(np.fft.fft2(rest)) ** 2
-    return area / squares.shape[-1] ** 2 * power.mean(axis=0)
+    side = squares.shape[-1]
+    taper = np.hanning(side + 2)[1:-1]
+    window = np.outer(taper, taper)
+    power = np.abs(np.fft.fft2(rest * window)) ** 2
+    return area / (window**2).sum() * power.mean(axis=0)
 
 
 def radial(spectrum: Image, spacing_mm: Spacing) -> tuple[Image, Image]:

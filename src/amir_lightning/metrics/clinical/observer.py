@@ -29,48 +29,69 @@ def laguerre_gauss(side: int, width_mm: float, spacing_mm: Spacing, count: int) 
     return channels / np.sqrt((channels**2).sum(axis=(1, 2), keepdims=True))
 
 
+def channel_outputs(squares: Image, channels: Image) -> Image:
+    """What the observer sees of squares, (N, C).
+
+    Args:
+        squares: Squares, (N, side, side).
+        channels: Channels, (C, side, side).
+    """
+    return (
+        squares.reshape(len(squares), -1).astype(np.float64) @ channels.reshape(len(channels), -1).T
+    )
+
+
+def folds_of(groups: NDArray[np.integer], folds: int, channels: int) -> NDArray[np.int64]:
+    """Part of each place, so that the places of a patient share a part.
+
+    Args:
+        groups: Patient of each place, (N,).
+        folds: Number of parts, or that of the patients if they are fewer.
+        channels: Number of channels, which need more places to train on.
+
+    Raises:
+        InputError: There are too few places or patients to train on.
+    """
+    names = np.unique(groups)
+    parts = min(folds, len(names))
+    fold = np.searchsorted(names, groups) % max(parts, 1)
+    least = len(groups) - max(np.bincount(fold), default=0)
+    if parts < 2 or least <= channels:
+        raise InputError(
+            f"the model observer has {len(groups)} places in {len(names)} patients, expected two "
+            f"patients and more than {channels} places to train on; type more "
+            "measures.inserts.per_slice or fewer measures.observer.channels"
+        )
+    return fold
+
+
 def hotelling_scores(
-    absent: Image, present: Image, channels: Image, groups: NDArray[np.integer], folds: int = 5
+    absent: Image, present: Image, fold: NDArray[np.integer]
 ) -> tuple[Scores, Scores]:
-    """Scores of each square by an observer that was trained on the squares of other patients.
+    """Scores of each place by an observer that was trained on the places of the other folds.
 
     The template is the inverse of the mean covariance of the channel outputs times the difference
     of their means. Scores of a fold are divided by the observer's standard deviation, so that
     folds share one scale.
 
     Args:
-        absent: Squares without the lesion, (N, side, side).
-        present: The same places with the lesion, (N, side, side).
-        channels: Channels, (C, side, side).
-        groups: Patient of each place, (N,).
-        folds: Number of parts of the patients.
+        absent: Channel outputs without the lesion, (N, C).
+        present: The same places with the lesion, (N, C).
+        fold: Part of each place, (N,).
 
     Returns:
-        Scores of the squares without and with the lesion, (N,) each.
-
-    Raises:
-        InputError: There are too few places or patients to train on.
+        Scores without and with the lesion, (N,) each.
     """
-    flat = channels.reshape(len(channels), -1)
-    seen = [one.reshape(len(one), -1).astype(np.float64) @ flat.T for one in (absent, present)]
-    names = np.unique(groups)
-    folds = min(folds, len(names))
-    fold = np.searchsorted(names, groups) % max(folds, 1)
-    least = len(groups) - max(np.bincount(fold), default=0)
-    if folds < 2 or least <= len(channels):
-        raise InputError(
-            f"the model observer has {len(groups)} places in {len(names)} patients, expected two "
-            f"patients and more than {len(channels)} places to train on; type more "
-            "measures.inserts.per_slice or fewer measures.observer.channels"
-        )
-    scores = np.empty(len(groups)), np.empty(len(groups))
-    for one in range(folds):
+    seen = absent, present
+    channels = absent.shape[1]
+    scores = np.empty(len(fold)), np.empty(len(fold))
+    for one in np.unique(fold):
         own, others = fold == one, fold != one
         means = [outputs[others].mean(axis=0) for outputs in seen]
         covariance = sum(np.cov(outputs[others], rowvar=False) for outputs in seen) / 2
         covariance = np.atleast_2d(covariance)
         # A channel without noise, as in an image of zeros, would make the matrix singular.
-        covariance += np.eye(len(channels)) * (1e-9 * np.trace(covariance) / len(channels) + 1e-30)
+        covariance += np.eye(channels) * (1e-9 * np.trace(covariance) / channels + 1e-30)
         template = np.linalg.solve(covariance, means[1] - means[0])
         scale = math.sqrt(template @ covariance @ template) or 1.0
         for result, outputs in zip(scores, seen, strict=True):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -10,16 +10,14 @@ Spacing = tuple[float, float]
 Place = tuple[int, int, int]
 
 
-def signed_distance(mask: Mask, spacing_mm: Spacing, smoothing: float = 0.0) -> Image:
+def signed_distance(mask: Mask, spacing_mm: Spacing) -> Image:
     """Distance of each pixel to the border of a mask in its slice, negative inside [mm].
 
-    The border lies half-way between pixels. A smoothed distance follows the border that a slanted
-    edge had before it was cut into pixels.
+    The border lies half-way between pixels; slices without the mask are infinitely far.
 
     Args:
         mask: Pixels of the region, (S, H, W).
         spacing_mm: Distance between rows and columns [mm].
-        smoothing: Standard deviation of a Gaussian over the distances [pixels].
     """
     found = np.full(mask.shape, np.inf)
     half = 0.5 * float(np.mean(spacing_mm))
@@ -27,8 +25,34 @@ def signed_distance(mask: Mask, spacing_mm: Spacing, smoothing: float = 0.0) -> 
         outside, inside = (
             ndimage.distance_transform_edt(one, spacing_mm) for one in (~mask[index], mask[index])
         )
-        one = np.where(mask[index], half - inside, outside - half)
-        found[index] = ndimage.gaussian_filter(one, smoothing) if smoothing else one
+        found[index] = np.where(mask[index], half - inside, outside - half)
+    return found
+
+
+def border_distance(mask: Mask, spacing_mm: Spacing, smoothing: float) -> Image:
+    """Distance to the border that a mask had before it was cut into pixels, negative inside [mm].
+
+    A straight border that is blurred by a Gaussian is a normal distribution across, whose quantile
+    is the distance to a fraction of a pixel. Farther than three times the blur, the distance to the
+    nearest pixel of the border is added.
+
+    Args:
+        mask: Pixels of the region, (S, H, W).
+        spacing_mm: Distance between rows and columns [mm].
+        smoothing: Standard deviation of the Gaussian [pixels].
+    """
+    found = np.full(mask.shape, np.inf)
+    pixel = float(np.mean(spacing_mm))
+    sigma = smoothing * pixel
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        blur = ndimage.gaussian_filter(mask[index].astype(float), [sigma / d for d in spacing_mm])
+        near = -sigma * special.ndtri(np.clip(blur, 1e-6, 1 - 1e-6))
+        border = np.abs(near) <= 0.75 * pixel
+        if not border.any():
+            continue  # too small to have one
+        away, at = ndimage.distance_transform_edt(~border, spacing_mm, return_indices=True)
+        far = near[tuple(at)] + np.sign(near) * away
+        found[index] = np.where(np.abs(near) <= 3 * sigma, near, far)
     return found
 
 
