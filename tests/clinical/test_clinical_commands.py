@@ -45,9 +45,11 @@ def test_a_run_is_measured_by_evaluate_and_compared_by_clinical(
         for measure in ("noise_sd", "organ_error", "bias", "spread"):
             kept = own[measure, ""]
             assert kept["left_out"] or (kept["input"] and kept["hq"] and kept["restored"])
-        levels = [row for (name, level), row in own.items() if name == "insert_recovery" and level]
-        assert len(levels) == 3
-        assert all(float(row["hq"]) < 3 for row in levels)
+        levels = {level: row for (name, level), row in own.items() if name == "insert_recovery"}
+        if task == "pet":  # so few voxels
+            assert "no patient has room for a lesion of 14 mm in liver" in levels[""]["left_out"]
+        else:
+            assert len(levels) == 3
     assert not {"suv_max_recovery"} & {row["measure"] for row in overall if row["task"] == "ct"}
     assert "mtf50" not in {row["measure"] for row in overall if row["task"] == "pet"}
     patients = rows(folder / "clinical.csv")
@@ -79,7 +81,7 @@ def test_a_run_is_measured_by_evaluate_and_compared_by_clinical(
     with Image.open("out/lesions.png") as picture:
         assert picture.width > picture.height / 4
     panels = rows(Path("out/lesions.csv"))
-    assert len(panels) == 3 * 3 * 3  # tasks, contrasts, and HQ, LQ and the run
+    assert len(panels) == 2 * 3 * 3  # tasks with lesions, contrasts, and HQ, LQ and the run
 
     assert command("export", "run=last", "output=exported").status == 0
     card = Path("exported/README.md").read_text()

@@ -13,7 +13,7 @@ from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.runs.clinical import Overall, Row
 from amir_lightning.tasks import Task
 
-_NOISY = 0.25  # largest standard deviation of the sides of a border, as a share of its step
+_STANDARD_ERRORS = 5  # least mean change of lesions whose borders are measured
 
 
 def level_of(contrast: float, task: Task) -> str:
@@ -62,8 +62,8 @@ def transfer(
 ) -> list[Overall]:
     """Task transfer function of the borders of added lesions: where it falls to 50 %.
 
-    The profile is that of the mean change that the lesions of one contrast make. An image in which
-    noise hides it has none.
+    The profile is that of the mean change that the lesions of one contrast make. An image has none
+    if that change is less than five of its standard errors.
     """
     absent, *levels = scans
     pixel = sum(spacing_mm) / 2
@@ -72,10 +72,11 @@ def transfer(
     for one in levels:
         values = {}
         for name in SEEN:
-            change = (one.images[name] - absent.images[name]).mean(axis=0)
-            edge = sharpness.edge_profile(change, away, insert.radius_mm, pixel)
-            step = edge is not None and sharpness.is_step(edge, _NOISY)
-            half = sharpness.half_frequency(edge) if edge is not None and step else np.nan
+            change = one.images[name] - absent.images[name]
+            edge = sharpness.edge_profile(change.mean(axis=0), away, insert.radius_mm, pixel)
+            if edge is None or not _stands_out(change[:, away < 0].mean(axis=1), one.contrast):
+                continue
+            half = sharpness.half_frequency(edge)
             if np.isfinite(half):
                 values[name] = half
         if "restored" in values:
@@ -128,6 +129,14 @@ def observed(
             key = task.name, measure, level_of(one.contrast, task), "1"
             found.append(Overall(*key, len(np.unique(groups)), values, interval))
     return found
+
+
+def _stands_out(changes: Image, contrast: float) -> bool:
+    """Whether lesions change an image by more than noise does, with the sign of their contrast."""
+    if len(changes) < 2:
+        return False
+    error = changes.std(ddof=1) / np.sqrt(len(changes))
+    return bool(changes.mean() * np.sign(contrast) > _STANDARD_ERRORS * error)
 
 
 def _away(scans: Inserts, spacing_mm: Spacing) -> Image:
