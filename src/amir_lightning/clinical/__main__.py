@@ -1,6 +1,8 @@
 """``python -m amir_lightning.clinical``: clinical measures of the finished runs of a sweep."""
 
+import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +14,17 @@ from amir_lightning.errors import InputError
 if TYPE_CHECKING:
     from amir_lightning.draw.finished_run import FinishedRun
 
+_log = logging.getLogger("amir_lightning.clinical")  # not __main__, which is quiet
+
 
 @command("clinical", options_of="train")
 def main(cfg: DictConfig) -> None:
     """Measure runs that have not been measured; write clinical.csv, clinical.md and a figure."""
-    from amir_lightning.clinical import figure
     from amir_lightning.clinical.methods import read_method, score
     from amir_lightning.clinical.page import page, records
     from amir_lightning.clinical.sentences import sentences
     from amir_lightning.config import plain
     from amir_lightning.draw.finished_run import alike, open_finished
-    from amir_lightning.draw.style import write
     from amir_lightning.runs.sweep import finished, start_of
     from amir_lightning.system.atomic import complete_file
     from amir_lightning.tabulate.written import csv_text, refuse_other_scale
@@ -30,6 +32,11 @@ def main(cfg: DictConfig) -> None:
     for option, choices in (("split", ("test", "val", "train")), ("checkpoint", ("best", "last"))):
         if cfg[option] not in choices:
             raise InputError(f"{option} is '{cfg[option]}'; choose from {', '.join(choices)}")
+    if cfg.figure and not find_spec("matplotlib"):
+        raise InputError(
+            "the figure needs packages that are not installed; type "
+            "pip install 'amir-lightning[figures]', or figure=false"
+        )
     folder = Path(cfg.output)
     if folder.is_file():
         raise InputError(f"output is {folder}, a file; type output=<folder>")
@@ -60,9 +67,15 @@ def main(cfg: DictConfig) -> None:
     print("\n".join(found))
     print(f"{'table':>10}  {folder}/clinical.csv, clinical.md")
     if cfg.figure:
-        drawing = figure.draw(methods, tasks, plain(cfg.measures))
-        written = write(drawing, folder, "lesions", runs)
-        print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
+        from amir_lightning.clinical.figure import draw
+        from amir_lightning.draw.style import write
+
+        drawing = draw(methods, tasks, plain(cfg.measures))
+        if drawing is None:
+            _log.info("no figure: no embedded patient has room for a lesion")
+        else:
+            written = write(drawing, folder, "lesions", runs)
+            print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")
 
 
 def _sweep(cfg: DictConfig) -> tuple[str, list[str]]:

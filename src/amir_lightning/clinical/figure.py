@@ -15,7 +15,6 @@ from amir_lightning.data.embedded import Cohort
 from amir_lightning.data.store import Store
 from amir_lightning.draw.finished_run import FinishedRun
 from amir_lightning.draw.style import Drawing, new_figure
-from amir_lightning.errors import InputError
 from amir_lightning.metrics.clinical.places import Image, Place
 from amir_lightning.runs.data import locate_data
 from amir_lightning.tasks import Task
@@ -33,7 +32,9 @@ class Line(NamedTuple):
     panels: Mapping[str, Image]
 
 
-def draw(methods: Sequence[Method], tasks: Sequence[Task], options: Mapping[str, Any]) -> Drawing:
+def draw(
+    methods: Sequence[Method], tasks: Sequence[Task], options: Mapping[str, Any]
+) -> Drawing | None:
     """Draw the square around one lesion, which is the deepest of the first patient with room.
 
     Args:
@@ -41,14 +42,12 @@ def draw(methods: Sequence[Method], tasks: Sequence[Task], options: Mapping[str,
         tasks: Rows of each, one for each contrast.
         options: The node ``measures`` of the configuration.
 
-    Raises:
-        InputError: The data are no embedded patients, or none has room for a lesion.
+    Returns:
+        The figure; None if the patients are no embedded ones, or none has room for a lesion.
     """
     lines = [line for task in tasks for line in _lines(methods, task, options)]
     if not lines:
-        raise InputError(
-            "no embedded patient has room for a lesion; type a smaller measures.inserts.*.radius_mm"
-        )
+        return None
     columns = ["HQ", "LQ", *(method.title for method in methods)]
     figure = new_figure(_PANEL * len(columns) + 0.6, (_PANEL + 0.12) * len(lines) + 0.5)
     grid = figure.subplots(len(lines), len(columns), squeeze=False)
@@ -84,7 +83,7 @@ def _area(method: Method, line: Line, title: str) -> float | None:
     if found is None:
         return None
     name = {"HQ": "hq", "LQ": "input"}.get(title, "restored")
-    return found.values.get(name)  # type: ignore[call-overload, no-any-return]
+    return found.values.get(name)  # type: ignore[call-overload]
 
 
 def _lines(methods: Sequence[Method], task: Task, options: Mapping[str, Any]) -> Iterator[Line]:

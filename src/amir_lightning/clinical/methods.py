@@ -68,11 +68,14 @@ def score(run: FinishedRun, cfg: DictConfig) -> None:
     Args:
         run: The run.
         cfg: Options of the command.
+
+    Raises:
+        InputError: The run has no scores of the split, or an option is not possible.
     """
-    folder = run.files.evaluation(
-        run.split, *([] if run.checkpoint == "best" else [run.checkpoint])
-    )
+    parts = _parts(run)
+    folder = run.files.evaluation(*parts)
     options = options_of(cfg)
+    run.files.rows(*parts, table="patients")  # tells what is missing before anything is restored
     if measured_by(folder) == options:
         _log.info("%s: measured before, in %s", run.name, folder)
         return
@@ -91,7 +94,7 @@ def read_method(title: str, runs: Sequence[FinishedRun]) -> Method:
     Raises:
         InputError: A run lacks its scores of the split.
     """
-    parts = [runs[0].split, *([] if runs[0].checkpoint == "best" else [runs[0].checkpoint])]
+    parts = _parts(runs[0])
     overall = [read_overall(run.files, *parts) for run in runs]
     rows = [read_patient_rows(run.files, *parts) for run in runs]
     psnr, given = zip(*(_psnr(run.files, parts) for run in runs), strict=True)
@@ -104,6 +107,11 @@ def read_method(title: str, runs: Sequence[FinishedRun]) -> Method:
         {task: sum(one[task] for one in psnr) / len(psnr) for task in psnr[0]},
         given[0],
     )
+
+
+def _parts(run: FinishedRun) -> list[str]:
+    """Names that make the folder of its evaluation."""
+    return [run.split, *([] if run.checkpoint == "best" else [run.checkpoint])]
 
 
 def _psnr(files: RunFolder, parts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:

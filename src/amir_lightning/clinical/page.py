@@ -13,7 +13,7 @@ def records(methods: Sequence[Method], scale: str) -> Iterator[dict[str, object]
     """One row of ``clinical.csv`` for each method, task, measure and level."""
     for method in methods:
         for one in method.overall:
-            low, high = one.interval or ("", "")
+            low, high = one.interval or (None, None)
             yield {
                 "scale": scale,
                 "method": method.title,
@@ -24,8 +24,8 @@ def records(methods: Sequence[Method], scale: str) -> Iterator[dict[str, object]
                 "unit": one.unit,
                 "patients": one.patients,
                 **{name: _text(one.values.get(name)) for name in IMAGES},
-                "low": _text(low or None),
-                "high": _text(high or None),
+                "low": _text(low),
+                "high": _text(high),
                 "left_out": one.left_out,
                 "runs": "+".join(run.name for run in method.runs),
             }
@@ -48,7 +48,8 @@ def page(
         heads = ["Measure", "Unit", "HQ", "LQ", *(method.title for method in methods)]
         given = next(one.input_psnr[task.name] for one in methods if task.name in one.input_psnr)
         best = max(one.psnr.get(task.name, 0.0) for one in methods)
-        psnr = [_bold(f"{p:.2f}", p == best) for p in (one.psnr[task.name] for one in methods)]
+        own = [one.psnr.get(task.name) for one in methods]
+        psnr = ["—" if one is None else _bold(f"{one:.2f}", one == best) for one in own]
         rows = [["PSNR", "dB", "", f"{given:.2f}", *psnr]]
         left_out: dict[str, list[str]] = {}
         for measure in MEASURES:

@@ -116,8 +116,8 @@ def scan_slices(
     if task.plane == "axial":
         truth = truth[rows]
     with torch.inference_mode():
-        scans = degradation.acquire(torch.from_numpy(truth), volume.spacing_mm, seed)
-    pairs = cut_slices(*(one.numpy() for one in scans), volume.affine, task.plane)
+        lq, hq = degradation.acquire(torch.from_numpy(truth), volume.spacing_mm, seed)
+    pairs = cut_slices(lq.numpy(), hq.numpy(), volume.affine, task.plane)
     if task.plane != "axial":
         pairs = pairs.take(rows)
     return np.clip(pairs.lq, *task.value_range), np.clip(pairs.hq, *task.value_range)

@@ -158,7 +158,8 @@ def _numbers(row: Mapping[str, str]) -> dict[Image, float]:
 
 
 def _line(row: Row) -> dict[str, object]:
-    return {**row._asdict(), **{image: f"{value:.6g}" for image, value in row.values.items()}}
+    values: dict[str, object] = {image: f"{value:.6g}" for image, value in row.values.items()}
+    return {**row._asdict(), **values}
 
 
 def _overall_line(one: Overall) -> dict[str, object]:

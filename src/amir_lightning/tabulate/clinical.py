@@ -140,9 +140,10 @@ def clinical_records(
                     against.p_value,
                     against.corrected,
                 )
-                names = ("minus_amir", "minus_amir_low", "minus_amir_high", "effect")
-                names = (*names, "p_against_amir", "p_holm")
-                row |= dict(zip(names, map(_text, numbers), strict=True))
+                names = ("", "_low", "_high")
+                columns_of = [*(f"minus_amir{end}" for end in names), "effect"]
+                columns_of += ["p_against_amir", "p_holm"]
+                row |= dict(zip(columns_of, map(_text, numbers), strict=True))
                 row["pairs"] = str(against.patients)
             yield row
 

@@ -67,7 +67,7 @@ def autocorrelation(squares: Image) -> Image:
     sums = np.fft.ifft2(spectrum.mean(axis=0)).real
     lags = np.arange(1 - side, side)
     pairs = np.outer(side - np.arange(side), side - np.abs(lags))
-    found = sums[np.ix_(range(side), lags)] / pairs
+    found = sums[np.ix_(np.arange(side), lags)] / pairs
     return found / found[0, side - 1] if found[0, side - 1] > 0 else found
 
 

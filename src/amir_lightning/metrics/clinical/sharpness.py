@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import signal
 
 from amir_lightning.metrics.clinical.places import Image
@@ -129,7 +130,7 @@ def is_step(edge: Edge, most: float) -> bool:
     return bool(edge.step) and max(float(one.std()) for one in sides) <= most * abs(edge.step)
 
 
-def _last(indices: Image, most: int) -> int:
+def _last(indices: NDArray[np.integer], most: int) -> int:
     inside = indices[indices <= most]
     return int(inside[-1]) if len(inside) else -1
 
