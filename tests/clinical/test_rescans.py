@@ -1,11 +1,12 @@
 """Embedded patients scanned again: what a network that is known in closed form gives."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
+from torch import Tensor
 
 from amir_lightning.clinical import known
 from amir_lightning.clinical.inserts import Insert, add_ball, scan_inserts
@@ -13,7 +14,7 @@ from amir_lightning.clinical.rescans import Anatomy, measure_draws
 from amir_lightning.data.embedded import Redrawn
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Labels, Volume, lps_affine
-from amir_lightning.tasks import Task, load_task
+from amir_lightning.tasks import Plane, Task, load_task
 
 NOISE = 20.0
 OPTIONS: dict[str, Any] = {
@@ -51,6 +52,44 @@ def insert_of(task: Task, **changes: Any) -> Insert:
     return insert
 
 
+@dataclass(frozen=True)
+class Same:
+    """Both scans show the truth."""
+
+    def acquire(
+        self, truth: Tensor, spacing_mm: tuple[float, float, float], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        return truth.clone(), truth.clone()
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_lesions_lie_in_the_middle_of_their_squares_in_every_plane(plane: Plane) -> None:
+    task = replace(load_task("mri"), plane=plane, degradation={"_target_": f"{__name__}.Same"})
+    organs = np.zeros((40, 50, 60), np.uint8)
+    organs[2:38, 2:48, 2:58] = 1
+    labels = Labels(organs, np.zeros_like(organs), ("air", "liver"), ())
+    volume = Volume(
+        np.full(organs.shape, 400, np.float32), lps_affine((1.5, 1, 1)), "a.u.", "one", labels
+    )
+    anatomy = Anatomy(Redrawn("one", 0, volume), np.array([10, 25]), 0)
+    insert = insert_of(task)
+    absent, faint, clear = scan_inserts(task, [anatomy], insert, lambda _, lq: lq)
+    middle = clear.images["hq"].shape[-1] // 2
+    assert len(clear.patients) == 4
+    assert (absent.images["hq"] == 400).all()
+    assert faint.images["restored"][:, middle, middle] == pytest.approx(450)
+    assert clear.images["hq"][:, middle, middle] == pytest.approx(500)
+    assert clear.images["hq"][:, 0, 0] == pytest.approx(400)
+
+
+def test_lesions_of_neighbouring_slices_do_not_add_up() -> None:
+    task = mri(noise=0)
+    close = [one._replace(positions=np.array([0, 1, 2, 3])) for one in anatomies(1)]
+    insert = insert_of(task, radius_mm=6.0)
+    *_, clear = scan_inserts(task, close, insert, lambda _, lq: lq)
+    assert clear.images["hq"].max() == pytest.approx(500, rel=1e-3)
+
+
 def test_a_ball_has_its_contrast_and_volume() -> None:
     ball = add_ball(np.zeros((21, 31, 31), np.float32), (10, 15, 15), 6, 50, (1, 1, 1))
     assert ball[10, 15, 15] == 50
@@ -63,7 +102,7 @@ def test_a_network_that_halves_every_contrast_recovers_a_half() -> None:
     insert = insert_of(task)
     scans = scan_inserts(task, anatomies(2), insert, lambda _, lq: 400 + 0.5 * (lq - 400))
     assert [one.contrast for one in scans] == [0, 50, 100]
-    assert scans[0].images["hq"].shape == (8, 21, 21)  # two places in two slices of two patients
+    assert scans[0].images["hq"].shape == (4, 21, 21)  # two places in one slice of two patients
     rows = known.recovered(task, insert, scans, (1, 1), {0: "a", 1: "b"})
     assert {row.level for row in rows} == {"50 a.u.", "100 a.u."}
     for row in rows:

@@ -54,6 +54,7 @@ def test_the_method_that_erases_most_is_certain_only_by_an_interval_above_zero()
     text = erases_most([method("A", 30, close), method("B", 29, often)], [CT], 200)
     assert "the difference is not certain" in text
     assert "the only method" in erases_most([method("A", 30, often)], [CT], 200)
+    assert "No method erases" in erases_most([method("A", 30, [0.0, 0.0])], [CT], 200)
     assert "No patient" in erases_most([method("A", 30)], [CT], 200)
 
 

@@ -203,7 +203,10 @@ def square(image: Image, place: Place, half: int) -> Image:
 
 
 def _places(task: Task, anatomy: Anatomy, insert: Insert, spacing: Spacing) -> list[Place]:
-    """Slice, row and column of the centres of the lesions, in stored slices."""
+    """Slice, row and column of the centres of the lesions, in stored slices.
+
+    Lesions of neighbouring slices keep their distance, too, or their contrasts would add up.
+    """
     labels = anatomy.redrawn.volume.labels
     if labels is None:
         return []
@@ -215,8 +218,14 @@ def _places(task: Task, anatomy: Anatomy, insert: Insert, spacing: Spacing) -> l
     own = (labels.organs == labels.organ_names.index(insert.organ)) & (labels.lesions == 0)
     cut = own.transpose(AXES[task.plane])[anatomy.positions]
     clear = insert.radius_mm + max(spacing)
-    chosen = centres(cut, clear, spacing, insert.per_slice)
-    return [(int(anatomy.positions[index]), row, column) for index, row, column in chosen]
+    step = np.array([anatomy.redrawn.volume.spacing_mm[axis] for axis in AXES[task.plane]])
+    found: list[Place] = []
+    for index, row, column in centres(cut, clear, spacing, insert.per_slice):
+        place = int(anatomy.positions[index]), row, column
+        away = (np.array(found).reshape(-1, 3) - place) * step
+        if (np.linalg.norm(away, axis=1) >= 2 * clear).all():
+            found.append(place)
+    return found
 
 
 def _voxel(task: Task, place: Place) -> Place:

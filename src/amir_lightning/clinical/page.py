@@ -47,7 +47,7 @@ def page(
     for task in tasks:
         heads = ["Measure", "Unit", "HQ", "LQ", *(method.title for method in methods)]
         given = next(one.input_psnr[task.name] for one in methods if task.name in one.input_psnr)
-        best = max(one.psnr.get(task.name, 0.0) for one in methods)
+        best = max(one.psnr.get(task.name, 0.0) for one in methods) if len(methods) > 1 else None
         own = [one.psnr.get(task.name) for one in methods]
         psnr = ["—" if one is None else _bold(f"{one:.2f}", one == best) for one in own]
         rows = [["PSNR", "dB", "", f"{given:.2f}", *psnr]]
@@ -72,7 +72,7 @@ def page(
 def _row(methods: Sequence[Method], task: Task, measure: str, level: str) -> list[str]:
     own = [method.find(task.name, measure, level) for method in methods]
     first = next(one for one in own if one is not None)
-    best = min(one.error for one in own if one is not None)
+    best = min(one.error for one in own if one is not None) if len(own) > 1 else None
     cells = [
         "—" if one is None else _bold(f"{one.values['restored']:.3g}", one.error == best)
         for one in own

@@ -45,12 +45,13 @@ _WITHOUT = {
     "lesion": "no lesion has enough pixels in the scored slices",
     "suv": "no lesion has enough pixels in the scored slices",
     "organ": "no organ has enough pixels in the scored slices",
-    "lesions": "no lesion that HQ shows, or no organ is wide enough for a disc without one",
+    "lesions_erased": "HQ shows no lesion in the scored slices",
+    "lesions_invented": "no organ is wide enough for a disc without a lesion",
     "detection": "the rule needs places with and without a lesion",
     "noise": "no flat region holds a square of measures.noise.side pixels",
     "edge": "no border of an organ is one step",
     "mtf50": "no border of an organ is one step",
-    "ttf50": "no contrast has a border that falls to 50 %",
+    "ttf50": "no added lesion stands out of the noise of the restored images",
 }
 _NO_PHANTOM = "lesions of known contrast and repeated scans need embedded patients"
 
@@ -289,6 +290,7 @@ def _left_out(task: Task, found: list[Overall], reasons: Mapping[str, str]) -> l
             measure not in ("edge_width", "mtf50", "ttf50") or task.dicom_modality in ("CT", "MR")
         )
         if suits and measure not in there:
-            reason = reasons.get(measure) or _WITHOUT.get(kind, _NO_PHANTOM)
+            usual = _WITHOUT.get(measure) or _WITHOUT.get(kind, _NO_PHANTOM)
+            reason = reasons.get(measure) or usual
             rows.append(Overall(task.name, measure, "", "", 0, {}, None, reason))
     return rows

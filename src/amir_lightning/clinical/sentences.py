@@ -70,6 +70,8 @@ def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int
         return "Which method erases most? No patient has a lesion that HQ shows."
     ranked = sorted(shares, key=lambda title: -float(np.mean([*shares[title].values()])))
     first = shares[ranked[0]]
+    if not any(first.values()):
+        return "No method erases a lesion that HQ shows."
     text = f"{ranked[0]} erases most: {np.mean([*first.values()]):.0%} of the lesions that HQ shows"
     if len(ranked) == 1:
         return f"{text}, and it is the only method."

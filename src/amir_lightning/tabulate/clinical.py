@@ -9,6 +9,7 @@ import numpy as np
 from amir_lightning.runs.clinical import MEASURES, Overall, Row, mean_overall, mean_rows
 from amir_lightning.runs.clinical_files import read_overall, read_patient_rows
 from amir_lightning.tabulate.grid import Cell, Grid, signed
+from amir_lightning.tabulate.render import against_amir
 from amir_lightning.tabulate.results import Method
 from amir_lightning.tabulate.statistics import Difference, difference, holm
 from amir_lightning.tasks import Task
@@ -131,20 +132,7 @@ def clinical_records(
                 "patients": own.patients,
                 "runs": "+".join(run.files.name for run in one.method.runs),
             }
-            if (against := one.differences.get(key)) is not None:
-                bounds = against.interval or (None, None)
-                numbers = (
-                    against.mean,
-                    *bounds,
-                    against.effect,
-                    against.p_value,
-                    against.corrected,
-                )
-                names = ("", "_low", "_high")
-                columns_of = [*(f"minus_amir{end}" for end in names), "effect"]
-                columns_of += ["p_against_amir", "p_holm"]
-                row |= dict(zip(columns_of, map(_text, numbers), strict=True))
-                row["pairs"] = str(against.patients)
+            row |= against_amir(one.differences.get(key))
             yield row
 
 

@@ -127,5 +127,5 @@ def test_a_resample_has_as_many_patients_of_each_fold() -> None:
 
 def test_too_few_places_are_one_sentence() -> None:
     absent, present, channels, groups = cases(1.0, count=8)
-    with pytest.raises(InputError, match="has 8 places in 1 patients, expected two patients"):
+    with pytest.raises(InputError, match="has 8 places in 1 of the patients, expected at least 2"):
         scored(absent, present, channels, groups)

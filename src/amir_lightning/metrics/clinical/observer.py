@@ -58,8 +58,8 @@ def folds_of(groups: NDArray[np.integer], folds: int, channels: int) -> NDArray[
     least = len(groups) - max(np.bincount(fold), default=0)
     if parts < 2 or least <= channels:
         raise InputError(
-            f"the model observer has {len(groups)} places in {len(names)} patients, expected two "
-            f"patients and more than {channels} places to train on; type more "
+            f"the model observer has {len(groups)} places in {len(names)} of the patients, "
+            f"expected at least 2 patients and more than {channels} places to train on; type more "
             "measures.inserts.per_slice or fewer measures.observer.channels"
         )
     return fold

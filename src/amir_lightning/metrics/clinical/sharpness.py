@@ -71,7 +71,7 @@ def edge_profile(image: Image, distance: Image, reach_mm: float, pixel_mm: float
 def edge_width(edge: Edge) -> float:
     """Distance over which a border rises from 10 to 90 % of its step [mm]; NaN without a step.
 
-    The outermost crossings count, so that overshoot does not shorten the width.
+    It begins at the last crossing of 10 % near the border.
     """
     inner, _ = edge.levels
     if not edge.step:
