@@ -21,8 +21,6 @@ def main(cfg: DictConfig) -> None:
     import lightning.pytorch as pl
 
     from amir_lightning.callbacks import Progress
-    from amir_lightning.clinical.scoring import open_scoring, options_of
-    from amir_lightning.clinical.whole_patients import WholePatients, restorer
     from amir_lightning.config import plain
     from amir_lightning.engines.cache import cache_folder
     from amir_lightning.engines.choice import Request, use_engine
@@ -69,6 +67,9 @@ def main(cfg: DictConfig) -> None:
     )
     watching: list[pl.Callback] = [Progress()]
     if cfg.clinical:
+        from amir_lightning.clinical.scoring import open_scoring, options_of
+        from amir_lightning.clinical.whole_patients import WholePatients, restorer
+
         scoring = open_scoring(run, cfg, stores)
         watching.append(WholePatients(scoring))
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)

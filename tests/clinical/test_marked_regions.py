@@ -82,7 +82,6 @@ def test_regions_lie_where_they_were_marked(
     assert np.array_equal(lesion.mask, cut == 1)
     assert np.array_equal(lesion.around, cut == 2)
     assert np.array_equal(flat.mask, cut == 3)
-    assert np.array_equal(found.free, cut == 2)
     assert lesion.value is None
     assert found.marked
 

@@ -98,13 +98,11 @@ class Masks:
         for one in self.labels:
             mask = map_ == one.number
             if mask.any():
-                around = sound & (
-                    np.isin(map_, organs) if organs and one.kind == "lesion" else True
-                )
+                inside = organs and one.kind == "lesion"
+                around = sound & np.isin(map_, organs) if inside else sound & ~mask
                 found[one.kind].append(Region(one.name, mask, around))
-        free = sound & np.isin(map_, organs)
         lesions, own, flat = (tuple(found[kind]) for kind in KINDS)
-        return Regions(lesions, own, flat, free, marked=True)
+        return Regions(lesions, own, flat, marked=True)
 
     def check_labels(self) -> None:
         """Check, after the last patient, that every label has occurred.

@@ -49,8 +49,8 @@ class Method(NamedTuple):
     def find(self, task: str, measure: str, level: str = "") -> Overall | None:
         """A measure of a task; None where there is no number."""
         for one in self.overall:
-            if (one.task, one.measure, one.level) == (task, measure, level) and one.values:
-                return one
+            if (one.task, one.measure, one.level) == (task, measure, level):
+                return one if "restored" in one.values else None
         return None
 
     def patients(self, task: str, measure: str, level: str = "") -> dict[str, float]:

@@ -33,21 +33,19 @@ class Regions:
         lesions: Lesions.
         organs: Organs, without their lesions.
         flat: Regions that are flat.
-        free: Pixels of organs in which there is no lesion, (S, H, W).
         marked: Whether a user has marked the flat regions, so that they have to be flat.
     """
 
     lesions: tuple[Region, ...]
     organs: tuple[Region, ...]
     flat: tuple[Region, ...]
-    free: Mask
     marked: bool
 
     def without_small(self, lesion_pixels: int, organ_pixels: int) -> "Regions":
         """The same without lesions and organs that have fewer pixels."""
         lesions = tuple(one for one in self.lesions if one.mask.sum() >= lesion_pixels)
         organs = tuple(one for one in self.organs if one.mask.sum() >= organ_pixels)
-        return Regions(lesions, organs, self.flat, self.free, self.marked)
+        return Regions(lesions, organs, self.flat, self.marked)
 
 
 def of_phantom(labels: Labels, air_is_flat: bool) -> Regions:
@@ -73,4 +71,4 @@ def of_phantom(labels: Labels, air_is_flat: bool) -> Regions:
     air = labels.organ_names[0]
     organs = tuple(one for one in found if one.name != air)
     flat = tuple(found) if air_is_flat else organs
-    return Regions(tuple(lesions), organs, flat, sound & (labels.organs > 0), marked=False)
+    return Regions(tuple(lesions), organs, flat, marked=False)

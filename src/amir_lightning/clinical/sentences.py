@@ -121,6 +121,6 @@ def levels_of(methods: Sequence[Method], task: Task, measure: str) -> list[str]:
             one.level
             for method in methods
             for one in method.overall
-            if (one.task, one.measure) == (task.name, measure) and one.values
+            if (one.task, one.measure) == (task.name, measure) and "restored" in one.values
         )
     ]

@@ -174,7 +174,11 @@ def of_tasks(patients: Sequence[Row], bootstrap: int) -> list[Overall]:
 
 
 def mean_overall(runs: Sequence[Sequence[Overall]]) -> list[Overall]:
-    """Average the measures of tasks over seeds; several seeds have no interval."""
+    """Average the measures of tasks over seeds.
+
+    The bounds of the intervals are averaged, too. This is cautious: the mean over seeds varies less
+    from patient to patient than each of them.
+    """
     if len(runs) == 1:
         return [*runs[0]]
     keys = [{(one.task, one.measure, one.level): one for one in run} for run in runs]
@@ -186,7 +190,12 @@ def mean_overall(runs: Sequence[Sequence[Overall]]) -> list[Overall]:
             for image in first.values
             if all(image in one.values for one in own)
         }
-        found.append(first._replace(values=values, interval=None))
+        bounds = [one.interval for one in own if one.interval is not None]
+        interval = None
+        if len(bounds) == len(own):
+            low, high = (sum(ends) / len(ends) for ends in zip(*bounds, strict=True))
+            interval = low, high
+        found.append(first._replace(values=values, interval=interval))
     return found
 
 

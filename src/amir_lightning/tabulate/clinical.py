@@ -53,7 +53,8 @@ def measured(methods: Sequence[Method], bootstrap: int) -> list[Measured]:
     for measure in MEASURES:
         keys = [(at, key) for at, one in enumerate(compared) for key in one.differences]
         keys = [(at, key) for at, key in keys if key[1] == measure]
-        values = [compared[at].differences[key].p_value or 1.0 for at, key in keys]
+        found_p = [compared[at].differences[key].p_value for at, key in keys]
+        values = [1.0 if value is None else value for value in found_p]
         for (at, key), corrected in zip(keys, holm(values), strict=True):
             own = dict(compared[at].differences)
             own[key] = replace(own[key], corrected=corrected)
@@ -145,7 +146,9 @@ def _read(method: Method) -> Measured:
     by_key: dict[Key, dict[str, float]] = {}
     for row in rows:
         by_key.setdefault(_key(row), {})[row.patient] = row.values["restored"]
-    return Measured(method, {_key(one): one for one in means if one.values}, by_key, {})
+    return Measured(
+        method, {_key(one): one for one in means if "restored" in one.values}, by_key, {}
+    )
 
 
 def _key(row: Row | Overall) -> Key:

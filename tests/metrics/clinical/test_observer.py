@@ -9,7 +9,6 @@ from amir_lightning.metrics.clinical import intervals
 from amir_lightning.metrics.clinical.observer import (
     area,
     channel_outputs,
-    detectability,
     folds_of,
     hotelling_scores,
     laguerre_gauss,
@@ -56,7 +55,7 @@ def test_the_area_on_white_noise_is_that_of_theory(d_prime: float) -> None:
     # Without a signal, the template is noise, which spreads the area.
     assert area(*scores) == pytest.approx(expected, abs=0.03 if d_prime else 0.08)
     if d_prime:
-        assert detectability(area(*scores)) == pytest.approx(d_prime, abs=0.15)
+        assert np.sqrt(2) * stats.norm.ppf(area(*scores)) == pytest.approx(d_prime, abs=0.15)
         low, high = intervals.of_area(*scores, groups, groups, 200) or (1, 0)
         assert low <= expected <= high
         assert high - low < 0.12

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from amir_lightning.errors import InputError
 from amir_lightning.metrics.clinical.places import Image, Spacing
@@ -21,6 +20,8 @@ def laguerre_gauss(side: int, width_mm: float, spacing_mm: Spacing, count: int) 
         spacing_mm: Distance between rows and columns [mm].
         count: Number of channels.
     """
+    from scipy import special  # slow import, and intervals of other measures need this module
+
     at = np.arange(side) - side // 2
     radius = np.hypot((at * spacing_mm[0])[:, None], at * spacing_mm[1]) / width_mm
     square = 2 * np.pi * radius**2
@@ -101,6 +102,8 @@ def hotelling_scores(
 
 def area(absent: Scores, present: Scores) -> float:
     """Area under the receiver curve: chance that a score with the lesion is the higher one."""
+    from scipy import stats
+
     ranks = stats.rankdata(np.concatenate([absent, present]))
     below = ranks[len(absent) :].sum() - len(present) * (len(present) + 1) / 2
     return float(below / (len(absent) * len(present)))
@@ -111,8 +114,3 @@ def receiver_curve(absent: Scores, present: Scores) -> tuple[Scores, Scores]:
     levels = np.concatenate([[np.inf], np.unique(np.concatenate([absent, present]))[::-1]])
     false, true = ((one[:, None] >= levels).mean(axis=0) for one in (absent, present))
     return false, true
-
-
-def detectability(area_under_curve: float) -> float:
-    """Detectability index d' of an area, sqrt(2) times the normal quantile."""
-    return math.sqrt(2) * float(stats.norm.ppf(area_under_curve))
