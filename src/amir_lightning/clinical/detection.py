@@ -7,8 +7,7 @@ import numpy as np
 
 from amir_lightning.clinical.patients import Detected
 from amir_lightning.clinical.rescans import SEEN
-from amir_lightning.metrics.clinical import intervals, observer
-from amir_lightning.metrics.clinical.places import Image
+from amir_lightning.metrics.clinical import Image, intervals, observer
 from amir_lightning.runs.clinical import Curve, Overall
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.tasks import Task

@@ -15,7 +15,7 @@ from amir_lightning.data.embedded import Cohort
 from amir_lightning.data.store import Store
 from amir_lightning.draw.finished_run import FinishedRun
 from amir_lightning.draw.style import Drawing, new_figure
-from amir_lightning.metrics.clinical.places import Image, Place
+from amir_lightning.metrics.clinical import Image, Place
 from amir_lightning.runs.data import locate_data
 from amir_lightning.tasks import Task
 

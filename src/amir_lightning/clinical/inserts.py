@@ -11,7 +11,8 @@ from amir_lightning.clinical.rescans import SEEN, Anatomy, Restore, in_plane, sc
 from amir_lightning.data.pairs import AXES
 from amir_lightning.degradation import Degradation
 from amir_lightning.errors import InputError
-from amir_lightning.metrics.clinical.places import Image, Place, Spacing, centres
+from amir_lightning.metrics.clinical import Image, Place, Spacing
+from amir_lightning.metrics.clinical.places import centres
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.tasks import Task
 

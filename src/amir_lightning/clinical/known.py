@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from amir_lightning.clinical.inserts import Insert, Inserts, covered
 from amir_lightning.clinical.rescans import SEEN
-from amir_lightning.metrics.clinical import intervals, observer, sharpness
-from amir_lightning.metrics.clinical.places import Image, Spacing
+from amir_lightning.metrics.clinical import Image, Spacing, intervals, observer, sharpness
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.runs.clinical import Overall, Row
 from amir_lightning.tasks import Task

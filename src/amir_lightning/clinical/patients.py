@@ -7,17 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from amir_lightning.clinical.regions import Region, Regions
-from amir_lightning.metrics.clinical import lesions, noise, sharpness
-from amir_lightning.metrics.clinical.places import (
-    Image,
-    Place,
-    Spacing,
-    border_distance,
-    centres,
-    ring,
-    squares,
-    take,
-)
+from amir_lightning.metrics.clinical import Image, Place, Spacing, lesions, noise, sharpness
+from amir_lightning.metrics.clinical.places import border_distance, centres, ring, squares, take
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.runs.clinical import Row
 from amir_lightning.tasks import Task

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amir_lightning.io.volume import Labels
-from amir_lightning.metrics.clinical.places import Mask
+from amir_lightning.metrics.clinical import Mask
 
 
 @dataclass(frozen=True)

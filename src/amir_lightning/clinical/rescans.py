@@ -13,7 +13,7 @@ from amir_lightning.data.pairs import AXES, cut_slices
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store import Store
 from amir_lightning.degradation import Degradation, fixed_for
-from amir_lightning.metrics.clinical.places import Image, Spacing
+from amir_lightning.metrics.clinical import Image, Spacing
 from amir_lightning.metrics.clinical.structures import split_error
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.runs.clinical import Row

@@ -22,8 +22,7 @@ from amir_lightning.data.splits import Split
 from amir_lightning.data.store import SliceRef, Store
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Labels
-from amir_lightning.metrics.clinical import noise
-from amir_lightning.metrics.clinical.places import Image
+from amir_lightning.metrics.clinical import Image, noise
 from amir_lightning.runs.clinical import (
     MEASURES,
     Clinical,

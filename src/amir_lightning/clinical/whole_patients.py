@@ -11,7 +11,7 @@ from torch import Tensor
 from amir_lightning.clinical.rescans import Restore
 from amir_lightning.clinical.scoring import Scoring
 from amir_lightning.data.dataset import Batch
-from amir_lightning.metrics.clinical.places import Image
+from amir_lightning.metrics.clinical import Image
 from amir_lightning.networks import RestorationNetwork
 from amir_lightning.tasks import Task
 

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from amir_lightning.errors import InputError
-from amir_lightning.metrics.clinical.places import Image, Mask, Spacing, disc
+from amir_lightning.metrics.clinical import Image, Mask, Spacing
+from amir_lightning.metrics.clinical.places import disc
 
 PEAK_MM = 12.4
 """Diameter of a sphere of 1 cm³, over which SUVpeak averages [mm]."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.metrics.clinical.places import Image, Spacing
+from amir_lightning.metrics.clinical import Image, Spacing
 
 _TERMS = 6  # of a quadratic surface
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.metrics.clinical.places import Image, Spacing
+from amir_lightning.metrics.clinical import Image, Spacing
 
 Scores = NDArray[np.float64]
 

@@ -1,13 +1,9 @@
 """Places inside a mask: rings around lesions, flat squares, and centres of discs."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, special
 
-Image = NDArray[np.floating]
-Mask = NDArray[np.bool_]
-Spacing = tuple[float, float]
-Place = tuple[int, int, int]
+from amir_lightning.metrics.clinical import Image, Mask, Place, Spacing
 
 
 def signed_distance(mask: Mask, spacing_mm: Spacing) -> Image:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from amir_lightning.metrics.clinical.places import Image
+from amir_lightning.metrics.clinical import Image
 
 BINS_PER_PIXEL = 4
 _PLATEAU = 0.3  # outer share of each side of a profile, whose mean is the level of that side

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amir_lightning.errors import InputError
-from amir_lightning.metrics.clinical.places import Image, Mask
+from amir_lightning.metrics.clinical import Image, Mask
 
 
 class Split(NamedTuple):
