@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {
         "callbacks",
         "cli",
+        "clinical",
         "config",
         "engines",
         "errors",
@@ -89,6 +90,22 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"callbacks", "cli", "data", "errors", "runs", "system", "tasks", "train"},
     "search": {"cli", "config", "errors", "runs", "system"},
     "claims": {"cli", "config", "errors", "metrics", "runs", "system", "tabulate"},
+    "clinical": {
+        "cli",
+        "config",
+        "data",
+        "degradation",
+        "draw",
+        "errors",
+        "io",
+        "metrics",
+        "networks",
+        "pictures",
+        "runs",
+        "system",
+        "tabulate",
+        "tasks",
+    },
     "draw": {
         "cli",
         "data",
@@ -124,6 +141,7 @@ ALLOWED: dict[str, set[str]] = {
 THIRD_PARTY = {
     "numpy": {
         "claims",
+        "clinical",
         "data",
         "draw",
         "engines",
@@ -140,6 +158,7 @@ THIRD_PARTY = {
     "torch": {
         "bench",
         "callbacks",
+        "clinical",
         "compare",
         "data",
         "degradation",
@@ -158,10 +177,21 @@ THIRD_PARTY = {
         "train",
         "weights",
     },
-    "lightning": {"callbacks", "data", "evaluate", "modules", "plan", "restore", "runs", "train"},
+    "lightning": {
+        "callbacks",
+        "clinical",
+        "data",
+        "evaluate",
+        "modules",
+        "plan",
+        "restore",
+        "runs",
+        "train",
+    },
     "hydra": {
         "bench",
         "cli",
+        "clinical",
         "compare",
         "data",
         "modules",
@@ -175,6 +205,7 @@ THIRD_PARTY = {
         "bench",
         "claims",
         "cli",
+        "clinical",
         "compare",
         "config",
         "contact_sheet",
@@ -214,7 +245,7 @@ THIRD_PARTY = {
     "rich": {"plan", "prepare", "runs"},
     "joblib": {"prepare"},
     "distributed": {"prepare"},
-    "scipy": {"draw", "tabulate"},
+    "scipy": {"draw", "metrics", "tabulate"},
     "huggingface_hub": {"weights"},
 }
 MODULES = sorted(SRC.rglob("*.py"))

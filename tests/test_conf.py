@@ -58,7 +58,7 @@ def test_the_study_has_patients_steps_and_networks_of_its_own() -> None:
     assert (patients.train, patients.val, patients.test) == (24, 4, 12)
     assert cfg.experiment_steps == cfg.trainer.max_steps == 4000
     assert cfg.data.source == "phantoms"
-    for name in ("table1", "table2", "table3", "table4", "successors", "figure3"):
+    for name in ("table1", "table2", "table3", "table4", "successors", "figure3", "clinical"):
         run = composed("scale=study", f"experiment={name}")
         assert run.trainer.max_steps == 4000
         assert run.validation.every == 1000
@@ -84,6 +84,8 @@ def chosen_by(path: Path) -> tuple[str, list[str]]:
     if group in (["network", "size"], ["network", "rate"]):  # chosen by both together
         network, _, scale = name.rpartition("_")
         return "train", [f"network={network}", f"scale={scale}"]
+    if group == ["measures"]:
+        return "evaluate", [f"measures={name}"]
     if group[0] == "experiment":
         return "train", ["experiment=" + "/".join([*group[1:], name])]
     return "train", ["/".join(group) + f"={name}"]

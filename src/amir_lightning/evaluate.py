@@ -14,7 +14,10 @@ _log = logging.getLogger("amir_lightning.evaluate")  # __name__ is "__main__", w
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Score a checkpoint on a split, and write slices.csv, patients.csv and tasks.csv."""
+    """Score a checkpoint on a split, and write slices.csv, patients.csv and tasks.csv.
+
+    With ``clinical=true`` it measures lesions, organs, noise and sharpness, too.
+    """
     import lightning.pytorch as pl
 
     from amir_lightning.callbacks import Progress
@@ -23,6 +26,7 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.engines.choice import Request, use_engine
     from amir_lightning.metrics import summarise
     from amir_lightning.runs.by_parameter import print_split, split_scores, values_of, write_split
+    from amir_lightning.runs.clinical_files import print_clinical, write_clinical
     from amir_lightning.runs.data import locate_data, same_data, set_physics
     from amir_lightning.runs.folder import find_run
     from amir_lightning.runs.scores import print_scores, write_scores
@@ -32,6 +36,10 @@ def main(cfg: DictConfig) -> None:
 
     if cfg.split not in ("train", "val", "test"):
         raise InputError(f"split is '{cfg.split}'; choose from test, val, train")
+    if cfg.masks is not None and not cfg.clinical:
+        raise InputError(
+            "masks are for clinical measures; type clinical=true, too, or leave masks out"
+        )
     files = find_run(str(cfg.run), Path(cfg.paths.runs_dir), "checkpoints/best.ckpt")
     run = files.config(cfg.trusted)
     run.paths = cfg.paths
@@ -57,19 +65,33 @@ def main(cfg: DictConfig) -> None:
         ),
         plain(cfg.trainer),
     )
+    watching: list[pl.Callback] = [Progress()]
+    if cfg.clinical:
+        from amir_lightning.clinical.scoring import open_scoring, options_of
+        from amir_lightning.clinical.whole_patients import WholePatients, restorer
+
+        scoring = open_scoring(run, cfg, stores)
+        watching.append(WholePatients(scoring))
     _log.info("scoring the %s slices with %s (step %d)", cfg.split, checkpoint, step)
     trainer = pl.Trainer(
         logger=False,
-        callbacks=[Progress()],
+        callbacks=watching,
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=files.path,
         **plain(cfg.trainer),
     )
+    if cfg.clinical and trainer.world_size > 1:
+        raise InputError(
+            f"clinical=true measures whole patients in one process, and there are "
+            f"{trainer.world_size}; type trainer.devices=1"
+        )
     trainer.test(module, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return
+    if cfg.clinical:  # before anything is written: a mask may have a mistake
+        found = scoring.finish(restorer(module.network.eval(), trainer.strategy.root_device))
     summary = summarise(module.rows, bootstrap=cfg.bootstrap, seed=run.seed)
     parts = [cfg.split]
     parts += [] if cfg.checkpoint == "best" else [checkpoint.stem]
@@ -83,7 +105,7 @@ def main(cfg: DictConfig) -> None:
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
     used = {
-        **{key: node for key, node in cfg.items() if key != "tasks"},
+        **{key: node for key, node in cfg.items() if key not in ("tasks", "measures")},
         "physics": physics,
         "engine": engine.name,
         "engine_version": engine.version,
@@ -107,6 +129,9 @@ def main(cfg: DictConfig) -> None:
         groups = split_scores(module.rows, values, cfg.by_groups, cfg.bootstrap, run.seed)
         print_split(groups, tasks, cfg.by)
         written.append(write_split(output, groups, cfg.by).name)
+    if cfg.clinical:
+        written += write_clinical(output, found, options_of(cfg))
+        print_clinical(found.overall, tasks)
     print(f"{'scores':>10}  {output}/{', '.join(written)}")
 
 

@@ -51,6 +51,7 @@ CHOICES = (
     "tasks.*.plausible",
     *("claims.*.rule", "claims.*.experiment", "claims.*.ahead", "claims.*.behind"),
     *("claims.*.tasks", "claims.*.scores", "claims.*.value", "claims.*.above"),
+    "sweep",
     *("claims.*.blocks", "claims.*.definition", "claims.*.network", "claims.*.figure", "scored"),
 )
 
@@ -120,6 +121,8 @@ def test_what_has_a_meaning_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read("output=null", "restore") == "null"
     assert read("run=null", "contact_sheet") is None
     assert read("run=null", "evaluate") == "null"
+    assert read("masks=2024_03_05", "evaluate") == "2024_03_05"
+    assert read("masks=true", "contact_sheet") is True
     assert read("raw_dir=~/a b") == "/home of/me/a b"
     assert read("salt=~/a") == "~/a"
     assert read("raw_dir=${paths.data_dir}/a=b") == "data/a=b"

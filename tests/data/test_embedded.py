@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from amir_lightning.data.embedded import Cohort, embedded_store
+from amir_lightning.data.embedded import Cohort, embedded_store, redraw
 from amir_lightning.data.store import SliceRef, Store, Truth
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Labels, Lesion, Volume, lps_affine
@@ -70,6 +70,23 @@ def own_task(plane: Plane, labels: str, phantom_slices: int | None = 5) -> Task:
 
 def every(store: Store) -> list[SliceRef]:
     return [*store.slices("train"), *store.slices("test")]
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+def test_patients_can_be_drawn_again_to_be_scanned_in_another_way(
+    tmp_path: Path, plane: Plane
+) -> None:
+    task = own_task(plane, "whole")
+    store = Store(embedded_store(task, COHORT, tmp_path), task.name)
+    (again,) = redraw(task, COHORT, "test")
+    assert [again.patient] == store.patients("test")
+    slices = again.volume.array.transpose({"axial": (0, 1, 2), "coronal": (1, 2, 0)}[plane])
+    for ref in store.slices("test"):
+        truth = store.truth(ref)
+        assert truth is not None
+        assert np.array_equal(slices[ref.slice_index], truth.values)
+    (trained,) = redraw(task, COHORT, "train")
+    assert trained.seed != again.seed
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])

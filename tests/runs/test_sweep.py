@@ -36,7 +36,7 @@ def test_table1_is_five_methods_of_each_task() -> None:
     assert pairs(jobs("table1")) == expected
 
 
-@pytest.mark.parametrize("experiment", ["table2", "figure3"])
+@pytest.mark.parametrize("experiment", ["table2", "figure3", "clinical"])
 def test_table2_is_six_methods_on_all_tasks(experiment: str) -> None:
     methods = ["restormer", "eformer", "spach", "drmc", "airnet", "amir"]
     assert pairs(jobs(experiment)) == [(network, ALL) for network in methods]
@@ -127,7 +127,8 @@ def test_a_sweep_is_expanded_as_hydra_expands_it(options: list[str]) -> None:
 
 def test_tables_share_the_run_of_amir_on_all_tasks(tmp_path: Path) -> None:
     folder = write_run(jobs("figure4")[0], tmp_path, plain_scores)
-    for experiment, count in {"table2": 6, "table3": 7, "table4": 6, "figure3": 6}.items():
+    counts = {"table2": 6, "table3": 7, "table4": 6, "figure3": 6, "clinical": 6}
+    for experiment, count in counts.items():
         found = locate(jobs(experiment), tmp_path)
         assert found == [None] * (count - 1) + [folder]
     assert locate(jobs("table1"), tmp_path) == [None] * 15

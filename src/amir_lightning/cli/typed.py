@@ -34,6 +34,7 @@ PATHS = (
     "network.pretrained",
     "paper_dir",
     "experiments_dir",
+    "masks",
     "rates_dir",
     "scans",
     "runs",
@@ -58,10 +59,11 @@ TEXTS = (
     "tasks.*.units",
     "datasets.*.about",
     "claims.*.paper",
+    "measures.inserts.*.organ",
 )
 NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
-CHOICES = ("tasks.*.degradation.*.values",)
+CHOICES = ("tasks.*.degradation.*.values", "measures.inserts.*.contrasts")
 """Lists of numbers that one is drawn from: they may have any length."""
 
 CASES = ("inference", "training", "released_inference", "released_training")
@@ -116,6 +118,8 @@ def print_any_name() -> None:
 def keep_text(cfg: DictConfig) -> None:
     """Turn the values of paths and free texts that YAML has read as numbers into text."""
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if isinstance(value, bool):  # YAML's word for a switch
+            continue
         if _is_one_of(name, (*PATHS, *TEXTS)) and isinstance(value, int | float):
             OmegaConf.update(cfg, name, str(value))
 
@@ -125,7 +129,7 @@ def _argument(argument: str, config_name: str, sweep: bool) -> str:
     key = name.lstrip("+")
     if not equals or not text.strip():
         return argument
-    is_path, nullable = _is_one_of(key, PATHS), False
+    is_path, nullable = _is_one_of(key, PATHS) and not _is_switch(config_name, key), False
     if _is_one_of(key, LISTS):
         return f"{name}={_list(text, is_path)}"
     if not is_path and not _is_one_of(key, TEXTS):
@@ -207,6 +211,11 @@ def may_be_null(config_name: str, key: str) -> bool:
 @cache  # null is checked for each option that has no value
 def _load(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+
+
+def _is_switch(config_name: str, key: str) -> bool:
+    """Whether an option is true or false in this command, though it is a path in another."""
+    return isinstance(_load(config_name).get(key), bool)
 
 
 def has_length(name: str, value: object) -> bool:

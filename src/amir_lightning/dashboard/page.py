@@ -147,7 +147,13 @@ def _row(
         "facts": {key: value for key, value in facts.items() if value is not None},
         "config": entry.config,
         "pictures": pictures,
-        "tables": read_tables(sorted(folder.glob("evaluation/*/tasks.csv")), table_rows),
+        "tables": read_tables(
+            [
+                *sorted(folder.glob("evaluation/*/tasks.csv")),
+                *sorted(folder.glob("evaluation/*/clinical_tasks.csv")),
+            ],
+            table_rows,
+        ),
         "command": f"python -m amir_lightning.{command}",
     }
 

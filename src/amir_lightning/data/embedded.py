@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from amir_lightning.data.pairs import AXES, cut_slices, informative_rows
 from amir_lightning.data.splits import Split
-from amir_lightning.data.store_writer import PreparedPatient, Truth, write_store
+from amir_lightning.data.store_writer import PreparedPatient, Truth, patient_id, write_store
 from amir_lightning.degradation import drawn_for
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
@@ -45,6 +45,20 @@ class Cohort:
     seed: int = 0
 
 
+class Redrawn(NamedTuple):
+    """An embedded patient before any scan.
+
+    Attributes:
+        patient: Id of the patient in the prepared file.
+        seed: Seed of the patient, and of the scans in the prepared file.
+        volume: The anatomy without noise, with labels.
+    """
+
+    patient: str
+    seed: int
+    volume: Volume
+
+
 def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
     """Path of the prepared file of a task's embedded patients, which is written on first use.
 
@@ -60,6 +74,23 @@ def embedded_store(task: Task, cohort: Cohort, folder: Path) -> Path:
             if not path.exists():  # no other process wrote it during the wait
                 _draw(path, task, cohort, drawn)
     return path
+
+
+def redraw(task: Task, cohort: Cohort, split: Split) -> Iterator[Redrawn]:
+    """Draw the patients of a split again, to scan them in another way.
+
+    Args:
+        task: The task; its phantom node is drawn.
+        cohort: Numbers of patients.
+        split: Their split.
+    """
+    from hydra.utils import instantiate
+
+    phantom = instantiate(_drawn(task))
+    for seed, own in _seeds(cohort):
+        if own == split:
+            volume = phantom.sample(seed)
+            yield Redrawn(patient_id(volume.source), seed, volume)
 
 
 def recipe(task: Task, cohort: Cohort) -> dict[str, object]:
@@ -101,16 +132,20 @@ def _count(cohort: Cohort) -> int:
     return cohort.train + cohort.val + cohort.test
 
 
+def _seeds(cohort: Cohort) -> Iterator[tuple[int, Split]]:
+    """Seed and split of each patient."""
+    splits: list[Split] = ["train"] * cohort.train
+    splits += ["val"] * cohort.val
+    splits += ["test"] * cohort.test
+    return ((cohort.seed * 10_000 + number, split) for number, split in enumerate(splits))
+
+
 def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
     from hydra.utils import instantiate
 
     phantom = instantiate(_drawn(task))
     degradation = instantiate(dict(task.degradation))
-    splits: list[Split] = ["train"] * cohort.train
-    splits += ["val"] * cohort.val
-    splits += ["test"] * cohort.test
-    for number, split in enumerate(splits):
-        seed = cohort.seed * 10_000 + number
+    for seed, split in _seeds(cohort):
         volume = phantom.sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)

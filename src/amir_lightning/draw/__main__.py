@@ -1,6 +1,5 @@
 """``python -m amir_lightning.draw draw=interference run=last``: figures of finished runs."""
 
-import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from amir_lightning.errors import InputError
 if TYPE_CHECKING:
     from amir_lightning.draw.finished_run import FinishedRun
     from amir_lightning.draw.style import Drawing
-
-_log = logging.getLogger("amir_lightning.draw")  # not __main__, which is quiet
 
 FIGURES = (
     "curves",
@@ -39,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     _check(cfg)
     from amir_lightning.draw.finished_run import open_finished
     from amir_lightning.draw.style import write
+    from amir_lightning.runs.sweep import finished
 
     names = [str(name) for name in cfg.runs]
     if experiment is not None and names != ["last"]:
@@ -47,7 +45,8 @@ def main(cfg: DictConfig) -> None:
             "of them"
         )
     if experiment is not None:
-        names = _finished(experiment, overrides, Path(cfg.paths.runs_dir))
+        found = finished(experiment, overrides, Path(cfg.paths.runs_dir))
+        names = [str(run.path) for run in found]
     runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
         for group in _groups(kind, runs, cfg.by):
@@ -135,26 +134,6 @@ def _kinds(cfg: DictConfig, experiment: str | None) -> list[str]:
     if cfg.draw not in FIGURES:
         raise InputError(f"draw is {cfg.draw}; type draw= with one of {', '.join(FIGURES)}")
     return [cfg.draw]
-
-
-def _finished(experiment: str, overrides: list[str], runs_dir: Path) -> list[str]:
-    """Folders of the finished runs of an experiment."""
-    from amir_lightning.runs import sweep
-
-    jobs = sweep.jobs(experiment, overrides)
-    found = []
-    for job, run in zip(jobs, sweep.locate(jobs, runs_dir), strict=True):
-        if run is not None and run.finished:
-            found.append(str(run.path))
-        else:
-            _log.info("left out, not finished: %s", job.command)
-    if not found:
-        options = " ".join([f"experiment={experiment}", *overrides])
-        raise InputError(
-            f"no run of {options} in {runs_dir} has finished; train them with "
-            f"{sweep.start_of(experiment, overrides)}"
-        )
-    return found
 
 
 def _check(cfg: DictConfig) -> None:

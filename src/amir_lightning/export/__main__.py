@@ -20,6 +20,7 @@ def main(cfg: DictConfig) -> None:
     )
     from amir_lightning.export.scans import scores_on_scans
     from amir_lightning.networks.checkpoints import safe_load
+    from amir_lightning.runs.clinical_files import clinical_measures
     from amir_lightning.runs.folder import find_run
     from amir_lightning.system.atomic import complete_folder
     from amir_lightning.weights.folder import CONFIG, network_name
@@ -37,6 +38,7 @@ def main(cfg: DictConfig) -> None:
         "scores": run.result if cfg.checkpoint == "best" else {},
         "scans": {} if cfg.scans is None else scores_on_scans(Path(cfg.scans), weights.fingerprint),
         "network_name": run.record.get("network"),
+        "clinical": clinical_measures(run) if cfg.checkpoint == "best" else [],
         "scale": run.record.get("scale"),
         "seed": run.record.get("seed"),
         "max_steps": run.record.get("max_steps"),

@@ -101,7 +101,7 @@ Images are clipped to the range of their task and mapped to [0, 1].
 {ranges}
 ## Scores
 
-{_scores(config, tasks)}
+{_scores(config, tasks)}{_clinical(config, tasks)}
 {stamp}
 
 ## Scores on real scans
@@ -162,3 +162,18 @@ def _table(found: Mapping[str, Mapping[str, float]], tasks: list[Task]) -> str:
                 values = f"{psnr:.2f}", f"{ssim:.4f}", f"{rmse:.4g} {task.units}"
                 rows.append([task.title, label, *values])
     return table(["task", "image", "PSNR [dB]", "SSIM", "RMSE"], rows, (0, 1))
+
+
+def _clinical(config: Mapping[str, Any], tasks: list[Task]) -> str:
+    """Clinical measures of the test split; empty if the run was not evaluated for them."""
+    rows = []
+    for task in tasks:
+        for one in config.get("clinical", []):
+            if one["task"] == task.name:
+                numbers = (one["values"].get(key) for key in ("hq", "input", "restored"))
+                texts = ("" if number is None else f"{number:.4g}" for number in numbers)
+                rows.append([task.title, one["measure"], one["unit"], *texts])
+    if not rows:
+        return ""
+    heads = ["task", "clinical measure", "unit", "HQ", "input", "restored"]
+    return f"\nTest split, mean over patients.\n\n{table(heads, rows, (0, 1, 2))}"

@@ -55,9 +55,10 @@ def _files(run: RunFolder) -> Iterable[tuple[Path, str]]:
         facts["file"] = PurePath(str(facts["file"])).name
     yield Path("run.json"), json.dumps(record, indent=2) + "\n"
     for split in ("test", "val"):
-        scores = run.evaluation(split) / "patients.csv"
-        if scores.exists():
-            yield scores.relative_to(run.path), scores.read_text()
+        for name in ("patients.csv", "clinical.csv", "clinical_tasks.csv"):
+            scores = run.evaluation(split) / name
+            if scores.exists():
+                yield scores.relative_to(run.path), scores.read_text()
     if (run.path / "metrics.csv").exists():
         yield Path("metrics.csv"), _thinned(run.logged())
     for name in FIGURES:

@@ -130,6 +130,28 @@ def locate(wanted: Iterable[Job], *runs_dirs: Path) -> list[RunFolder | None]:
     return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
 
 
+def finished(experiment: str, overrides: Sequence[str], runs_dir: Path) -> list[RunFolder]:
+    """Find the finished runs of an experiment, and name those that are left out.
+
+    Raises:
+        InputError: No run has finished.
+    """
+    wanted = jobs(experiment, overrides)
+    found = []
+    for job, run in zip(wanted, locate(wanted, runs_dir), strict=True):
+        if run is not None and run.finished:
+            found.append(run)
+        else:
+            _log.info("left out, not finished: %s", job.command)
+    if not found:
+        options = " ".join([f"experiment={experiment}", *overrides])
+        raise InputError(
+            f"no run of {options} in {runs_dir} has finished; train them with "
+            f"{start_of(experiment, overrides)}"
+        )
+    return found
+
+
 def _known() -> list[str]:
     return SearchPath.running().choices("experiment")
 

@@ -20,6 +20,13 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.runs.sweep import experiment_of, jobs, locate, start_of
     from amir_lightning.system.atomic import complete_file
     from amir_lightning.system.wording import counted
+    from amir_lightning.tabulate.clinical import (
+        clinical_difference_grid,
+        clinical_grid,
+        clinical_notes,
+        clinical_records,
+        measured,
+    )
     from amir_lightning.tabulate.evidence import (
         difference_grid,
         difference_notes,
@@ -58,6 +65,7 @@ def main(cfg: DictConfig) -> None:
     if folder.is_file():
         raise InputError(f"output is {folder}, a file; type output=<folder> for the three files")
     found = evidence(methods, [*names, "average"], cfg.bootstrap)
+    clinical = measured(methods, cfg.bootstrap)
     lines = notes(methods, tasks)
     sections = [
         ("", result_grid(methods, tasks), " ".join(lines)),
@@ -65,6 +73,12 @@ def main(cfg: DictConfig) -> None:
         (
             "Differences to AMIR",
             difference_grid(methods, tasks, found),
+            difference_notes(methods, cfg.bootstrap),
+        ),
+        ("Clinical measures", clinical_grid(clinical, tasks), clinical_notes()),
+        (
+            "Measured differences to AMIR",
+            clinical_difference_grid(clinical, tasks),
             difference_notes(methods, cfg.bootstrap),
         ),
     ]
@@ -82,8 +96,10 @@ def main(cfg: DictConfig) -> None:
     table += f"Runs: `{start}`\n"
     tex = f"% {experiment}. {scale} Needs the packages booktabs, graphicx and amssymb.\n"
     tex += "\n".join(floats)
+    rows = [*records(experiment, methods, tasks, found)]
+    rows += clinical_records(experiment, clinical, [*rows[0]])
     for name, content in (
-        ("results.csv", csv_text([*records(experiment, methods, tasks, found)])),
+        ("results.csv", csv_text(rows)),
         ("table.md", table),
         ("table.tex", tex),
     ):

@@ -254,7 +254,7 @@ def records(
                     "spread": _text(spread(method.per_seed(task, score))),
                     "low": _text(low),
                     "high": _text(high),
-                    **_against_amir(differences.get(score)),
+                    **against_amir(differences.get(score)),
                     "patients": one.patients if one else "",
                     "slices": one.slices if one else "",
                     "paper": "" if printed is None else f"{printed:.4f}",
@@ -275,7 +275,8 @@ def records(
                 }
 
 
-def _against_amir(found: Difference | None) -> dict[str, str]:
+def against_amir(found: Difference | None) -> dict[str, str]:
+    """Columns of ``results.csv`` for a difference to AMIR; empty texts without one."""
     names = (
         "minus_amir",
         "minus_amir_low",

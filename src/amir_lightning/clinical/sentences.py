@@ -1,0 +1,126 @@
+"""Three sentences of result, each written by a rule from the numbers of the methods."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from amir_lightning.clinical.methods import Method
+from amir_lightning.metrics.clinical import intervals
+from amir_lightning.system.wording import counted
+from amir_lightning.tasks import Task
+
+JUDGED = ("lesion_recovery", "lesions_erased", "lesions_invented", "observer_auc", "bias")
+"""Measures whose order of the methods is compared with that by PSNR."""
+
+
+def sentences(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int) -> list[str]:
+    """Answer: does the order by PSNR survive, which method erases most, where does harm begin?"""
+    return [order(methods, tasks), erases_most(methods, tasks, bootstrap), harm(methods, tasks)]
+
+
+def order(methods: Sequence[Method], tasks: Sequence[Task]) -> str:
+    """Say in how many tasks and measures no pair of methods changes its order.
+
+    A pair changes its order if one method has the higher PSNR and the other the better measure.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for task in tasks:
+        for measure in JUDGED:
+            for level in levels_of(methods, task, measure):
+                own = [(m, one) for m in methods if (one := m.find(task.name, measure, level))]
+                pairs = [*combinations(own, 2)]
+                if not pairs:
+                    continue
+                changed = 0
+                for (first, one), (second, two) in pairs:
+                    better = first.psnr[task.name] - second.psnr[task.name]
+                    changed += better * (one.error - two.error) > 0
+                found[f"{task.name}, {own[0][1].title}"] = changed, len(pairs)
+    if not found:
+        return "Does the order by PSNR survive? There are not two methods with a common measure."
+    kept = sum(changed == 0 for changed, _ in found.values())
+    worst = max(found, key=lambda key: found[key][0] / found[key][1])
+    changed, pairs_there = found[worst]
+    text = (
+        f"The order of the methods by PSNR survives in {kept} of {len(found)} comparisons by a "
+        "task and a measure"
+    )
+    if not changed:
+        return f"{text}."
+    return f"{text}; it changes most by {worst}, in {changed} of {counted('pair', pairs_there)}."
+
+
+def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int) -> str:
+    """Name the method with the largest share of lesions that HQ shows and it does not.
+
+    The share is the mean over the patients of all tasks. It is called certain if the interval of
+    its difference to the next method lies above zero.
+    """
+    shares = {
+        method.title: {
+            (task.name, patient): value
+            for task in tasks
+            for patient, value in method.patients(task.name, "lesions_erased").items()
+        }
+        for method in methods
+    }
+    shares = {title: own for title, own in shares.items() if own}
+    if not shares:
+        return "Which method erases most? No patient has a lesion that HQ shows."
+    ranked = sorted(shares, key=lambda title: -float(np.mean([*shares[title].values()])))
+    first = shares[ranked[0]]
+    if not any(first.values()):
+        return "No method erases a lesion that HQ shows."
+    text = f"{ranked[0]} erases most: {np.mean([*first.values()]):.0%} of the lesions that HQ shows"
+    if len(ranked) == 1:
+        return f"{text}, and it is the only method."
+    second = shares[ranked[1]]
+    found = intervals.of_mean([first[k] - second[k] for k in first if k in second], bootstrap)
+    text += f"; next is {ranked[1]} with {np.mean([*second.values()]):.0%}"
+    if found is None:
+        return f"{text}, and there are too few patients for an interval."
+    certain = "is certain" if found[0] > 0 else "is not certain"
+    return f"{text}, and the difference {certain} (95 %: {found[0]:+.0%} to {found[1]:+.0%})."
+
+
+def harm(methods: Sequence[Method], tasks: Sequence[Task]) -> str:
+    """Name the largest contrast of each task at which restoring makes a lesion harder to see.
+
+    Restoring harms at a contrast if the interval of the model observer's area, minus that in the
+    input, lies below zero.
+    """
+    parts = []
+    for task in tasks:
+        levels = levels_of(methods, task, "observer_gain")
+        harmed = {}
+        for level in levels:
+            own = [
+                method.title
+                for method in methods
+                if (one := method.find(task.name, "observer_gain", level))
+                and one.interval is not None
+                and one.interval[1] < 0
+            ]
+            if own:
+                harmed[level] = own
+        if harmed:
+            level = max(harmed, key=lambda text: abs(float(text.split()[0])))
+            parts.append(f"{task.name} at {level} and below ({', '.join(harmed[level])})")
+        elif levels:
+            parts.append(f"{task.name} at none of {', '.join(levels)}")
+    if not parts:
+        return "At which contrast does restoring begin to harm? No observer could be trained."
+    return f"Restoring begins to harm the model observer in {'; in '.join(parts)}."
+
+
+def levels_of(methods: Sequence[Method], task: Task, measure: str) -> list[str]:
+    """Contrasts at which any method has a measure of a task, in the order of the files."""
+    return [
+        *dict.fromkeys(
+            one.level
+            for method in methods
+            for one in method.overall
+            if (one.task, one.measure) == (task.name, measure) and "restored" in one.values
+        )
+    ]

@@ -1,0 +1,80 @@
+"""95 % bootstrap intervals over patients, which are the units of every measure."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amir_lightning.metrics.clinical.observer import Scores, area
+
+Interval = tuple[float, float] | None
+
+
+def of_mean(values: Sequence[float], resamples: int, seed: int = 0) -> Interval:
+    """Interval of the mean over patients; None without resamples or with fewer than two."""
+    if not resamples or len(values) < 2:
+        return None
+    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    return middle(np.asarray(values)[drawn].mean(axis=1))
+
+
+def of_area(
+    absent: Scores, present: Scores, absent_of: Scores, present_of: Scores, resamples: int
+) -> Interval:
+    """Interval of the area under a receiver curve, whose cases belong to patients.
+
+    Args:
+        absent: Scores without the lesion.
+        present: Scores with it.
+        absent_of: Patient of each score without the lesion.
+        present_of: Patient of each score with it.
+        resamples: Number of resamples; 0 gives None.
+    """
+    names = np.unique(np.concatenate([absent_of, present_of]))
+    if not resamples or len(names) < 2:
+        return None
+    first, second = (np.searchsorted(names, groups) for groups in (absent_of, present_of))
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+        drawn = np.repeat(absent, times[first]), np.repeat(present, times[second])
+        found.append(area(*drawn) if len(drawn[0]) and len(drawn[1]) else np.nan)
+    return middle(np.array(found))
+
+
+def of_places(
+    groups: NDArray[np.integer],
+    fold: NDArray[np.integer],
+    values: Callable[[NDArray[np.integer]], Sequence[float]],
+    resamples: int,
+) -> list[Interval]:
+    """Intervals of numbers that are computed from places, drawing patients within their folds.
+
+    An observer is trained anew on each resample, and never on a patient that it scores.
+
+    Args:
+        groups: Patient of each place, (N,).
+        fold: Part of each place, (N,).
+        values: Computes the numbers from the places with some indices.
+        resamples: Number of resamples; 0 gives None for every number.
+    """
+    rng = np.random.default_rng(0)
+    parts = [np.unique(groups[fold == one]) for one in np.unique(fold)]
+    own = {name: np.flatnonzero(groups == name) for part in parts for name in part}
+    found = []
+    for _ in range(resamples):
+        names = np.concatenate([rng.choice(part, len(part)) for part in parts])
+        found.append(values(np.concatenate([own[name] for name in names])))
+    if not found:
+        return [None] * len(values(np.arange(len(groups))))
+    return [middle(column) for column in np.array(found).T]
+
+
+def middle(values: Scores) -> Interval:
+    """Middle 95 % of the finite values of resamples."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

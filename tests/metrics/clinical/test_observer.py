@@ -1,0 +1,130 @@
+"""A channelised Hotelling observer on white noise, whose area is known in closed form."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from amir_lightning.errors import InputError
+from amir_lightning.metrics.clinical import intervals
+from amir_lightning.metrics.clinical.observer import (
+    area,
+    channel_outputs,
+    folds_of,
+    hotelling_scores,
+    laguerre_gauss,
+    receiver_curve,
+)
+
+SIDE, WIDTH = 21, 8.0
+
+
+def scored(
+    absent: np.ndarray, present: np.ndarray, channels: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of squares by an observer with five folds."""
+    fold = folds_of(groups, 5, len(channels))
+    return hotelling_scores(
+        channel_outputs(absent, channels), channel_outputs(present, channels), fold
+    )
+
+
+def cases(d_prime: float, count: int = 600) -> tuple[np.ndarray, ...]:
+    """White noise of variance 1 without and with a Gaussian lesion, which is the first channel.
+
+    The ideal observer of a known signal in white noise has d'² = sum of its squares, and the
+    signal lies in the span of the channels.
+    """
+    rng = np.random.default_rng(0)
+    channels = laguerre_gauss(SIDE, WIDTH, (1, 1), 5)
+    absent, present = rng.standard_normal((2, count, SIDE, SIDE))
+    return absent, present + d_prime * channels[0], channels, np.arange(count) // 10
+
+
+def test_channels_are_orthonormal() -> None:
+    channels = laguerre_gauss(41, WIDTH, (1, 1), 5).reshape(5, -1)
+    assert channels @ channels.T == pytest.approx(np.eye(5), abs=0.01)
+    stretched = laguerre_gauss(41, WIDTH, (2, 1), 1)[0]
+    assert stretched[21, 20] == pytest.approx(stretched[20, 22])
+
+
+@pytest.mark.parametrize("d_prime", [0.0, 1.0, 2.0])
+def test_the_area_on_white_noise_is_that_of_theory(d_prime: float) -> None:
+    absent, present, channels, groups = cases(d_prime)
+    scores = scored(absent, present, channels, groups)
+    expected = stats.norm.cdf(d_prime / np.sqrt(2))
+    # Without a signal, the template is noise, which spreads the area.
+    assert area(*scores) == pytest.approx(expected, abs=0.03 if d_prime else 0.08)
+    if d_prime:
+        assert np.sqrt(2) * stats.norm.ppf(area(*scores)) == pytest.approx(d_prime, abs=0.15)
+        low, high = intervals.of_area(*scores, groups, groups, 200) or (1, 0)
+        assert low <= expected <= high
+        assert high - low < 0.12
+
+
+def test_the_observer_undoes_coloured_noise() -> None:
+    """A common shift of brightness, which any mean would follow, costs the template nothing."""
+    absent, present, channels, groups = cases(1.5)
+    shift = 20 * np.random.default_rng(1).standard_normal((2, len(groups), 1, 1))
+    scores = scored(absent + shift[0], present + shift[1], channels, groups)
+    plain = area(absent.mean(axis=(1, 2)) + shift[0].ravel(), present.mean(axis=(1, 2)))
+    assert plain < 0.6
+    assert area(*scores) > 0.7
+
+
+def test_an_observer_is_never_scored_on_what_it_was_trained_on() -> None:
+    """Without a lesion, few cases and many channels, a template of its own cases would shine."""
+    rng = np.random.default_rng(0)
+    absent, present = rng.standard_normal((2, 30, SIDE, SIDE))
+    channels = laguerre_gauss(SIDE, WIDTH, (1, 1), 12)
+    scores = scored(absent, present, channels, np.arange(30) // 3)
+    assert area(*scores) < 0.7
+
+
+def test_areas_and_curves_of_few_scores() -> None:
+    absent, present = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    assert area(absent, present) == pytest.approx((1.5 + 3) / 6)
+    false, true = receiver_curve(absent, present)
+    assert (false[0], true[0]) == (0, 0)
+    assert (false[-1], true[-1]) == (1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(area(absent, present))
+
+
+def test_intervals_are_those_of_patients() -> None:
+    groups = np.arange(40) // 2
+    fold = groups % 5
+    rng = np.random.default_rng(0)
+    absent, present = rng.standard_normal((2, 40))
+
+    def gain(places: np.ndarray) -> list[float]:
+        before = area(absent[places], present[places] + 0.3)
+        return [area(absent[places], present[places] + 3) - before, 0.0]
+
+    better, same = intervals.of_places(groups, fold, gain, 200)
+    assert better is not None
+    assert 0 < better[0] < gain(np.arange(40))[0] < better[1] < 1
+    assert same == (0, 0)
+    assert intervals.of_places(groups, fold, gain, 0) == [None, None]
+    assert intervals.of_mean([1.0], 100) is None
+    found = intervals.of_mean([1.0, 2.0, 3.0, 4.0], 500)
+    assert found is not None
+    assert 1 <= found[0] < 2.5 < found[1] <= 4
+
+
+def test_a_resample_has_as_many_patients_of_each_fold() -> None:
+    groups, fold = np.repeat(np.arange(6), 3), np.repeat([0, 0, 1, 1, 1, 0], 3)
+    sizes: set[tuple[int, int]] = set()
+
+    def counted(places: np.ndarray) -> list[float]:
+        sizes.add((int((fold[places] == 0).sum()), int((fold[places] == 1).sum())))
+        return [float(len(np.unique(groups[places])))]
+
+    (interval,) = intervals.of_places(groups, fold, counted, 50)
+    assert sizes == {(9, 9)}
+    assert interval is not None
+    assert interval[0] < 6
+
+
+def test_too_few_places_are_one_sentence() -> None:
+    absent, present, channels, groups = cases(1.0, count=8)
+    with pytest.raises(InputError, match="has 8 places in 1 of the patients, expected at least 2"):
+        scored(absent, present, channels, groups)
