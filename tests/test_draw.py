@@ -1,10 +1,13 @@
 """The draw command: every figure from tiny finished runs, its numbers, and mistakes."""
 
 import csv
+import itertools
 import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +18,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 from amir_lightning.config import CONF_DIR
+from amir_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from amir_lightning.draw.finished_run import FinishedRun
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -26,15 +33,21 @@ RESTORMER = ["network=restormer", "experiment=figure1", "data.phantoms.test=2"]
 
 @pytest.fixture
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for the whole session: a run that has finished is not trained again."""
     return tmp_path_factory.getbasetemp() / "drawn_runs"
 
 
+_TRAINED: dict[tuple[str, ...], Path] = {}
+
+
 def trained(train: Command, runs_dir: Path, *options: str) -> Path:
+    """Train once for the whole session."""
+    if options in _TRAINED:
+        return _TRAINED[options]
     done = train(*options, f"paths.runs_dir={runs_dir}")
     assert done.status == 0, done.err
     (line,) = [line for line in done.out.splitlines() if "run folder" in line]
-    return Path(line.split()[-1])
+    _TRAINED[options] = Path(line.split()[-1])
+    return _TRAINED[options]
 
 
 @pytest.fixture
@@ -45,6 +58,17 @@ def amir(train: Command, runs_dir: Path) -> Path:
 @pytest.fixture
 def restormer(train: Command, runs_dir: Path) -> Path:
     return trained(train, runs_dir, *RESTORMER)
+
+
+def opened(run: Path, data_dir: Path) -> "FinishedRun":
+    """The run as the command opens it."""
+    from amir_lightning.draw.finished_run import open_finished
+
+    paths = {"data_dir": str(data_dir), "runs_dir": str(run.parent)}
+    paths |= {"prepared_dir": "none", "phantom_dir": str(data_dir / "phantoms")}
+    trusted = ["amir_lightning", "lightning.pytorch.callbacks"]
+    cfg = {"paths": paths, "checkpoint": "best", "split": "test", "trusted": trusted}
+    return open_finished(str(run), OmegaConf.create(cfg))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -92,14 +116,9 @@ def test_interference_of_named_layers(amir: Path, command: Command) -> None:
 
 def test_gradients_are_slopes_of_the_loss_of_one_task(amir: Path, data_dir: Path) -> None:
     """A finite difference of the loss of training patches, in double precision."""
-    from amir_lightning.draw.finished_run import open_finished
     from amir_lightning.modules.gradients import find_layers, task_gradients
 
-    paths = {"data_dir": str(data_dir), "runs_dir": str(amir.parent)}
-    paths |= {"prepared_dir": "none", "phantom_dir": str(data_dir / "phantoms")}
-    trusted = ["amir_lightning", "lightning.pytorch.callbacks"]
-    cfg = {"paths": paths, "checkpoint": "best", "split": "test", "trusted": trusted}
-    run = open_finished(str(amir), OmegaConf.create(cfg))
+    run = opened(amir, data_dir)
     module = run.module.double().train()
     layers = find_layers(module.network, ["encoders.1.0"])
     found = task_gradients(module, run.data, layers, 2)["encoders.1.0"]
@@ -331,7 +350,11 @@ def test_gain_by_tasks_is_what_the_runs_scored(
     refused = command("draw", "draw=gain_by_tasks", f"runs=[{alone[0]},{alone[1]}]")
     assert refused.status == 2
     assert "all of these runs train 1 task, expected different numbers" in refused.err
-    longer = trained(train, runs_dir, "task=ct", "data.phantoms.test=2", "trainer.max_steps=6")
+    longer = alone[1].with_name("longer")
+    shutil.copytree(alone[1], longer)
+    config = OmegaConf.load(longer / "config.yaml")
+    config.trainer.max_steps = 6
+    OmegaConf.save(config, longer / "config.yaml")
     mixed = command("draw", "draw=gain_by_tasks", f"runs=[{runs},{longer}]")
     shutil.rmtree(longer)
     assert mixed.status == 2
@@ -428,30 +451,31 @@ def test_paths_of_patients_by_hand() -> None:
 
 
 def test_sharing_is_that_of_the_paths_and_the_interference(
-    train: Command, amir: Path, runs_dir: Path, command: Command
+    train: Command, amir: Path, runs_dir: Path, data_dir: Path, command: Command
 ) -> None:
+    from amir_lightning.draw.expert_paths import expert_use
+    from amir_lightning.draw.interference_matrix import measure
+
     four = trained(train, runs_dir, "task=mri+ct+ct_dose+mri_noise", "data.phantoms.test=2")
-    options = ("layers=[second,stem.weight]", "batches=3", "bootstrap=0")
+    options = ("layers=[second,stem.weight]", "batches=3")
     refused = command("draw", "draw=sharing", f"run={amir}", *options)
     assert refused.status == 2
     assert "none of the runs trains at least 4 tasks with a network that routes" in refused.err
     found = drawn(command, "sharing", four, f"runs=[{amir},{four}]", *options)
     assert {row["run"] for row in found} == {four.name}
     assert len(found) == 2 * 6
-    shares: dict[str, list[float]] = defaultdict(list)
-    for row in drawn(command, "paths", four):
-        shares[row["task"]].append(float(row["share"]))
-    acting = {
-        (row["layer"], row["affected"], row["acting"]): float(row["value"])
-        for row in drawn(command, "interference", four, *options)
-        if row["definition"] == "ratio_of_means"
-    }
+    run = opened(four, data_dir)
+    names = [task.name for task in run.tasks]
+    use, _ = expert_use(run)
+    measured = measure(run, ["second", "stem.weight"], 3, bootstrap=0)
     for row in found:
         layer, task, other = row["layer"], row["task"], row["other"]
-        common = sum(map(min, zip(shares[task], shares[other], strict=True))) / 3
-        assert float(row["shared"]) == pytest.approx(common, abs=1e-5)
-        assert float(row["on_task"]) == pytest.approx(acting[layer, task, other])
-        assert float(row["on_other"]) == pytest.approx(acting[layer, other, task])
+        common = torch.minimum(use[task].mass, use[other].mass).sum(dim=-1).mean()
+        assert float(row["shared"]) == pytest.approx(float(common), abs=1e-5)
+        acting = measured[layer].ratio_of_means
+        i, j = names.index(task), names.index(other)
+        assert float(row["on_task"]) == pytest.approx(acting[i, j])
+        assert float(row["on_other"]) == pytest.approx(acting[j, i])
         both = (float(row["on_task"]) + float(row["on_other"])) / 2
         assert float(row["both"]) == pytest.approx(both)
         assert row["same_modality"] == str(task[:2] == other[:2])
@@ -511,3 +535,48 @@ def test_sharing_is_correlated_with_help_as_by_hand() -> None:
     many = correlation(one, one + 0.1 * symmetric(5, 10), ["MR"] * 5 + ["CT"] * 5)
     assert (many.pairs, many.orders) == (25, 20_000)
     assert many.p < 0.001
+
+
+def test_texts_of_eight_tasks_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.patches import PathPatch, Rectangle
+    from matplotlib.text import Text
+
+    from amir_lightning.draw import expert_paths, interference_matrix
+    from amir_lightning.metrics.interference import interference
+
+    names = ["mri", "ct", "pet", "ct_dose", "ct_sparse", "mri_accel", "mri_noise", "pet_dose"]
+    run = SimpleNamespace(tasks=[load_task(name) for name in names], name="run", drawn_from={})
+    run.module = SimpleNamespace(network=None)
+    generator = torch.Generator().manual_seed(0)
+    masses = [torch.rand(3, 4, generator=generator) for _ in names]
+    masses = [mass / mass.sum(dim=-1, keepdim=True) for mass in masses]
+    use = {name: expert_paths.Use(own, own) for name, own in zip(names, masses, strict=True)}
+    patients = [expert_paths.PatientUse(name, "a", own.mass) for name, own in use.items()]
+    found = {"a.layer": interference(torch.randn(8, 5, 30, generator=generator), 20, 0)}
+    monkeypatch.setattr(expert_paths, "expert_use", lambda _: (use, patients))
+    monkeypatch.setattr(interference_matrix, "measure", lambda *_: found)
+    monkeypatch.setattr(interference_matrix, "find_layers", lambda *_: {"a.layer": []})
+
+    def ticks(ax: Axes) -> list[Text]:
+        return [*ax.get_xticklabels(), *ax.get_yticklabels()] if ax.axison else []
+
+    drawings = expert_paths.draw(run), interference_matrix.draw(run, ["last"], 5, 20)
+    for figure in (drawing.figure for drawing in drawings):
+        FigureCanvasAgg(figure).draw()
+        texts = [text for ax in figure.axes for text in [*ax.texts, ax.title, *ticks(ax)]]
+        places = [(one.get_text(), one.get_window_extent().shrunk(0.95, 0.9)) for one in texts]
+        places = [(text, box) for text, box in places if text]
+        assert len(places) > 8 * 8
+        for (one, box), (other, beside) in itertools.combinations(places, 2):
+            assert not box.overlaps(beside), (one, other)
+    above = drawings[0].figure.axes[0]
+    boxes = [patch for patch in above.patches if isinstance(patch, Rectangle)]
+    paths = [patch.get_path().vertices for patch in above.patches if isinstance(patch, PathPatch)]
+    assert len(paths) == 3 * len(names)
+    ends = {round(float(path[-1, 1]), 6) for path in paths}
+    inside = [
+        any(box.get_y() <= end <= box.get_y() + box.get_height() for box in boxes) for end in ends
+    ]
+    assert all(inside)

@@ -126,17 +126,17 @@ def points(run: FinishedRun, by: str) -> dict[str, list[Point]]:
     Raises:
         InputError: A file is damaged.
     """
+    tasks = _trained(run)[by]
     found: dict[str, dict[tuple[float, float], Point]] = {}
     for name, options in run.files.evaluations(f"by_{by}"):
         if not _scores_this(run, options):
             continue
-        changed = [
-            str(text).partition("=")[0].split(".")[:2] for text in options.get("physics") or []
-        ]
-        otherwise = {task for task, parameter in changed if parameter != by}
+        changed = [f"{text.partition('=')[0]}." for text in map(str, options.get("physics") or [])]
         for row in run.files.rows(name, table=f"by_{by}"):
             task = row.get("task", "")
-            if task in _trained(run)[by] and task not in otherwise and row.get("psnr"):
+            own = [key for key in changed if key.startswith(f"{task}.")]
+            same = all(key.startswith(f"{task}.{by}.") for key in own)
+            if task in tasks and same and row.get("psnr") != "":
                 point = _point(run, row, by, name)
                 found.setdefault(task, {}).setdefault((point.low, point.high), point)
     return {task: sorted(some.values(), key=lambda point: point.at) for task, some in found.items()}

@@ -113,9 +113,10 @@ def draw(run: FinishedRun) -> Drawing:
     """
     use, patients = expert_use(run)
     levels, experts = next(iter(use.values())).mass.shape
-    figure = new_figure(1.2 + 1.5 * levels, 1.6 + 0.45 * experts + 0.26 * len(use))
+    each = max(0.45, 0.1 * len(use))  # inches of an expert, through which all paths may go
+    figure = new_figure(1.2 + 1.5 * levels, 1.6 + each * experts + 0.26 * len(use))
     above, below = figure.subplots(
-        2, 1, height_ratios=[0.9 + 0.45 * experts, 0.3 + 0.26 * len(use)]
+        2, 1, height_ratios=[0.9 + each * experts, 0.3 + 0.26 * len(use)]
     )
     _flow(above, run, use)
     _matrix(below, run, use)
@@ -153,6 +154,9 @@ def _flow(ax: Axes, run: FinishedRun, use: Mapping[str, Use]) -> None:
     """Draw the paths from left to right; their width is the share of the expert."""
     levels, experts = next(iter(use.values())).mass.shape
     centre = (experts - 1) / 2
+    # Paths through one expert, and their starts, stay apart.
+    apart = min(0.16, 0.64 / len(use))
+    start = min(0.9, (experts + 0.4) / len(use))
     for level in range(levels):
         ax.text(level + 1, -0.85, f"SRM {level + 1}", ha="center", fontsize=7)
         for expert in range(experts):
@@ -163,9 +167,9 @@ def _flow(ax: Axes, run: FinishedRun, use: Mapping[str, Use]) -> None:
             ax.text(level + 1, expert - 0.36, f"E{expert}", ha="center", va="bottom", fontsize=6.5)
     for index, task in enumerate(run.tasks):
         shares = use[task.name].mass
-        shift = 0.16 * (index - (len(use) - 1) / 2)  # paths through one expert stay apart
-        heights = [centre + 0.9 * (index - (len(use) - 1) / 2)]
-        heights += [int(level.argmax()) + shift for level in shares]
+        place = index - (len(use) - 1) / 2
+        heights = [centre + start * place]
+        heights += [int(level.argmax()) + apart * place for level in shares]
         ax.text(0, heights[0], f"{task.title} ", ha="right", va="center", fontsize=7)
         for level in range(levels):
             left, entry = level + (level > 0) * _NODE, level + 1 - _NODE

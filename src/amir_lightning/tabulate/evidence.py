@@ -60,6 +60,9 @@ def difference_notes(methods: Sequence[Method], bootstrap: int) -> str:
     combinations = {method.trained for method in methods if method.network == "amir"}
     if sum(map(len, combinations)) > len({task for one in combinations for task in one}):
         lines.append("AMIR: of each task, its row that was trained on most tasks.")
+    rows = [method for method in methods if method.network == "amir" and method.summary is not None]
+    if len({method.trained for method in rows}) < len(rows):
+        lines.append(f"AMIR: {rows[0].label}, the first of its rows.")
     if any(len(method.runs) > 1 for method in methods):
         lines.append("A patient's score is its mean over the seeds.")
     lines.append("Effect: mean difference over the standard deviation of the differences.")

@@ -21,6 +21,8 @@ _TITLES = {
     "successors": "AMIR, its successors and what they are compared with",
     "table3": "Task combinations",
     "table4": "Ablation of the routing",
+    "tasks": "More tasks than three",
+    "sampling": "Shares of eight tasks in the patches",
 }
 _DASH = Cell("—")
 
@@ -34,7 +36,7 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
     """Lay out the table as the paper does.
 
     - Several networks, each trained on one task: side by side (Table 1).
-    - One network on several combinations of tasks: a tick for each task (Table 3).
+    - One network, each time on another combination of tasks: a tick for each task (Table 3).
     - Otherwise one row per method. It has the parameters if the paper prints them (Table 4), and
       the average over the tasks if the paper prints it (Table 2). A table that is not in the
       paper has both.
@@ -50,7 +52,7 @@ def result_grid(methods: Sequence[Method], tasks: Sequence[Task]) -> Grid:
         names, titles = [*names, "average"], [*titles, ("Average", 3)]
     columns = [_column(methods, name, score) for name in names for score in PAPER_SCORES]
     scores = [_ARROWS[score] for _ in names for score in PAPER_SCORES]
-    if len(networks) == 1 and len(methods) > 1:
+    if len(networks) == 1 and len({method.trained for method in methods}) == len(methods) > 1:
         ticks = [
             [Cell("✓" if task.name in method.trained else "") for method in methods]
             for task in tasks
