@@ -162,6 +162,23 @@ def test_a_simulated_scan_is_scored(command: Command, weights: Path) -> None:
     assert Path("again/scores/slices.csv").read_text() == Path("out/scores/slices.csv").read_text()
 
 
+def test_slices_of_air_are_restored_but_not_scored(command: Command, weights: Path) -> None:
+    voxels = brain(Path("brain.nii"))
+    voxels[..., :2] = 0
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), "brain.nii")
+    options = (f"weights={weights}", "task=mri", "degrade=true", "force_units=true")
+    done = command("restore", *options, "input=brain.nii", "output=out")
+    assert done.status == 0, done.err
+    rows = Path("out/scores/slices.csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows] == ["slice", "2", "3", "4"]
+    assert nib.load("out/brain_restored.nii").shape == voxels.shape
+    nib.save(nib.Nifti1Image(0 * voxels, np.eye(4)), "air.nii")
+    done = command("restore", *options, "input=air.nii", "output=air")
+    assert done.status == 0, done.err
+    assert "scores:   none, because every slice is air or constant" in done.out
+    assert not Path("air/scores").exists()
+
+
 def test_what_no_nifti_can_place_is_told_before_it_is_restored(
     command: Command, weights: Path
 ) -> None:

@@ -76,6 +76,8 @@ def main(cfg: DictConfig) -> None:
         tasks = [task for name, task in weights.tasks.items() if name in summary.tasks]
         title = f"{weights.origin}: simulated LQ restored, {request.metrics} definition"
         print_scores(summary, tasks, title)
+    elif cfg.degrade:
+        print("scores:   none, because every slice is air or constant")
     print(f"written:  {output}")
     problems = [f"{len(failed)} of {counted('scan', len(scans))} failed"] if failed else []
     problems += [f"{counted('file', len(unread))} could not be read"] if unread else []

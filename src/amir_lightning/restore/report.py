@@ -20,7 +20,7 @@ def score_slices(
     name: str,
     metrics: str,
 ) -> list[dict[str, Any]]:
-    """Score restored and LQ slices, except slices of air, which `prepare` leaves out, too."""
+    """Score restored and LQ slices. Air and constant slices are left out, as by `prepare`."""
     score, originals = METRICS[metrics], Slices(hq, task)
     rows = []
     for index in range(len(originals)):
