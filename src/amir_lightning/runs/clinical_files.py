@@ -164,5 +164,5 @@ def _line(row: Row) -> dict[str, object]:
 
 def _overall_line(one: Overall) -> dict[str, object]:
     low, high = (f"{value:.6g}" for value in one.interval) if one.interval else ("", "")
-    values = {image: f"{value:.6g}" for image, value in one.values.items()}
+    values: dict[str, object] = {image: f"{value:.6g}" for image, value in one.values.items()}
     return {**one._asdict(), **values, "low": low, "high": high}
