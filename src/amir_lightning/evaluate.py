@@ -101,7 +101,7 @@ def main(cfg: DictConfig) -> None:
     parts += [] if cfg.trainer.precision == "32-true" else [str(cfg.trainer.precision)]
     engine = chosen.label
     parts += [] if engine.name == "torch" else [engine.name]
-    parts += [] if cfg.engine_precision == "float32" else [engine.precision]
+    parts += [] if cfg.engine_precision == "float32" else [engine.precision, *cfg.engine_float32]
     output = files.evaluation(*parts)
     write_scores(output, module.rows, summary)
     used = {

@@ -15,9 +15,10 @@ from amir_lightning.errors import InputError
 @pytest.mark.parametrize(
     ("request_", "trainer", "text"),
     [
-        (("onnx", "float32"), {}, "choose from auto, torch, openvino"),
+        (("onnx", "float32"), {}, "choose from auto, torch, torch_compiled, openvino"),
         (("openvino", "int8"), {}, "choose from float32, bf16"),
         (("torch", "bf16"), {}, "trainer.precision=bf16-mixed for torch"),
+        (("torch_compiled", "float32"), {}, "is for GPUs, and the network runs on a CPU"),
         (("openvino", "float32"), {"accelerator": "gpu"}, "type trainer.accelerator=cpu"),
         (("openvino", "float32"), {"precision": "bf16-mixed"}, "type engine_precision=bf16"),
         (("auto", "bf16"), {"devices": 2}, "starts several processes"),

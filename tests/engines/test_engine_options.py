@@ -107,7 +107,7 @@ def test_scores_say_which_engine_they_are_of(command: Command) -> None:
     folders = {"test": run / "evaluation" / "test"}  # of train, by torch
     for name, options in {
         "test-openvino": [],
-        "test-openvino-bf16": ["engine_precision=bf16"],
+        "test-openvino-bf16-extract": ["engine_precision=bf16", "engine_float32=[extract]"],
     }.items():
         done = command("evaluate", "engine=openvino", *options)
         assert done.status == 0, done.err

@@ -131,6 +131,59 @@ def test_activation_checkpointing_of_compiled_blocks() -> None:
     assert backend.runs == 3 * (blocks + finest)
 
 
+@pytest.mark.parametrize("build", [amir, lambda: DCNN(width=8)])  # type: ignore[arg-type]
+def test_restoring_is_compiled_for_shapes_that_come_again(build) -> None:
+    torch.manual_seed(0)
+    network = build().eval()
+    lq, other = torch.rand(2, 1, 30, 40), torch.rand(1, 1, 24, 24)
+    backend = Counting()
+    with torch.inference_mode():
+        expected = network(lq), network(other)
+        network.compile_restoring(backend=backend, fullgraph=True)
+        for image, own in zip((lq, other), expected, strict=True):
+            torch.testing.assert_close(network(image), own, rtol=0, atol=1e-6)
+        assert not backend.runs
+        torch.testing.assert_close(network(lq), expected[0], rtol=0, atol=1e-5)
+        again = backend.runs
+        assert again
+        with torch.autocast("cpu", torch.bfloat16):  # has not come before
+            network(lq)
+        assert backend.runs == again
+        assert torch.equal(network.report(lq).image, network(lq))
+        assert backend.runs == 3 * again
+        with network.as_written():
+            torch.testing.assert_close(network(lq), expected[0], rtol=0, atol=1e-6)
+    assert backend.runs == 3 * again
+    filters = [one for one in network.parameters() if one.ndim == 4 and min(one.shape) > 1]
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in filters)
+
+
+@cuda
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bf16", 5e-2)])
+def test_replayed_restoring_is_the_same(precision: str, tolerance: float) -> None:
+    network = amir().eval().to("cuda")
+    sizes = [(1, 1, 32, 40), (2, 1, 32, 40), (1, 1, 24, 24)]
+    network.compile_restoring(backend=Counting())
+    flags = torch.backends.cudnn.flags(allow_tf32=False)
+    with (
+        torch.inference_mode(),
+        flags,
+        torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        for _ in range(3):
+            for size in sizes:
+                lq = torch.rand(size, device="cuda")
+                found = network(lq)
+                with network.as_written():
+                    torch.testing.assert_close(found, network(lq), rtol=0, atol=tolerance)
+        network.load_state_dict({name: one / 2 for name, one in network.state_dict().items()})
+        found = network(lq)
+        with network.as_written():
+            torch.testing.assert_close(found, network(lq), rtol=0, atol=tolerance)
+        network.cpu().to("cuda")  # to other places
+        assert torch.isfinite(network(lq)).all()
+
+
 @cuda
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 5e-3), ("bf16", 5e-2)])
 @pytest.mark.parametrize("levels", [0, 4])

@@ -62,8 +62,8 @@ class Recipe(NamedTuple):
         betas: Betas of Adam.
         seconds: Passes are repeated for at least this time.
         device: "cpu" or "cuda".
-        compile: Whether training steps of this project's networks are compiled and, on a GPU,
-            replayed as CUDA graphs.
+        compile: Whether this project's networks are compiled: training steps, and restoring on a
+            GPU, where both are replayed as CUDA graphs.
     """
 
     loss: Mapping[str, Any]
@@ -130,6 +130,10 @@ def _pass(network: nn.Module, case: Case, recipe: Recipe) -> Callable[[], None]:
     lq = _images(case, recipe.device)
 
     precision = _autocast(case, recipe.device)
+    if recipe.compile and recipe.device == "cuda" and isinstance(network, RestorationNetwork):
+        network.compile_restoring()
+        with torch.inference_mode(), precision:
+            network(lq)  # the next images of this size are compiled
     if case.engine == "openvino":
         assert isinstance(network, RestorationNetwork)
         use_engine(network, Request("openvino", case.precision, (), None), ON_A_CPU)

@@ -14,7 +14,7 @@ from amir_lightning.system.versions import version_of
 
 log = logging.getLogger(__name__)
 
-_ENGINES = ("auto", "torch", "openvino")
+_ENGINES = ("auto", "torch", "torch_compiled", "openvino")
 
 ON_A_CPU = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
 """Options of a trainer for a network that no trainer runs."""
@@ -24,7 +24,7 @@ class Label(NamedTuple):
     """What restored, for records.
 
     Attributes:
-        name: "torch" or "openvino".
+        name: "torch", "torch_compiled" or "openvino".
         version: Version of that package.
         precision: "float32", "bf16", or what Lightning's trainer calls it.
     """
@@ -41,7 +41,8 @@ class Request(NamedTuple):
     """What a user asks of an engine.
 
     Attributes:
-        engine: "torch", "openvino", or "auto" for OpenVINO where it can be used and is worth it.
+        engine: "torch"; "torch_compiled" for a GPU; "openvino"; or "auto" for OpenVINO where it can
+            be used and is worth it, else torch.
         precision: Precision of OpenVINO, "float32" or "bf16".
         wide: Modules of the network that compute in float32 all the same.
         folder: The user's cache of compiled programs; None keeps none.
@@ -99,7 +100,7 @@ def use_engine(network: RestorationNetwork, request: Request, trainer: Mapping[s
         raise InputError(
             f"engine_precision is '{precision}'; choose from {', '.join(openvino.TOLERANCES)}"
         )
-    if engine == "torch" and precision != "float32":
+    if engine.startswith("torch") and precision != "float32":
         raise InputError(
             f"engine_precision={precision} is for OpenVINO; type engine=openvino, or "
             "trainer.precision=bf16-mixed for torch"
@@ -109,8 +110,15 @@ def use_engine(network: RestorationNetwork, request: Request, trainer: Mapping[s
             "engine_float32 names modules, and all compute in float32; type engine_precision=bf16"
         )
     own = str(trainer["precision"])
-    label = Label("torch", str(torch.__version__), "float32" if own == "32-true" else own)
-    if engine == "torch":
+    name = "torch" if engine != "torch_compiled" else engine
+    label = Label(name, str(torch.__version__), "float32" if own == "32-true" else own)
+    if engine == "torch_compiled":
+        if trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
+            raise InputError(
+                "engine=torch_compiled is for GPUs, and the network runs on a CPU; type engine=auto"
+            )
+        network.compile_restoring()
+    if engine.startswith("torch"):
         return Engine(label, None, precision)
     reason = _obstacle(trainer)
     strict = engine == "openvino" or precision != "float32"

@@ -1,12 +1,13 @@
-"""Faster training passes by torch.compile and CUDA graphs; evaluation is not compiled.
+"""Faster passes by torch.compile and CUDA graphs.
 
-Training patches have one shape, so that each part is compiled once. On a GPU, a pass is thousands
-of short kernels, which take longer to launch from Python than to run. A recorded pass is launched
-as a whole.
+Parts are compiled for one shape of images, that of training patches or one that is restored again.
+On a GPU, a pass is thousands of short kernels, which take longer to launch from Python than to run.
+A recorded pass is launched as a whole.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,9 +18,11 @@ from amir_lightning.networks.layers.blocks import Stage
 
 _WARM_UP = 3  # passes before the recording, so that libraries have chosen their algorithms
 _MOST_SHAPES = 64  # that one kind of block is compiled for; torch would give up after 8
+_OPEN = 2  # shapes whose recorded restoring is in memory at a time
 
 R = TypeVar("R", bound=tuple[Any, ...])
 """Result of a pass: a named tuple of tensors, tuples of tensors, and None."""
+T = TypeVar("T")
 
 
 class TrainingPass(Generic[R]):
@@ -38,13 +41,8 @@ class TrainingPass(Generic[R]):
     def __init__(
         self, network: nn.Module, run: Callable[[Tensor], R], replays: bool, **options: Any
     ) -> None:
-        torch._dynamo.reset()  # drop what earlier runs of a sweep compiled
-        torch._dynamo.config.recompile_limit = _MOST_SHAPES
         self._network, self._run, self._replays = network, run, replays
-        self._stages = [one for one in network.modules() if isinstance(one, Stage)]
-        for stage in self._stages:
-            stage.compile(**options)
-        self._compiled = run if self._stages else torch.compile(run, dynamic=False, **options)
+        self._fast = _compiled(network, run, **options)
         self._kind: tuple[object, ...] | None = None
         self._recorded: _Recorded[R] | None = None
 
@@ -52,9 +50,7 @@ class TrainingPass(Generic[R]):
         """Run the pass on images (B, C, H, W)."""
         if not (self._network.training and torch.is_grad_enabled()):
             return self._run(lq)
-        device = lq.device.type
-        precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        kind = (lq.shape, lq.dtype, lq.device, precision)
+        kind = _kind(lq)
         if self._kind is None:
             self._kind = kind
         if kind != self._kind:
@@ -69,14 +65,83 @@ class TrainingPass(Generic[R]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[[Tensor], R]:
         return copy.deepcopy(self._run, memo)
 
-    def _fast(self, lq: Tensor) -> R:
-        for stage in self._stages:
+
+class RestoringPass:
+    """Compiled pass that restores images of shapes that come again, recorded on a GPU.
+
+    The first images of a shape use the original pass.
+
+    Args:
+        network: Network, whose filters become channels-last, as its features are.
+        run: Original pass, of images (B, C, H, W).
+        options: Passed to `torch.compile`.
+    """
+
+    def __init__(self, network: nn.Module, run: Callable[[Tensor], Tensor], **options: Any) -> None:
+        network.to(memory_format=torch.channels_last)
+        self._tensors = [*network.parameters(), *network.buffers()]
+        self._run = run
+        self._fast = _compiled(network, run, **options)
+        self._recorded: dict[tuple[object, ...], _RecordedRestoring | None] = {}
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        """Restore images (B, C, H, W) whose size fits."""
+        kind = (*_kind(lq), *_addresses(self._tensors))
+        if kind not in self._recorded:
+            self._recorded[kind] = None
+            return self._run(lq)
+        if not lq.is_cuda:
+            return self._fast(lq)
+        recorded = self._recorded[kind]
+        if recorded is None:
+            used = [one for one, other in self._recorded.items() if other is not None]
+            for one in used[: len(used) - _OPEN + 1]:
+                self._recorded[one] = None  # free its memory first
+            recorded = self._recorded[kind] = _RecordedRestoring(self._fast, lq)
+        return recorded(lq)
+
+
+class _RecordedRestoring:
+    """Restoring of images of one shape as a CUDA graph, which reads and writes fixed places."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor], lq: Tensor) -> None:
+        with torch.inference_mode(False):
+            self.lq = torch.empty_like(lq)  # may be written outside of inference mode, too
+        self.lq.copy_(lq)
+        with _beside(lq.device), _precision():
+            for _ in range(_WARM_UP):
+                run(self.lq)
+        self.graph = torch.cuda.CUDAGraph()
+        with _precision(), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.restored = run(self.lq)
+
+    def __call__(self, lq: Tensor) -> Tensor:
+        self.lq.copy_(lq)
+        self.graph.replay()
+        return self.restored.clone()
+
+
+def _compiled(
+    network: nn.Module, run: Callable[[Tensor], T], **options: Any
+) -> Callable[[Tensor], T]:
+    """Compile the stages of a network, or the whole pass of one without stages."""
+    torch._dynamo.reset()  # drop what earlier runs of a sweep compiled
+    torch._dynamo.config.recompile_limit = _MOST_SHAPES
+    stages = [one for one in network.modules() if isinstance(one, Stage)]
+    for stage in stages:
+        stage.compile(**options)
+    whole = run if stages else torch.compile(run, dynamic=False, **options)
+
+    def fast(lq: Tensor) -> T:
+        for stage in stages:
             stage.runs_compiled = True
         try:
-            return self._compiled(lq)
+            return whole(lq)
         finally:
-            for stage in self._stages:
+            for stage in stages:
                 stage.runs_compiled = False
+
+    return fast
 
 
 class _Recorded(Generic[R]):
@@ -95,16 +160,9 @@ class _Recorded(Generic[R]):
         self.parameters = [one for one in network.parameters() if one.requires_grad]
         self._tensors = [*network.parameters(), *network.buffers()]
         self.recorded_places = self.places()
-        precision = torch.autocast(
-            "cuda",
-            torch.get_autocast_dtype("cuda"),
-            torch.is_autocast_enabled("cuda"),
-            cache_enabled=False,  # casts of weights have to be part of the recording
-        )
+        precision = _precision()
         buffers = [(one, one.clone()) for one in network.buffers()]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.random.fork_rng([lq.device]), torch.cuda.stream(side):
+        with _beside(lq.device):
             for _ in range(_WARM_UP):
                 with precision:
                     outputs = _tensors(run(self.lq))
@@ -112,7 +170,6 @@ class _Recorded(Generic[R]):
                 del outputs
             for buffer, before in buffers:
                 buffer.copy_(before)
-        torch.cuda.current_stream().wait_stream(side)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # "thread_local", because the thread that pins the next batches goes on meanwhile.
         with precision, torch.cuda.graph(self.forward, capture_error_mode="thread_local"):
@@ -129,7 +186,7 @@ class _Recorded(Generic[R]):
 
     def places(self) -> list[int]:
         """Addresses of parameters and buffers; the recording is valid while they do not change."""
-        return [one.data_ptr() for one in self._tensors]
+        return _addresses(self._tensors)
 
     def __call__(self, lq: Tensor) -> R:
         """Replay the pass on images of the recorded shape."""
@@ -166,6 +223,37 @@ class _Replay(torch.autograd.Function):
             own.copy_(cotangent)
         recorded.backward.replay()
         return None, None, *(None if one is None else one.detach() for one in recorded.gradients)
+
+
+def _kind(lq: Tensor) -> tuple[object, ...]:
+    """What a compiled pass depends on: shape, type and device of the images, and the precision."""
+    device = lq.device.type
+    precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return lq.shape, lq.dtype, lq.device, precision
+
+
+def _addresses(tensors: Sequence[Tensor]) -> list[int]:
+    return [one.data_ptr() for one in tensors]
+
+
+def _precision() -> torch.autocast:
+    """The present autocast on a GPU, with casts of weights as a part of each pass."""
+    return torch.autocast(
+        "cuda",
+        torch.get_autocast_dtype("cuda"),
+        torch.is_autocast_enabled("cuda"),
+        cache_enabled=False,
+    )
+
+
+@contextlib.contextmanager
+def _beside(device: torch.device) -> Iterator[None]:
+    """Return a context of a stream of its own, which leaves random generators unchanged."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.random.fork_rng([device]), torch.cuda.stream(side):
+        yield
+    torch.cuda.current_stream().wait_stream(side)
 
 
 def _tensors(result: tuple[Any, ...]) -> list[Tensor]:

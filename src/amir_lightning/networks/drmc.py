@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from amir_lightning.networks.layers.blocks import LayerNorm
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.precision import widen, without_autocast
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.networks.validate import at_least, divides, whole
@@ -56,7 +57,7 @@ class DRMC(RestorationNetwork):
         whole(1, num_experts=num_experts, state_size=state_size)
         at_least(1, mlp_ratio=mlp_ratio)
         divides("heads", heads, width, of="the features")
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1)
         self.state = nn.Parameter(torch.ones(state_size))
         self.blocks = nn.ModuleList(
             RoutedBlock(width, num_experts, heads, int(width * mlp_ratio), state_size)

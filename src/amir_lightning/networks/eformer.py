@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from monai.networks.nets.swin_unetr import window_partition, window_reverse
 from torch import Tensor, nn
 
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.layers.swin import window_attention
 from amir_lightning.networks.layers.weight_init import small_normal
 from amir_lightning.networks.restoration_network import RestorationNetwork
@@ -72,7 +73,7 @@ class Eformer(RestorationNetwork):
                 )
             )
 
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU())
+        self.stem = nn.Sequential(ImageConv2d(in_channels, width, 3, padding=1), nn.LeakyReLU())
         self.sobel = SobelEdges(in_channels, edge_channels)
         self.edge_downs = nn.ModuleList(
             nn.Conv2d(edge_channels, edge_channels, 3, stride=2, padding=1) for _ in widths[1:]

@@ -83,7 +83,7 @@ class PromptIR(RestorationNetwork):
                 ),
             )
 
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(
             stage(width * 2**level, level, depths[level]) for level in range(3)
         )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amir_lightning.errors import InputError
-from amir_lightning.networks.compiled import TrainingPass
+from amir_lightning.networks.compiled import RestoringPass, TrainingPass
 from amir_lightning.networks.layers.blocks import Stage
 from amir_lightning.networks.validate import whole
 
@@ -140,6 +140,20 @@ class RestorationNetwork(nn.Module):
         """
         fast = TrainingPass(self, self.trace, replays, **options)
         self.trace = fast  # type: ignore[method-assign]
+
+    def compile_restoring(self, **options: Any) -> None:
+        """Compile `restore` for sizes that come again, in place. See `RestoringPass`.
+
+        Args:
+            options: Passed to `torch.compile`.
+        """
+        fast = RestoringPass(self, self.restore, **options)
+
+        def restore(lq: Tensor) -> Tensor:
+            with self.as_written():
+                return fast(lq)
+
+        self.restore_by(restore)
 
     def restore_by(self, program: Callable[[Tensor], Tensor]) -> None:
         """Restore by a program of another engine, in place; reports hold its image and no more.

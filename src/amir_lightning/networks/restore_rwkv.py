@@ -69,7 +69,7 @@ class RestoreRWKV(RestorationNetwork):
         def stage(channels: int, level: int, depth: int) -> Stage:
             return Stage(level + 1, *(RWKVBlock(channels, hidden_ratio) for _ in range(depth)))
 
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1)
         self.encoders = nn.ModuleList(
             stage(width * 2**level, level, depths[level]) for level in range(3)
         )

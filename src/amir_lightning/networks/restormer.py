@@ -83,7 +83,7 @@ class Restormer(RestorationNetwork):
                 ),
             )
 
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(
             stage(f"encoder{level + 1}", depths[level], level) for level in range(3)
         )

@@ -18,6 +18,7 @@ from monai.networks.nets.swin_unetr import PatchMerging
 from torch import Tensor, nn
 
 from amir_lightning.networks.layers.blocks import Stage, TransformerBlock
+from amir_lightning.networks.layers.image_conv import ImageConv2d
 from amir_lightning.networks.layers.swin import SwinStage, drop_path_rates
 from amir_lightning.networks.restoration_network import RestorationNetwork
 from amir_lightning.networks.validate import at_least, whole, whole_numbers
@@ -84,7 +85,7 @@ class SpachTransformer(RestorationNetwork):
                 ),
             )
 
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(
             stage(depths[level], width * 2**level, level) for level in range(3)
         )

@@ -128,7 +128,7 @@ class TAT(RestorationNetwork):
             )
 
         channels = [2 * width, 2 * width, 4 * width, 8 * width]  # of the adaptive blocks
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.stem = ImageConv2d(in_channels, width, 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(plain(level) for level in range(3))
         self.downs = nn.ModuleList(Downsample(width * 2**level) for level in range(3))
         self.kernels = KernelGenerator(
