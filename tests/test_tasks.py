@@ -507,7 +507,7 @@ def test_policies_of_sampling_are_rows_of_a_table(
 
     jobs = sweep.jobs("sampling", ["scale=study"])
     assert {job.cfg.tasks.pet_dose.phantom_slices for job in jobs} == {32}
-    assert {job.cfg.tasks.ct.phantom_slices for job in jobs} == {8}
+    assert {job.cfg.tasks.ct.phantom.num_slices for job in jobs} == {8}
     for job in jobs:
         write_run(job, tmp_path / "runs", plain_scores, name=job.cfg.sampling.policy)
     done = command("tabulate", "experiment=sampling", "scale=study", "output=out", "bootstrap=5")
