@@ -78,7 +78,7 @@ class RestoringPass:
     """
 
     def __init__(self, network: nn.Module, run: Callable[[Tensor], Tensor], **options: Any) -> None:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch lacks it
         self._tensors = [*network.parameters(), *network.buffers()]
         self._run = run
         self._fast = _compiled(network, run, **options)
