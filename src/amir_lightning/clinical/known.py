@@ -115,12 +115,16 @@ def observed(
             return observer.area(*observer.hotelling_scores(*own, fold[places]))
 
         def judged(places: NDArray[np.integer], area: Callable[..., float] = area) -> list[float]:
+            # A patient that is drawn twice stays in its fold: nobody is trained on whom it scores.
+            sizes = np.bincount(fold[places])
+            if len(places) - sizes.max() <= len(channels):  # too few others to train on
+                return [np.nan, np.nan]
             restored = area("restored", places)
             return [restored, restored - area("input", places)]
 
         areas = {name: area(name, np.arange(len(groups))) for name in SEEN}
         gains = {name: areas[name] - areas["input"] for name in SEEN}
-        of_area, of_gain = intervals.of_places(groups, fold, judged, bootstrap)
+        of_area, of_gain = intervals.of_places(groups, judged, bootstrap)
         for measure, values, interval in (
             ("observer_auc", areas, of_area),
             ("observer_gain", gains, of_gain),

@@ -91,7 +91,6 @@ def test_areas_and_curves_of_few_scores() -> None:
 
 def test_intervals_are_those_of_patients() -> None:
     groups = np.arange(40) // 2
-    fold = groups % 5
     rng = np.random.default_rng(0)
     absent, present = rng.standard_normal((2, 40))
 
@@ -99,29 +98,31 @@ def test_intervals_are_those_of_patients() -> None:
         before = area(absent[places], present[places] + 0.3)
         return [area(absent[places], present[places] + 3) - before, 0.0]
 
-    better, same = intervals.of_places(groups, fold, gain, 200)
+    better, same = intervals.of_places(groups, gain, 200)
     assert better is not None
     assert 0 < better[0] < gain(np.arange(40))[0] < better[1] < 1
     assert same == (0, 0)
-    assert intervals.of_places(groups, fold, gain, 0) == [None, None]
+    assert intervals.of_places(groups, gain, 0) == [None, None]
     assert intervals.of_mean([1.0], 100) is None
     found = intervals.of_mean([1.0, 2.0, 3.0, 4.0], 500)
     assert found is not None
     assert 1 <= found[0] < 2.5 < found[1] <= 4
 
 
-def test_a_resample_has_as_many_patients_of_each_fold() -> None:
-    groups, fold = np.repeat(np.arange(6), 3), np.repeat([0, 0, 1, 1, 1, 0], 3)
-    sizes: set[tuple[int, int]] = set()
+def test_a_resample_draws_patients_with_all_their_places() -> None:
+    """However few patients a fold has: one for each must not give an interval without width."""
+    groups = np.repeat(np.arange(4), 3)
+    value = np.repeat([1.0, 2.0, 3.0, 4.0], 3)
 
-    def counted(places: np.ndarray) -> list[float]:
-        sizes.add((int((fold[places] == 0).sum()), int((fold[places] == 1).sum())))
-        return [float(len(np.unique(groups[places])))]
+    def mean(places: np.ndarray) -> list[float]:
+        assert len(places) == 12
+        assert all(np.bincount(places, minlength=12).reshape(4, 3).std(axis=1) == 0)
+        return [float(value[places].mean()), np.nan]
 
-    (interval,) = intervals.of_places(groups, fold, counted, 50)
-    assert sizes == {(9, 9)}
-    assert interval is not None
-    assert interval[0] < 6
+    known, unknown = intervals.of_places(groups, mean, 300)
+    assert known is not None
+    assert known[0] < 2 < 3 < known[1]
+    assert unknown is None
 
 
 def test_too_few_places_are_one_sentence() -> None:

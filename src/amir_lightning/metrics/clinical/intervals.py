@@ -45,27 +45,22 @@ def of_area(
 
 def of_places(
     groups: NDArray[np.integer],
-    fold: NDArray[np.integer],
     values: Callable[[NDArray[np.integer]], Sequence[float]],
     resamples: int,
 ) -> list[Interval]:
-    """Intervals of numbers that are computed from places, drawing patients within their folds.
-
-    An observer is trained anew on each resample, and never on a patient that it scores.
+    """Intervals of numbers that are computed from places, drawing patients with all their places.
 
     Args:
         groups: Patient of each place, (N,).
-        fold: Part of each place, (N,).
-        values: Computes the numbers from the places with some indices.
+        values: Computes the numbers from the places with some indices; NaN where it cannot.
         resamples: Number of resamples; 0 gives None for every number.
     """
     rng = np.random.default_rng(0)
-    parts = [np.unique(groups[fold == one]) for one in np.unique(fold)]
-    own = {name: np.flatnonzero(groups == name) for part in parts for name in part}
+    own = [np.flatnonzero(groups == name) for name in np.unique(groups)]
     found = []
     for _ in range(resamples):
-        names = np.concatenate([rng.choice(part, len(part)) for part in parts])
-        found.append(values(np.concatenate([own[name] for name in names])))
+        drawn = rng.integers(len(own), size=len(own))
+        found.append(values(np.concatenate([own[at] for at in drawn])))
     if not found:
         return [None] * len(values(np.arange(len(groups))))
     return [middle(column) for column in np.array(found).T]
