@@ -51,7 +51,7 @@ def test_every_command_finds_the_users_files(
     typed = [str(mine / "my") if word == "my" else word for word in folder]
     for name, *options in (["plan"], ["tabulate"], ["draw", "draw=curves"]):
         done = command(name, *folder, *options, "experiment=min")
-        assert "unknown experiment 'min'; choose from figure1, " in done.err
+        assert "unknown experiment 'min'; choose from clinical, " in done.err
         assert ", mine, " in done.err
         done = command(name, *folder, *options, "experiment=mine", "network=smal")
         assert ", small, spach, " in done.err

@@ -429,4 +429,4 @@ def test_a_plain_folder_is_detected_as_such(tmp_path: Path) -> None:
     nifti(tmp_path / "raw" / "P1.nii.gz")
     nifti(tmp_path / "raw" / "fullerton" / "scan.nii")
     assert detect(tmp_path / "raw", MRI) == "folder"
-    assert set(LAYOUTS) == {"ixi", "mayo", "pairs", "archive", "table", "folder"}
+    assert set(LAYOUTS) == {"ixi", "mayo", "pairs", "archive", "table", "folder", "fastmri", "bids"}

@@ -170,7 +170,7 @@ def test_a_damaged_folder_is_left_out_with_a_warning(
 
 
 def test_mistakes_say_what_to_type() -> None:
-    with pytest.raises(InputError, match="choose from figure1, .*table4"):
+    with pytest.raises(InputError, match="choose from clinical, .*table4"):
         jobs("table5")
     with pytest.raises(InputError, match="unknown network 'amri'; choose from"):
         jobs("table2", "network=amri")

@@ -63,8 +63,8 @@ TEXTS = (
 )
 NULLABLE = ("tasks.*.phantom_slices", "network.test_window")  # though no file of ours has null
 LISTS = ("runs", "layers", "test_patients", "datasets.*.test_patients")
-CHOICES = ("tasks.*.degradation.*.values", "measures.inserts.*.contrasts")
-"""Lists of numbers that one is drawn from: they may have any length."""
+CHOICES = ("tasks.*.degradation.*.values", "measures.inserts.*.contrasts", "engine_float32")
+"""Lists of numbers that one is drawn from, and of names: they may have any length."""
 
 CASES = ("inference", "training", "released_inference", "released_training")
 """Lists of what `bench` measures: they may be empty."""
