@@ -21,6 +21,9 @@ Plane = Literal["axial", "coronal", "sagittal"]
 Range = tuple[float, float]
 Image = TypeVar("Image", "Tensor", "np.ndarray")
 
+ARBITRARY_UNITS = "a.u."
+"""Units of images whose scale differs from scanner to scanner, such as those of MRI."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:

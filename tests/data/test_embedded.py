@@ -7,8 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from amir_lightning.data.dataset import PairedSlices
 from amir_lightning.data.embedded import Cohort, embedded_store, redraw
 from amir_lightning.data.store import SliceRef, Store, Truth
 from amir_lightning.errors import InputError
@@ -194,3 +196,26 @@ def test_truth_of_another_shape_is_not_written(tmp_path: Path) -> None:
     short = patient("A", truth=Truth(np.zeros((2, 20, 30), np.float32), None))
     with pytest.raises(InputError, match=r"truth of \(2, 20, 30\) and HQ slices of \(3, 20, 30\)"):
         write(tmp_path / "ct.h5", [short])
+
+
+@pytest.mark.parametrize("units", ["a.u.", "SUV"])
+def test_brightness_varies_from_patch_to_patch_in_arbitrary_units_alone(
+    tmp_path: Path, units: str
+) -> None:
+    task = replace(own_task("axial", "none"), units=units)
+    part = PairedSlices(embedded_store(task, COHORT, tmp_path), task, 0, "train")
+    factors = []
+    for counter in range(20):
+        plain = part.patch(0, 1, counter, 9, positives=True)
+        found = part.patch(0, 1, counter, 9, positives=True, brightness=(0.25, 0.75))
+        assert plain.positive is not None
+        assert found.positive is not None
+        factor = float(found.hq.sum() / plain.hq.sum())
+        torch.testing.assert_close(found.lq, plain.lq * factor)
+        torch.testing.assert_close(found.hq, plain.hq * factor)
+        torch.testing.assert_close(found.positive, plain.positive * factor)
+        factors.append(factor)
+    if units == "a.u.":
+        assert 0.25 <= min(factors) < 0.4 < 0.6 < max(factors) <= 0.75
+    else:
+        assert factors == [1.0] * 20

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from amir_lightning.data.sampler import Draw, MultiTaskSampler, crop_origin
+from amir_lightning.data.sampler import Draw, MultiTaskSampler, brightness_factor, crop_origin
 from amir_lightning.errors import InputError
 
 SIZES = {"mri": 53, "ct": 7, "pet": 20}
@@ -172,6 +172,15 @@ def test_crops_depend_on_seed_and_counter() -> None:
     assert crops != [crop_origin(1, counter, 512, 512, 128) for counter in range(50)]
     assert len(set(crops)) == 50
     assert abs(np.corrcoef(np.transpose(crops))[0, 1]) < 0.5
+
+
+def test_each_ratio_of_brightness_has_the_same_chance() -> None:
+    factors = [brightness_factor(3, counter, (0.5, 2.0)) for counter in range(4000)]
+    quartiles = np.quantile(factors, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(quartiles, [0.5, 0.5**0.5, 1, 2**0.5, 2], rtol=0.04)
+    assert factors[7] == brightness_factor(3, 7, (0.5, 2.0))
+    assert factors[7] != brightness_factor(4, 7, (0.5, 2.0))
+    assert brightness_factor(3, 7, (1.0, 1.0)) == 1
 
 
 def test_an_image_smaller_than_the_patch() -> None:

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter as scipy_gaussian
 from torch import Tensor
 
 from amir_lightning.degradation import LowCount
-from amir_lightning.degradation.counts import gaussian_filter, thin_counts
+from amir_lightning.degradation.counts import _counts_per_suv, gaussian_filter, thin_counts
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import load_task
 
@@ -100,7 +100,9 @@ def test_no_reduction_gives_the_scan_back() -> None:
 def test_calibration_gives_the_mean_slice_its_counts() -> None:
     truth = body() * torch.linspace(0, 1, 12)[:, None, None]
     beam = TWELFTH._beam(truth, SPACING)
-    counts = beam.forward(truth * TWELFTH._counts_per_suv(beam, truth)).sum((1, 2))
+    counts = beam.forward(truth * _counts_per_suv(beam, truth, TWELFTH.counts_per_slice)).sum(
+        (1, 2)
+    )
     assert counts.mean().item() == pytest.approx(2e5, rel=1e-4)
 
 

@@ -73,6 +73,13 @@ def test_acquire_adds_rician_noise() -> None:
     assert lq[0].mean().item() == pytest.approx(3 * (torch.pi / 2) ** 0.5, rel=0.05)
 
 
+def test_noise_of_a_magnitude_has_a_mean_that_a_crop_keeps() -> None:
+    air = torch.zeros(2, 128, 128)
+    lq, hq = KSpaceCrop(4, 12.0, from_magnitude=True).acquire(air, SPACING, seed=0)
+    assert lq.mean().item() == pytest.approx(hq.mean().item(), rel=0.01)
+    assert torch.equal(hq, KSpaceCrop(4, 12.0).acquire(air, SPACING, seed=0)[1])
+
+
 def test_acquire_depends_on_the_seed_alone() -> None:
     truth = slices(24, 20)
     crop = KSpaceCrop(4, 12.0)
@@ -82,9 +89,33 @@ def test_acquire_depends_on_the_seed_alone() -> None:
         assert not torch.equal(one, three)
 
 
+def test_air_is_masked_in_the_stated_share_of_the_patients() -> None:
+    truth = torch.zeros(1, 64, 64)
+    truth[0, 16:48, 16:48] = 500.0
+    crop = KSpaceCrop(4, 12.0, from_magnitude=True, masked_air=0.25)
+    masked = 0
+    for seed in range(200):
+        lq, hq = crop.acquire(truth, SPACING, seed)
+        _, plain_hq = KSpaceCrop(4, 12.0).acquire(truth, SPACING, seed)
+        assert torch.equal(lq, crop.degrade(hq, SPACING, seed))
+        if torch.equal(hq, plain_hq):
+            continue
+        masked += 1
+        kept = hq > 0
+        assert torch.equal(hq[kept], plain_hq[kept])
+        assert kept[0, 13:51, 13:51].all()  # tissue, and three pixels around it
+        assert not kept[0, :10].any()
+        assert not kept[0, :, 54:].any()
+    assert masked == pytest.approx(50, abs=18)  # three standard deviations
+
+
 def test_bad_input() -> None:
     with pytest.raises(InputError, match="factor"):
         KSpaceCrop(0.5, 1.0)
+    with pytest.raises(InputError, match=r"masked_air is 1.5, expected a share"):
+        KSpaceCrop(4, 1.0, from_magnitude=True, masked_air=1.5)
+    with pytest.raises(InputError, match=r"only the magnitude can be masked; type .*=true"):
+        KSpaceCrop(4, 1.0, masked_air=0.5)
     broken = slices(8, 8)
     broken[1, 2, 3] = float("nan")
     with pytest.raises(InputError, match="1 NaN or infinite voxels, the first in slice 1"):

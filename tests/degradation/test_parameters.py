@@ -12,6 +12,7 @@ from amir_lightning.degradation import (
     LowDose,
     OneOf,
     RicianNoise,
+    SparseView,
     Uniform,
     drawn_for,
     fixed_for,
@@ -62,17 +63,31 @@ def test_a_drawn_dose_is_the_same_scan_as_the_recorded_number(method: str) -> No
         assert torch.equal(one, two)
 
 
-def test_a_drawn_reduction_is_the_same_scan_as_the_recorded_number() -> None:
-    options = {"counts_per_slice": 1e5, "background": 0.3, "iterations": 2, "subsets": 3}
-    blind = LowCount(reduction=LogUniform(4, 100), **options, fwhm_mm=5.0)  # type: ignore[arg-type]
+COUNTS = {"background": 0.3, "iterations": 2, "subsets": 3, "fwhm_mm": 5.0}
+SOME = LogUniform(5e4, 4e5)
+
+
+@pytest.mark.parametrize(
+    ("blind", "name"),
+    [
+        (LowCount(reduction=LogUniform(4, 100), counts_per_slice=1e5, **COUNTS), "reduction"),
+        (LowCount(reduction=12, counts_per_slice=SOME, **COUNTS), "counts_per_slice"),
+        (LowDose(0.25, SOME, 5.0, "hann"), "photons"),
+        (SparseView(12, SOME, 5.0, "hann"), "photons"),
+    ],
+)
+def test_a_drawn_number_of_counts_is_the_same_scan_as_the_recorded_number(
+    blind: LowCount | LowDose | SparseView, name: str
+) -> None:
     known = fixed_for(blind, 5)
-    assert 4 < known.reduction < 100  # type: ignore[operator]
+    assert drawn_for(blind, 5) == {name: getattr(known, name)}
+    other = fixed_for(blind, 6)
     activity = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0))
     spacing = (4.0, 4.0, 4.0)
-    for one, two in zip(
-        blind.acquire(activity, spacing, 5), known.acquire(activity, spacing, 5), strict=True
-    ):
+    first, second, third = (one.acquire(activity, spacing, 5) for one in (blind, known, other))
+    for one, two in zip(first, second, strict=True):
         assert torch.equal(one, two)
+    assert not torch.equal(first[0], third[0])  # LQ follows the number
     assert torch.equal(blind.degrade(activity, spacing, 5), known.degrade(activity, spacing, 5))
 
 
@@ -102,5 +117,9 @@ def test_impossible_draws_are_refused() -> None:
     for typed in ("x", None, True, float("nan"), float("inf"), OneOf((4, "x"))):  # type: ignore[arg-type]
         with pytest.raises(InputError, match="expected a finite number"):
             RicianNoise(typed, 0.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"photons is 0 .*expected photons above 0"):
+        LowDose(0.25, OneOf((1e5, 0)), 5.0, "hann")
+    with pytest.raises(InputError, match=r"counts_per_slice is .*expected more than 0"):
+        LowCount(reduction=12, counts_per_slice=Uniform(-1, 5), **COUNTS)
     with pytest.raises(InputError, match=r"dose is .*1\.5.*fraction between 0 and 1"):
         LowDose(Uniform(0.5, 1.5), 1e5, 5.0, "hann")

@@ -10,7 +10,7 @@ from amir_lightning.phantoms.brain.cortex import cerebrum
 from amir_lightning.phantoms.brain.deep import CAUDATE, PALLIDUM, PUTAMEN, ventricles
 from amir_lightning.phantoms.brain.head import Head, skull
 from amir_lightning.phantoms.brain.phantom import FIELD_MM, SLAB_CENTRE
-from amir_lightning.phantoms.brain.t2_signal import CSF_SIGNAL, signal
+from amir_lightning.phantoms.brain.t2_signal import CSF_SIGNAL, TISSUES, drawn_signals, signal
 from amir_lightning.phantoms.fields import (
     Array,
     Grid,
@@ -29,7 +29,8 @@ def volumes() -> list[Volume]:
 def head(seed: int, size: int = 128, num_slices: int = 8) -> Head:
     """The patient of `Brain.sample`, whose first draws are the head's."""
     grid = Grid.over(FIELD_MM, size, num_slices)
-    return Head(np.random.default_rng(seed), grid, SLAB_CENTRE, Brain().slice_mm)
+    signals = drawn_signals(0, seed)
+    return Head(np.random.default_rng(seed), grid, SLAB_CENTRE, Brain().slice_mm, signals)
 
 
 def halved(image: Array) -> Array:
@@ -143,3 +144,21 @@ def test_hemispheres_are_alike_but_not_equal(volumes: list[Volume]) -> None:
     image = gaussian_filter(volumes[0].array, (0, 4, 4))
     flipped = np.corrcoef(image.ravel(), image[:, :, ::-1].ravel())[0, 1]
     assert 0.7 < flipped < 0.999
+
+
+def test_contrast_differs_between_patients_and_the_anatomy_stays() -> None:
+    same, other = (Brain(64, 3, contrast_spread=spread).sample(4) for spread in (0, 0.3))
+    assert same.labels is not None
+    assert other.labels is not None
+    assert np.array_equal(same.labels.organs, other.labels.organs)
+    ratios = [
+        np.median(other.array[inside]) / np.median(same.array[inside])
+        for organ in ("white matter", "grey matter", "csf")
+        if (inside := same.labels.organs == same.labels.organ_names.index(organ)).any()
+    ]
+    drawn = drawn_signals(0.3, 4)
+    expected = [drawn[tissue] / signal(tissue) for tissue in ("white", "grey", "csf")]
+    np.testing.assert_allclose(ratios, expected, rtol=0.1)
+    assert drawn_signals(0, 4) == {tissue: signal(tissue) for tissue in TISSUES}
+    spread = np.log([drawn_signals(0.3, seed)["white"] / signal("white") for seed in range(400)])
+    assert spread.std() == pytest.approx(0.3, rel=0.15)

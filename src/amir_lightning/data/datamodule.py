@@ -36,6 +36,8 @@ class LoadingOptions:
         temperature: Temperature of the temperature policy.
         seed: Seed of the data order and of the crops.
         positives: Add a second crop of the slice to each training sample.
+        brightness: Limits of a random factor for the training patches of tasks in arbitrary units;
+            None leaves them as they are.
 
     Raises:
         InputError: A number is out of its range.
@@ -49,6 +51,7 @@ class LoadingOptions:
     temperature: float = 1.0
     seed: int = 0
     positives: bool = False
+    brightness: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -61,6 +64,12 @@ class LoadingOptions:
                 raise InputError(
                     f"{option} is {value}, expected at least {least}; type {option}={least}"
                 )
+        limits = self.brightness
+        if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
+            raise InputError(
+                f"data.brightness is {list(limits)}, expected two increasing factors above 0; type "
+                "data.brightness=[0.5,1.2], or null to leave the patches as they are"
+            )
 
 
 class MultiTaskDataModule(pl.LightningDataModule):
@@ -91,7 +100,9 @@ class MultiTaskDataModule(pl.LightningDataModule):
             start=step * options.batch_size,
         )
         return DataLoader(
-            PatchMixture(parts, options.patch_size, options.seed, options.positives),
+            PatchMixture(
+                parts, options.patch_size, options.seed, options.positives, options.brightness
+            ),
             batch_size=options.batch_size,
             sampler=sampler,
             num_workers=options.num_workers,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from amir_lightning.data.sampler import POSITIVE_CROP, Draw, crop_origin
+from amir_lightning.data.sampler import POSITIVE_CROP, Draw, brightness_factor, crop_origin
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store import SliceRef, Store
 from amir_lightning.errors import InputError
-from amir_lightning.tasks import Task
+from amir_lightning.tasks import ARBITRARY_UNITS, Task
 
 
 class Sample(NamedTuple):
@@ -97,9 +97,15 @@ class PairedSlices(Dataset[Sample]):
         return self._sample(ref, lq, hq, counter=index)
 
     def patch(
-        self, index: int, seed: int, counter: int, size: int, positives: bool = False
+        self,
+        index: int,
+        seed: int,
+        counter: int,
+        size: int,
+        positives: bool = False,
+        brightness: tuple[float, float] | None = None,
     ) -> Sample:
-        """Read a random (size, size) patch, whose place depends on `seed` and `counter` only.
+        """Read a random (size, size) patch, which depends on `seed` and `counter` only.
 
         Args:
             index: Index of the slice.
@@ -107,19 +113,23 @@ class PairedSlices(Dataset[Sample]):
             counter: Number of the draw.
             size: Side of the patch [pixels].
             positives: Add a second patch of the LQ slice.
+            brightness: Limits of a random factor for the values of a task in arbitrary units.
 
         Raises:
             InputError: The slice is smaller than the patch.
         """
         ref = self.refs[index]
+        factor = np.float32(1)
+        if brightness is not None and self.task.units == ARBITRARY_UNITS:
+            factor = np.float32(brightness_factor(seed, counter, brightness))
         top, left = crop_origin(seed, counter, *self.store.shape(ref), size)
         lq, hq = self.store.crop(ref, top, left, size)
-        sample = self._sample(ref, lq, hq, counter)
+        sample = self._sample(ref, lq * factor, hq * factor, counter)
         if not positives:
             return sample
         top, left = crop_origin(seed, counter, *self.store.shape(ref), size, POSITIVE_CROP)
         lq, _ = self.store.crop(ref, top, left, size)
-        return sample._replace(positive=torch.from_numpy(self.task.normalise(lq))[None])
+        return sample._replace(positive=torch.from_numpy(self.task.normalise(lq * factor))[None])
 
     def _sample(self, ref: SliceRef, lq: np.ndarray, hq: np.ndarray, counter: int) -> Sample:
         normalise = self.task.normalise
@@ -141,15 +151,22 @@ class PatchMixture(Dataset[Sample]):
         patch_size: Side of a patch [pixels].
         seed: Seed of the run.
         positives: Add a second patch of each LQ slice.
+        brightness: Limits of a random factor for the values of tasks in arbitrary units.
     """
 
     def __init__(
-        self, parts: Sequence[PairedSlices], patch_size: int, seed: int, positives: bool = False
+        self,
+        parts: Sequence[PairedSlices],
+        patch_size: int,
+        seed: int,
+        positives: bool = False,
+        brightness: tuple[float, float] | None = None,
     ) -> None:
         self.parts = parts
         self.patch_size = patch_size
         self.seed = seed
         self.positives = positives
+        self.brightness = brightness
         self.ends = np.cumsum([len(part) for part in parts])
 
     def __len__(self) -> int:
@@ -159,5 +176,10 @@ class PatchMixture(Dataset[Sample]):
         part = int(np.searchsorted(self.ends, draw.index, side="right"))
         start = int(self.ends[part]) - len(self.parts[part])
         return self.parts[part].patch(
-            draw.index - start, self.seed, draw.counter, self.patch_size, self.positives
+            draw.index - start,
+            self.seed,
+            draw.counter,
+            self.patch_size,
+            self.positives,
+            self.brightness,
         )

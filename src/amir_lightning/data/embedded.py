@@ -16,6 +16,7 @@ from amir_lightning.data.pairs import AXES, cut_slices, informative_rows
 from amir_lightning.data.splits import Split
 from amir_lightning.data.store_writer import PreparedPatient, Truth, patient_id, write_store
 from amir_lightning.degradation import drawn_for
+from amir_lightning.degradation.parameters import value_of
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
 from amir_lightning.system.locks import locked
@@ -84,12 +85,9 @@ def redraw(task: Task, cohort: Cohort, split: Split) -> Iterator[Redrawn]:
         cohort: Numbers of patients.
         split: Their split.
     """
-    from hydra.utils import instantiate
-
-    phantom = instantiate(_drawn(task))
     for seed, own in _seeds(cohort):
         if own == split:
-            volume = phantom.sample(seed)
+            volume = _phantom(task, seed).sample(seed)
             yield Redrawn(patient_id(volume.source), seed, volume)
 
 
@@ -143,10 +141,9 @@ def _seeds(cohort: Cohort) -> Iterator[tuple[int, Split]]:
 def _patients(task: Task, cohort: Cohort) -> Iterator[PreparedPatient]:
     from hydra.utils import instantiate
 
-    phantom = instantiate(_drawn(task))
     degradation = instantiate(dict(task.degradation))
     for seed, split in _seeds(cohort):
-        volume = phantom.sample(seed)
+        volume = _phantom(task, seed).sample(seed)
         truth = torch.from_numpy(volume.array)
         lq, hq = degradation.acquire(truth, volume.spacing_mm, seed)
         pairs = cut_slices(lq.numpy(), hq.numpy(), volume.affine, task.plane)
@@ -185,9 +182,17 @@ def _truth(volume: Volume, task: Task, rows: NDArray[np.integer]) -> Truth:
     return Truth(slices(volume.array), labels and labels.cut(slices))
 
 
-def _drawn(task: Task) -> Mapping[str, Any]:
-    """Phantom node, limited to the number of axial slices that the task keeps."""
-    node = dict(task.phantom)
+def _phantom(task: Task, seed: int) -> Any:
+    """Generator of one patient: a parameter that is drawn for each patient becomes a number.
+
+    It draws no more axial slices than the task keeps.
+    """
+    from hydra.utils import instantiate
+
+    node = {
+        name: value_of(instantiate(value), name, seed) if isinstance(value, Mapping) else value
+        for name, value in task.phantom.items()
+    }
     if task.plane == "axial" and task.phantom_slices is not None:
         node["num_slices"] = min(task.phantom_slices, node["num_slices"])
-    return node
+    return instantiate(node)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amir_lightning.errors import InputError
-from amir_lightning.tasks import Task
+from amir_lightning.tasks import ARBITRARY_UNITS, Task
 
 _SAMPLE = 2_000_000  # number of voxels for the percentiles
 
@@ -30,7 +30,9 @@ def check_units(images: NDArray[np.floating], task: Task, name: str) -> None:
     ranges = task.plausible
     if _inside(low, ranges["low"]) and _inside(high, ranges["high"]):
         return
-    scale = f", or intensity_scale=<factor> to rescale {task.units}" if task.units == "a.u." else ""
+    scale = ""
+    if task.units == ARBITRARY_UNITS:
+        scale = f", or intensity_scale=<factor> to rescale {task.units}"
     raise InputError(
         f"{name} has values from {values.min():.4g} to {values.max():.4g} (1 % below {low:.4g}, "
         f"0.1 % above {high:.4g}), which are not {task.units}: expected the 1st percentile in "

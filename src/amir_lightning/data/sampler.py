@@ -32,7 +32,7 @@ from amir_lightning.errors import InputError
 Policy = Literal["proportional", "balanced", "temperature"]
 
 _BLOCK_LENGTH = 1000  # rounds shares to 0.1 %; equal shares are exact
-CROP, POSITIVE_CROP = 1, 2  # random streams of a draw, one for each of its crops
+CROP, POSITIVE_CROP, BRIGHTNESS = 1, 2, 3  # random streams of a draw
 
 
 class Draw(NamedTuple):
@@ -158,10 +158,26 @@ def crop_origin(
             f"an image is {height}x{width} pixels, smaller than the patch of {size}x{size}; "
             f"type data.patch_size={fitting // 8 * 8 or fitting}"
         )
+    rng = _generator(seed, counter, stream)
+    return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+
+
+def brightness_factor(seed: int, counter: int, limits: tuple[float, float]) -> float:
+    """Random factor for the values of a patch, as a pure function of the seed and the counter.
+
+    Args:
+        seed: Seed of the run.
+        counter: `Draw.counter`.
+        limits: Smallest and largest factor; each ratio between them has the same chance.
+    """
+    low, high = limits
+    return float(low * (high / low) ** _generator(seed, counter, BRIGHTNESS).random())
+
+
+def _generator(seed: int, counter: int, stream: int) -> np.random.Generator:
     # Philox increments the low word of its counter for each random number of a draw. The other
     # words identify the draw, so the streams of two draws never overlap.
-    rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, stream, counter, 0]))
-    return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, stream, counter, 0]))
 
 
 def _quotas(sizes: Sequence[int], temperature: float) -> list[int]:

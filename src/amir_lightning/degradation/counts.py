@@ -82,14 +82,14 @@ class CountScan(ABC):
         fwhm_mm: Gaussian post-filter of the reconstruction [mm].
     """
 
-    counts_per_slice: float
+    counts_per_slice: Parameter
     background: float
     iterations: int
     subsets: int
     fwhm_mm: float
 
     def __post_init__(self) -> None:
-        if self.counts_per_slice <= 0:
+        if min(possible(self.counts_per_slice)) <= 0:
             raise InputError(
                 f"counts_per_slice is {self.counts_per_slice}, expected more than 0; type for "
                 "instance tasks.<task>.degradation.counts_per_slice=5e5"
@@ -132,7 +132,8 @@ class CountScan(ABC):
         activity = truth.clamp(min=0)
         generator = torch.Generator().manual_seed(seed)
         full, kept = self.exposure(len(activity), spacing_mm, seed)
-        counts_per_suv = self._counts_per_suv(beam, activity * full) * full
+        counts = value_of(self.counts_per_slice, "counts_per_slice", seed)
+        counts_per_suv = _counts_per_suv(beam, activity * full, counts) * full
         lq, hq = torch.empty_like(activity), torch.empty_like(activity)
         for block in blocks(len(activity), activity[0].numel(), _BLOCK_PIXELS):
             scale, chance = counts_per_suv[block], kept[block]
@@ -154,15 +155,6 @@ class CountScan(ABC):
         step = 4 * self.subsets
         num_views = step * math.ceil(max(height, width) / step)
         return parallel_beam((height, width), num_views, square_spacing(spacing_mm))
-
-    def _counts_per_suv(self, beam: ParallelBeam, activity: Tensor) -> float:
-        """Factor from activity [SUV] to expected counts.
-
-        Each view of a slice sums to the sum of the slice's pixels times their width.
-        """
-        per_slice = float(activity.sum(dtype=torch.float64)) / len(activity)
-        counts = per_slice * beam.spacing_mm * beam.num_views
-        return self.counts_per_slice / counts if counts else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,3 +180,13 @@ class LowCount(CountScan):
         del spacing_mm
         full = torch.ones(num_slices, 1, 1)
         return Exposure(full, full / value_of(self.reduction, "reduction", seed))
+
+
+def _counts_per_suv(beam: ParallelBeam, activity: Tensor, counts_per_slice: float) -> float:
+    """Factor from activity [SUV] to expected counts.
+
+    Each view of a slice sums to the sum of the slice's pixels times their width.
+    """
+    per_slice = float(activity.sum(dtype=torch.float64)) / len(activity)
+    counts = per_slice * beam.spacing_mm * beam.num_views
+    return counts_per_slice / counts if counts else 1.0

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from amir_lightning.degradation.parameters import Uniform, value_of
 from amir_lightning.degradation.stack import Spacing, check_stack
 from amir_lightning.errors import InputError
 
@@ -47,6 +49,15 @@ def receiver_noise(shape: torch.Size, noise: float, generator: torch.Generator) 
     return torch.complex(channels[0], channels[1])
 
 
+def _kept_by_mask(truth: Tensor, noise: float) -> Tensor:
+    """Where a mask leaves the image as it is: within 3 pixels of tissue, (Z, Y, X) of 0 and 1.
+
+    Tissue is where the mean of 5 x 5 pixels is above the noise.
+    """
+    mean = F.avg_pool2d(truth[:, None], 5, stride=1, padding=2)
+    return F.max_pool2d((mean > noise).to(truth), 7, stride=1, padding=3)[:, 0]
+
+
 def _centre(height: int, width: int, factor: float) -> Tensor:
     return _kept_lines(height, factor)[:, None] & _kept_lines(width, factor)
 
@@ -66,16 +77,32 @@ class KSpaceCrop:
         factor: Down-sampling factor per axis.
         noise: Standard deviation of the receiver noise per channel (real and imaginary) [a.u.];
             used by `acquire` only, because a real scan already contains noise.
+        from_magnitude: Whether `acquire` takes the k-space of LQ from the magnitude of HQ, as the
+            paper does and `degrade` has to; otherwise from the signal with its phase.
+        masked_air: Share of the patients in whose scans air has been set to 0, as many scanners
+            and data sets do; used by `acquire` only, with the magnitude.
     """
 
     factor: float
     noise: float
+    from_magnitude: bool = False
+    masked_air: float = 0.0
 
     def __post_init__(self) -> None:
         if self.factor < 1 or self.noise < 0:
             raise InputError(
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
                 "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
+            )
+        if not 0 <= self.masked_air <= 1:
+            raise InputError(
+                f"masked_air is {self.masked_air}, expected a share of the patients between 0 and "
+                "1; type for instance tasks.<task>.degradation.masked_air=0.5"
+            )
+        if self.masked_air and not self.from_magnitude:
+            raise InputError(
+                f"masked_air is {self.masked_air}, but only the magnitude can be masked; type "
+                "tasks.<task>.degradation.from_magnitude=true"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:
@@ -95,4 +122,7 @@ class KSpaceCrop:
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
         signal = truth + receiver_noise(truth.shape, self.noise, generator)
-        return crop_kspace(signal, self.factor), signal.abs()
+        hq = signal.abs()
+        if value_of(Uniform(0, 1), "masked_air", seed) < self.masked_air:
+            hq *= _kept_by_mask(truth, self.noise)
+        return crop_kspace(hq if self.from_magnitude else signal, self.factor), hq

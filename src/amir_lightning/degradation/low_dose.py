@@ -43,7 +43,7 @@ class LowDose:
     """
 
     dose: Parameter
-    photons: float
+    photons: Parameter
     electronic_noise: float
     kernel: Kernel
     num_views: int | None = None
@@ -54,7 +54,8 @@ class LowDose:
                 f"dose is {self.dose}, expected a fraction between 0 and 1; type for instance "
                 "tasks.<task>.degradation.dose=0.25"
             )
-        check_photons(self.photons, self.electronic_noise)
+        for photons in possible(self.photons):
+            check_photons(photons, self.electronic_noise)
         if self.kernel not in get_args(Kernel):
             raise InputError(
                 f"kernel is '{self.kernel}'; choose from {', '.join(get_args(Kernel))}"
@@ -70,12 +71,14 @@ class LowDose:
         """
         check_stack(hq)
         dose = value_of(self.dose, "dose", seed)
+        photons = value_of(self.photons, "photons", seed)
         beam = self._beam(hq, spacing_mm)
         generator = torch.Generator().manual_seed(seed)
         lq = torch.empty_like(hq)
         for block in ct_blocks(hq):
             attenuation = beam.forward(to_attenuation(hq[block]))
-            missing = self._variance(attenuation, dose) - self._variance(attenuation, 1.0)
+            missing = self._variance(attenuation, photons * dose)
+            missing -= self._variance(attenuation, photons)
             noise = torch.randn(attenuation.shape, generator=generator) * missing.sqrt_()
             noise_hu = beam.fbp(noise, self.kernel) * (1000 / WATER_PER_MM)
             lq[block] = with_padding(hq[block], noise_hu)
@@ -85,13 +88,14 @@ class LowDose:
         """Draw independent photon counts at both doses, and reconstruct both."""
         check_stack(truth)
         dose = value_of(self.dose, "dose", seed)
+        photons = value_of(self.photons, "photons", seed)
         beam = self._beam(truth, spacing_mm)
         generator = torch.Generator().manual_seed(seed)
         lq, hq = torch.empty_like(truth), torch.empty_like(truth)
         for block in ct_blocks(truth):
             attenuation = beam.forward(to_attenuation(truth[block]))
             measured = [
-                measure(attenuation, self.photons * share, self.electronic_noise, generator)
+                measure(attenuation, photons * share, self.electronic_noise, generator)
                 for share in (dose, 1.0)
             ]
             # Both at once, because building the projection matrices takes longer than using them.
@@ -104,8 +108,8 @@ class LowDose:
         num_views = self.num_views or 4 * math.ceil(usual_views(height, width) / 4)
         return parallel_beam((height, width), num_views, square_spacing(spacing_mm))
 
-    def _variance(self, attenuation: Tensor, dose: float) -> Tensor:
+    def _variance(self, attenuation: Tensor, photons: float) -> Tensor:
         """Variance of measured line integrals p, (S, V, D)."""
-        arriving = self.photons * dose * torch.exp(-attenuation)
+        arriving = photons * torch.exp(-attenuation)
         arriving.clamp_(min=MIN_PHOTONS)
         return 1 / arriving + (self.electronic_noise / arriving) ** 2

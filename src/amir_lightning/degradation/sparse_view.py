@@ -45,7 +45,7 @@ class SparseView:
     """
 
     views: Parameter
-    photons: float
+    photons: Parameter
     electronic_noise: float
     kernel: Kernel
 
@@ -56,7 +56,8 @@ class SparseView:
                     f"views is {views}, expected a number of views, a positive multiple of 4; type "
                     "for instance tasks.<task>.degradation.views=60"
                 )
-        check_photons(self.photons, self.electronic_noise)
+        for photons in possible(self.photons):
+            check_photons(photons, self.electronic_noise)
         if self.kernel not in get_args(Kernel):
             raise InputError(
                 f"kernel is '{self.kernel}'; choose from {', '.join(get_args(Kernel))}"
@@ -82,11 +83,12 @@ class SparseView:
         """Draw photon counts along all views; reconstruct LQ from few and HQ from all of them."""
         check_stack(truth)
         full, few, step = self._beams(truth, spacing_mm, seed)
+        photons = value_of(self.photons, "photons", seed)
         generator = torch.Generator().manual_seed(seed)
         lq, hq = torch.empty_like(truth), torch.empty_like(truth)
         for block in ct_blocks(truth):
             attenuation = full.forward(to_attenuation(truth[block]))
-            measured = measure(attenuation, self.photons, self.electronic_noise, generator)
+            measured = measure(attenuation, photons, self.electronic_noise, generator)
             lq[block] = few.fbp(measured[:, step // 2 :: step], self.kernel)
             hq[block] = full.fbp(measured, self.kernel)
         return tuple(image * (1000 / WATER_PER_MM) - 1000 for image in (lq, hq))  # type: ignore

@@ -145,7 +145,10 @@ def _gradients(
     seed, size, count = data.options.seed, data.options.patch_size, data.options.batch_size
     sampler = MultiTaskSampler([len(part)], seed=seed)
     draws = [sampler.item(k) for k in range(number * count, (number + 1) * count)]
-    batch = collate([part.patch(draw.index, seed, draw.counter, size) for draw in draws])
+    brightness = data.options.brightness
+    batch = collate(
+        [part.patch(draw.index, seed, draw.counter, size, brightness=brightness) for draw in draws]
+    )
     lq, hq = (image.to(weights[0]) for image in (batch.lq, batch.hq))
     loss = total(module.pair_terms(module.network.report(lq), hq))
     # Unlike backward, this leaves .grad alone.

@@ -78,6 +78,7 @@ ADDED: Mapping[str, object] = {
     "optimizer.average_warmup": 0.667,
     "scored": "test",
     "optimizer.trains": "all",
+    "data.brightness": None,
 }
 MOVED: Mapping[str, str] = {}
 MOVED_CLASSES: Mapping[str, str] = {}

@@ -10,7 +10,6 @@ eye; the cortex is about 2.5 mm thick (Fischl and Dale, PNAS 97:11050, 2000).
 import numpy as np
 
 from amir_lightning.phantoms.brain.head import Head
-from amir_lightning.phantoms.brain.t2_signal import signal
 from amir_lightning.phantoms.fields import (
     Array,
     Points,
@@ -61,12 +60,12 @@ def cerebrum(head: Head) -> Array:
     pia = np.minimum(pia, depth)
     ribbon = RIBBON + 0.35 * head.noise(9.0) - 0.4 * head.atrophy
     grey = head.share(pia - ribbon, 0.5)
-    white_value = signal("white") * (1 + 0.03 * head.noise(12.0))
-    grey_value = signal("grey") * (1 + 0.03 * head.noise(7.0))
+    white_value = head.signals["white"] * (1 + 0.03 * head.noise(12.0))
+    grey_value = head.signals["grey"] * (1 + 0.03 * head.noise(7.0))
     brain = white_value + grey * (grey_value - white_value)
     inside = head.share(head.hull)
     white = (1 - grey) * dry * inside
-    paint(head.image, inside, signal("csf") + dry * (brain - signal("csf")))
+    paint(head.image, inside, head.signals["csf"] + dry * (brain - head.signals["csf"]))
     head.masks.organ(inside, "csf")
     head.masks.organ(inside * dry, "grey matter")
     head.masks.organ(white, "white matter")

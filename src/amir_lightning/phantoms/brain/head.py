@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from amir_lightning.phantoms.brain.t2_signal import signal
+from amir_lightning.phantoms.brain.t2_signal import Signals
 from amir_lightning.phantoms.fields import (
     Array,
     Floats,
@@ -35,6 +35,7 @@ class Head:
 
     Attributes:
         image: What has been painted so far (Z, Y, X) [a.u.].
+        signals: Signal of each tissue in this patient's scan [a.u.].
         masks: Organs and lesions that have been painted so far.
         points: Positions in the standard head (z, y, x) [mm].
         mirrored: The same with |x|, for what both sides have [mm].
@@ -46,9 +47,14 @@ class Head:
     """
 
     def __init__(
-        self, rng: np.random.Generator, grid: Grid, centre_mm: float, slice_mm: float
+        self,
+        rng: np.random.Generator,
+        grid: Grid,
+        centre_mm: float,
+        slice_mm: float,
+        signals: Signals,
     ) -> None:
-        self.rng, self.grid = rng, grid
+        self.rng, self.grid, self.signals = rng, grid, signals
         self.image = np.zeros(grid.shape, np.float32)
         self.masks = Masks(grid.shape, ORGANS)
         self.atrophy = float(rng.beta(1.3, 2.5))
@@ -105,11 +111,11 @@ class Head:
     ) -> None:
         """Lay a lesion over the image, by a `strength` below 1 with white matter in between."""
         self._lay(share * np.float32(strength), tissue, texture)
-        value = strength * signal(tissue) + (1 - strength) * signal("white")
+        value = strength * self.signals[tissue] + (1 - strength) * self.signals["white"]
         self.masks.lesion(share, kind, float(value))
 
     def _lay(self, share: Floats, tissue: str, texture: Floats | float) -> None:
-        value = np.asarray(signal(tissue) * texture, np.float32)
+        value = np.asarray(self.signals[tissue] * texture, np.float32)
         paint(self.image, np.asarray(share, np.float32), value)
 
 

@@ -9,6 +9,7 @@ from amir_lightning.phantoms import check_size
 from amir_lightning.phantoms.brain.cortex import cerebrum
 from amir_lightning.phantoms.brain.deep import cerebellum, deep_brain, ventricles
 from amir_lightning.phantoms.brain.head import Head, orbits, skull
+from amir_lightning.phantoms.brain.t2_signal import drawn_signals
 from amir_lightning.phantoms.fields import Array, Grid, ellipsoid, rotation
 
 FIELD_MM = (84.0, 240.0, 240.0)  # z, y, x: from the midbrain to the centrum semiovale
@@ -24,6 +25,8 @@ class Brain:
         size: Pixels per transaxial side.
         num_slices: Axial slices of a patient over the central 84 mm.
         slice_mm: Thickness of the slices, over which edges are blurred [mm].
+        contrast_spread: By how much the signal of each tissue differs between patients: standard
+            deviation of its logarithm.
 
     Raises:
         InputError: The volume is too small, see `check_size`.
@@ -32,6 +35,7 @@ class Brain:
     size: int = 256
     num_slices: int = 100
     slice_mm: float = 3.0
+    contrast_spread: float = 0.0
 
     def __post_init__(self) -> None:
         check_size("brain", self.size, self.num_slices)
@@ -39,7 +43,8 @@ class Brain:
     def sample(self, seed: int) -> Volume:
         """Draw the patient with this seed, with labels; values are in a.u."""
         grid = Grid.over(FIELD_MM, self.size, self.num_slices)
-        head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE, self.slice_mm)
+        signals = drawn_signals(self.contrast_spread, seed)
+        head = Head(np.random.default_rng(seed), grid, SLAB_CENTRE, self.slice_mm, signals)
         skull(head)
         white = cerebrum(head)
         _lesions(head, white)

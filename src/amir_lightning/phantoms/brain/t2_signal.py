@@ -1,5 +1,7 @@
 """Signal of the tissues of the head in a T2-weighted spin-echo scan."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 # The T2-weighted scans of IXI at 3 T (brain-development.org, scanner parameters): TR 5725.79 ms.
@@ -33,6 +35,24 @@ TISSUES: dict[str, tuple[float, float, float]] = {
     "tumour": (1300, 105, 0.9),
     "gliosis": (1000, 120, 0.88),
 }
+
+
+Signals = Mapping[str, np.float32]
+
+
+def drawn_signals(spread: float, seed: int) -> Signals:
+    """Signal of each tissue in the scan of one patient [a.u.].
+
+    Protocols weight the tissues in other ways, so each signal is multiplied by a factor of its own.
+
+    Args:
+        spread: Standard deviation of the logarithm of the factors; 0 leaves the signals alone.
+        seed: Seed of the patient.
+    """
+    rng = np.random.default_rng([0x72, seed])
+    return {
+        tissue: signal(tissue) * np.float32(np.exp(spread * rng.normal())) for tissue in TISSUES
+    }
 
 
 def signal(tissue: str) -> np.float32:
