@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import amir_lightning
 from amir_lightning.cli.searchpath import register_tasks
-from amir_lightning.config import CONF_DIR
+from amir_lightning.config import CONF_DIR, plain
+from amir_lightning.degradation import drawn_for
 from amir_lightning.errors import InputError
 from amir_lightning.tasks import Task, known_tasks, load_task, parse_tasks
 
@@ -58,6 +59,11 @@ def test_the_study_has_patients_steps_and_networks_of_its_own() -> None:
     assert (patients.train, patients.val, patients.test) == (24, 4, 12)
     assert cfg.experiment_steps == cfg.trainer.max_steps == 4000
     assert cfg.data.source == "phantoms"
+    for name, node in cfg.tasks.items():  # a loop over patients would find mistakes after minutes
+        task = Task.from_config(str(name), plain(node))
+        found = drawn_for(instantiate(dict(task.degradation)), 0)
+        noise = {"CT": "photons", "PT": "counts_per_slice"}.get(task.dicom_modality)
+        assert noise is None or noise in found
     for name in ("table1", "table2", "table3", "table4", "successors", "figure3", "clinical"):
         run = composed("scale=study", f"experiment={name}")
         assert run.trainer.max_steps == 4000

@@ -13,6 +13,8 @@ from torch import Tensor
 from amir_lightning.data.dataset import PairedSlices
 from amir_lightning.data.embedded import Cohort, embedded_store, redraw
 from amir_lightning.data.store import SliceRef, Store, Truth
+from amir_lightning.degradation import OneOf
+from amir_lightning.degradation.parameters import value_of
 from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Labels, Lesion, Volume, lps_affine
 from amir_lightning.tasks import Plane, Task, load_task
@@ -219,3 +221,17 @@ def test_brightness_varies_from_patch_to_patch_in_arbitrary_units_alone(
         assert 0.25 <= min(factors) < 0.4 < 0.6 < max(factors) <= 0.75
     else:
         assert factors == [1.0] * 20
+
+
+def test_a_parameter_of_a_phantom_may_be_drawn_for_each_patient(tmp_path: Path) -> None:
+    task = own_task("axial", "whole")
+    sizes = {"_target_": "amir_lightning.degradation.OneOf", "values": [24, 32]}
+    task = replace(task, phantom={**task.phantom, "size": sizes})
+    cohort = Cohort(train=12, val=0, test=0)
+    store = Store(embedded_store(task, cohort, tmp_path), task.name)
+    heights = {ref.patient: store.shape(ref)[0] for ref in store.slices("train")}
+    expected = [int(value_of(OneOf((24, 32)), "size", seed)) for seed in range(12)]
+    assert sorted(heights.values()) == sorted(expected)
+    assert set(expected) == {24, 32}
+    again = {one.patient: one.volume.array.shape[1] for one in redraw(task, cohort, "train")}
+    assert again == heights
