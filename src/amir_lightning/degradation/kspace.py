@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amir_lightning.degradation.parameters import Uniform, value_of
+from amir_lightning.degradation.parameters import Parameter, possible, value_of
 from amir_lightning.degradation.stack import Spacing, check_stack
 from amir_lightning.errors import InputError
 
@@ -79,14 +79,14 @@ class KSpaceCrop:
             used by `acquire` only, because a real scan already contains noise.
         from_magnitude: Whether `acquire` takes the k-space of LQ from the magnitude of HQ, as the
             paper does and `degrade` has to; otherwise from the signal with its phase.
-        masked_air: Share of the patients in whose scans air has been set to 0, as many scanners
-            and data sets do; used by `acquire` only, with the magnitude.
+        masked_air: 1 if `acquire` sets the magnitude to 0 in air, as many scanners do, 0 if not;
+            may be drawn for each patient.
     """
 
     factor: float
     noise: float
     from_magnitude: bool = False
-    masked_air: float = 0.0
+    masked_air: Parameter = 0
 
     def __post_init__(self) -> None:
         if self.factor < 1 or self.noise < 0:
@@ -94,12 +94,13 @@ class KSpaceCrop:
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
                 "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
             )
-        if not 0 <= self.masked_air <= 1:
+        masked = set(possible(self.masked_air))
+        if not masked <= {0, 1}:
             raise InputError(
-                f"masked_air is {self.masked_air}, expected a share of the patients between 0 and "
-                "1; type for instance tasks.<task>.degradation.masked_air=0.5"
+                f"masked_air is {self.masked_air}, expected 0, 1, or OneOf these two; type "
+                "tasks.<task>.degradation.masked_air=1"
             )
-        if self.masked_air and not self.from_magnitude:
+        if 1 in masked and not self.from_magnitude:
             raise InputError(
                 f"masked_air is {self.masked_air}, but only the magnitude can be masked; type "
                 "tasks.<task>.degradation.from_magnitude=true"
@@ -123,6 +124,6 @@ class KSpaceCrop:
         generator = torch.Generator().manual_seed(seed)
         signal = truth + receiver_noise(truth.shape, self.noise, generator)
         hq = signal.abs()
-        if value_of(Uniform(0, 1), "masked_air", seed) < self.masked_air:
+        if value_of(self.masked_air, "masked_air", seed):
             hq *= _kept_by_mask(truth, self.noise)
         return crop_kspace(hq if self.from_magnitude else signal, self.factor), hq
