@@ -7,12 +7,16 @@ import torch
 from torch import Tensor
 
 from amir_lightning.degradation import (
+    Degradation,
+    KSpaceCrop,
     LogUniform,
     LowCount,
     LowDose,
+    Motion,
     OneOf,
     RicianNoise,
     SparseView,
+    Undersampling,
     Uniform,
     drawn_for,
     fixed_for,
@@ -74,11 +78,13 @@ SOME = LogUniform(5e4, 4e5)
         (LowCount(reduction=12, counts_per_slice=SOME, **COUNTS), "counts_per_slice"),
         (LowDose(0.25, SOME, 5.0, "hann"), "photons"),
         (SparseView(12, SOME, 5.0, "hann"), "photons"),
+        (KSpaceCrop(4, LogUniform(8, 30)), "noise"),
+        (Undersampling(4, 0.08, 4.0, LogUniform(8, 30)), "noise"),
+        (RicianNoise(60.0, LogUniform(8, 30)), "noise"),
+        (Motion(2, 3.0, 2.0, LogUniform(8, 30)), "noise"),
     ],
 )
-def test_a_drawn_number_of_counts_is_the_same_scan_as_the_recorded_number(
-    blind: LowCount | LowDose | SparseView, name: str
-) -> None:
+def test_drawn_noise_is_the_same_scan_as_the_recorded_number(blind: Degradation, name: str) -> None:
     known = fixed_for(blind, 5)
     assert drawn_for(blind, 5) == {name: getattr(known, name)}
     other = fixed_for(blind, 6)

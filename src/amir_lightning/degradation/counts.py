@@ -132,8 +132,8 @@ class CountScan(ABC):
         activity = truth.clamp(min=0)
         generator = torch.Generator().manual_seed(seed)
         full, kept = self.exposure(len(activity), spacing_mm, seed)
-        counts = value_of(self.counts_per_slice, "counts_per_slice", seed)
-        counts_per_suv = _counts_per_suv(beam, activity * full, counts) * full
+        per_slice = value_of(self.counts_per_slice, "counts_per_slice", seed)
+        counts_per_suv = _counts_per_suv(beam, activity * full, per_slice) * full
         lq, hq = torch.empty_like(activity), torch.empty_like(activity)
         for block in blocks(len(activity), activity[0].numel(), _BLOCK_PIXELS):
             scale, chance = counts_per_suv[block], kept[block]

@@ -84,12 +84,12 @@ class KSpaceCrop:
     """
 
     factor: float
-    noise: float
+    noise: Parameter
     from_magnitude: bool = False
     masked_air: Parameter = 0
 
     def __post_init__(self) -> None:
-        if self.factor < 1 or self.noise < 0:
+        if self.factor < 1 or min(possible(self.noise)) < 0:
             raise InputError(
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
                 "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
@@ -122,8 +122,9 @@ class KSpaceCrop:
         del spacing_mm
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
-        signal = truth + receiver_noise(truth.shape, self.noise, generator)
+        noise = value_of(self.noise, "noise", seed)
+        signal = truth + receiver_noise(truth.shape, noise, generator)
         hq = signal.abs()
         if value_of(self.masked_air, "masked_air", seed):
-            hq *= _kept_by_mask(truth, self.noise)
+            hq *= _kept_by_mask(truth, noise)
         return crop_kspace(hq if self.from_magnitude else signal, self.factor), hq

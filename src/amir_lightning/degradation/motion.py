@@ -80,14 +80,11 @@ class Motion:
     events: Parameter
     shift_mm: Parameter
     degrees: Parameter
-    noise: float
+    noise: Parameter
 
     def __post_init__(self) -> None:
-        lowest = {
-            key: min(possible(getattr(self, key))) for key in ("events", "shift_mm", "degrees")
-        }
-        for key, value in {**lowest, "noise": self.noise}.items():
-            if value < 0:
+        for key in ("events", "shift_mm", "degrees", "noise"):
+            if min(possible(getattr(self, key))) < 0:
                 raise InputError(
                     f"{key} is {getattr(self, key)}, expected at least 0; type for instance "
                     f"tasks.<task>.degradation.{key}=1"
@@ -108,7 +105,7 @@ class Motion:
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
         moved = self._moved(truth, spacing_mm, seed, generator)
-        noise = receiver_noise(truth.shape, self.noise, generator)
+        noise = receiver_noise(truth.shape, value_of(self.noise, "noise", seed), generator)
         return (moved + noise).abs(), (truth + noise).abs()
 
     def _moved(

@@ -27,10 +27,10 @@ class RicianNoise:
     """
 
     level: Parameter
-    noise: float
+    noise: Parameter
 
     def __post_init__(self) -> None:
-        if min(possible(self.level)) < 0 or self.noise < 0:
+        if min(possible(self.level)) < 0 or min(possible(self.noise)) < 0:
             raise InputError(
                 f"level is {self.level} and noise is {self.noise}, expected at least 0 each; type "
                 "for instance tasks.<task>.degradation.level=60"
@@ -50,5 +50,5 @@ class RicianNoise:
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
         level = value_of(self.level, "level", seed)
-        signal = truth + receiver_noise(truth.shape, self.noise, generator)
+        signal = truth + receiver_noise(truth.shape, value_of(self.noise, "noise", seed), generator)
         return (signal + receiver_noise(truth.shape, level, generator)).abs(), signal.abs()

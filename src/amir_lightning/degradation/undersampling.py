@@ -76,11 +76,11 @@ class Undersampling:
     factor: Parameter
     centre: float
     power: float
-    noise: float
+    noise: Parameter
     even: bool = False
 
     def __post_init__(self) -> None:
-        if min(possible(self.factor)) < 1 or self.noise < 0:
+        if min(possible(self.factor)) < 1 or min(possible(self.noise)) < 0:
             raise InputError(
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
                 "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
@@ -106,7 +106,7 @@ class Undersampling:
         del spacing_mm
         check_stack(truth)
         generator = torch.Generator().manual_seed(seed)
-        signal = truth + receiver_noise(truth.shape, self.noise, generator)
+        signal = truth + receiver_noise(truth.shape, value_of(self.noise, "noise", seed), generator)
         return _zero_filled(signal, self._lines(signal.shape, seed, generator)), signal.abs()
 
     def _lines(self, shape: Sequence[int], seed: int, generator: torch.Generator) -> Tensor:
