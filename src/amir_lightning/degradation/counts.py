@@ -75,7 +75,8 @@ class CountScan(ABC):
     corrected.
 
     Attributes:
-        counts_per_slice: Mean number of true counts of a transaxial slice in the full scan.
+        counts_per_slice: Mean number of true counts of a transaxial slice in the full scan; may be
+            drawn for each patient.
         background: Scatter and random counts per true count.
         iterations: Number of OSEM iterations.
         subsets: Number of OSEM subsets.

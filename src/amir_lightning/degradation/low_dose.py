@@ -35,7 +35,7 @@ class LowDose:
 
     Attributes:
         dose: Fraction of the full dose, between 0 and 1; may be drawn for each patient.
-        photons: N at full dose.
+        photons: N at full dose; may be drawn for each patient.
         electronic_noise: s [photons].
         kernel: Apodisation of the ramp filter.
         num_views: Number of projections over 180 degrees, a multiple of 4; None means 1.5 per

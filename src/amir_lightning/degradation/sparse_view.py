@@ -39,7 +39,8 @@ class SparseView:
     Attributes:
         views: Number of views of LQ over 180 degrees, a multiple of 4; may be drawn for each
             patient.
-        photons: Photons that leave the tube towards each bin in each view.
+        photons: Photons that leave the tube towards each bin in each view; may be drawn for each
+            patient.
         electronic_noise: Standard deviation of the read-out [photons].
         kernel: Apodisation of the ramp filter.
     """
