@@ -55,14 +55,16 @@ endif
 # Options of both commands: make table3 OPTIONS="scale=paper seed=0,1,2". A run that fails is a dash.
 table1 table2 table3 table4 successors: setup  ## train the runs of a table, then write it
 	-$(BIN)/python -m amir_lightning.train -m experiment=$@ $(OPTIONS)
-	$(BIN)/python -m amir_lightning.tabulate experiment=$@ $(OPTIONS)
+	$(BIN)/python -m amir_lightning.tabulate experiment=$@ $(OPTIONS) $(KEEP)
 
 all-tables: table1 table2 table3 table4  ## all four; runs that tables share are trained once
 
-# The study of scale=study, whose sweeps are listed in conf/sweeps/study.yaml, too. Each verb goes on where it stood.
+# The study of scale=study, whose sweeps are listed in conf/sweeps/study.yaml, too. Each verb goes on where it stood,
+# and keeps the scores and curves of its runs in experiments/study/runs.
+study study-1 study-2 study-3 study-4: export KEEP = keep=true
 search_table2 search_successors search_table1: setup  ## search learning rates, and keep them in conf/network/rate
 	-$(BIN)/python -m amir_lightning.train -m experiment=$@ scale=study $(OPTIONS)
-	$(BIN)/python -m amir_lightning.search experiment=$@ scale=study $(OPTIONS)
+	$(BIN)/python -m amir_lightning.search experiment=$@ scale=study $(OPTIONS) keep=true
 
 study-1: setup  ## the search for the methods of table 2, and table 2 with three seeds
 	$(MAKE) search_table2
