@@ -169,7 +169,7 @@ def check_texts(cfg: dict[str, object], folder: Path, options: list[str]) -> Non
         "metrics": {"paper", "standard"},
         "source": {"prepared", "phantoms"},
         "dataset": {"auto", *LAYOUTS},
-        "measure": {"all", "size"},
+        "measure": {"all", "difference", "size"},
     }.items():
         assert not isinstance(cfg.get(key), str) or cfg[key] in choices, f"{key}={cfg[key]}"
 

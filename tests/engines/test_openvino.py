@@ -261,6 +261,34 @@ def test_a_program_that_restores_something_else_is_never_used(
     assert not cache.exists()
 
 
+@pytest.mark.parametrize(
+    ("pixels", "by", "kept"),
+    [(4, 0.01, True), (16, 0.01, False), (1, 0.2, False), (1, float("nan"), False)],
+)
+def test_a_program_may_choose_other_experts_in_few_pixels(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, pixels: int, by: float, kept: bool
+) -> None:
+    class Changed(networks.SRCNN):
+        def restore(self, lq: Tensor) -> Tensor:
+            change = torch.zeros(32 * 32)
+            change[:pixels] = by
+            return super().restore(lq) + change.view(32, 32)
+
+    changed = Changed().eval()
+    changed.load_state_dict(small().state_dict())
+    traced = openvino.traced_for_size
+    monkeypatch.setattr(openvino, "traced_for_size", lambda _, *rest: traced(changed, *rest))
+    network = small()
+    fast(network, cache)
+    with torch.inference_mode():
+        if kept:
+            network(torch.rand(1, 1, 32, 32))
+        else:
+            with pytest.raises(InputError, match="differs from it by"):
+                network(torch.rand(1, 1, 32, 32))
+    assert cache.exists() == kept
+
+
 def test_no_telemetry_is_sent(tmp_path: Path) -> None:
     """OpenVINO's own `import openvino` reports to its makers where its telemetry is found."""
     spy = "def Telemetry(*_, **__): raise SystemExit('telemetry')\n"

@@ -202,11 +202,15 @@ def test_what_cannot_be_written_again_leaves_nothing(tmp_path: Path) -> None:
     table.add_new("LUTData", "US", [0, 10, 20, 30])
     whole.ModalityLUTSequence = [table]
     whole.save_as(path)
-    with pytest.raises(InputError, match="lookup table"):
-        write_dicom_series(
-            scan, np.zeros(scan.shape), tmp_path / "out", description="", derivation=""
-        )
-    assert not (tmp_path / "out").exists()
+    for existing in (False, True):
+        if existing:
+            (tmp_path / "out").mkdir()
+        with pytest.raises(InputError, match="lookup table"):
+            write_dicom_series(
+                scan, np.zeros(scan.shape), tmp_path / "out", description="", derivation=""
+            )
+        assert list(tmp_path.glob("out*")) == [tmp_path / "out"] * existing
+        assert not list(tmp_path.glob("out/*"))
     del whole.ModalityLUTSequence
     del whole.SOPInstanceUID
     whole.save_as(path)

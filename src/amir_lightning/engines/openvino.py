@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOLERANCES = {"float32": 1e-4, "bf16": 0.1}
-"""Precisions, with the largest difference from torch; images lie in [0, 1]."""
+"""Precisions, with the difference from torch that few pixels exceed; images lie in [0, 1]."""
+_FEW = 0.005  # share of these pixels: almost tied experts change, and with each a small region
+_LARGEST = 0.1  # difference of any pixel
 
 _TELEMETRY = "openvino_telemetry"
 _SLOWER = ".slower"  # ends the name of a file that says so of a program
@@ -211,10 +213,11 @@ class OpenVino:
             raise InputError(f"OpenVINO cannot run {name} ({_first_line(error)})") from error
         lq = _image(shape).numpy()
         restored, seconds = _timed(lambda: torch.from_numpy(compiled(lq)[0]), self._measured)
-        difference = float((restored - expected).abs().max())
-        if not difference <= TOLERANCES[self._precision]:
+        difference = (restored - expected).abs()
+        close, largest = difference <= TOLERANCES[self._precision], float(difference.max())
+        if not (largest <= _LARGEST and close.float().mean() >= 1 - _FEW):  # or it is NaN
             raise InputError(
-                f"OpenVINO's program of {name} differs from it by {difference:.2g} of the range"
+                f"OpenVINO's program of {name} differs from it by {largest:.2g} of the range"
             )
         if self._folder is not None:
             write_program(self._folder, key, compiled.export_model().getvalue())

@@ -54,13 +54,8 @@ def check_dicom_series(scan: DicomScan) -> None:
         InputError: A slice uses a lookup table, or its header cannot be written again.
     """
     derived = DerivedSeries("", "", generate_uid(), 0, datetime.now())
-    for index, path in enumerate(scan.files):
-        header = scan.header(index)
-        if header.Modality != "PT" and header.get("ModalityLUTSequence"):
-            raise InputError(
-                f"{path} maps its values by a lookup table, which has no inverse; type format=nifti"
-            )
-        _encoded(header, index, scan, derived, np.zeros(0, np.uint16))
+    for index in range(len(scan.files)):
+        _encoded(scan.header(index), index, scan, derived, np.zeros(0, np.uint16))
 
 
 def write_dicom_series(
@@ -101,23 +96,30 @@ def write_dicom_series(
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; type another output=<folder>")
-    check_dicom_series(scan)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     number = int(scan.header(0).get("SeriesNumber") or 0) + 1000
     derived = DerivedSeries(description, derivation, generate_uid(), number, datetime.now())
     written, clipped = [], 0
-    for index, source in enumerate(scan.files):
-        dataset = scan.dataset(index)
-        image = scan.unorient(np.asarray(voxels[scan.placement.where(index)], np.float64))
-        if own_scale:
-            for keyword in _OF_DISPLAY:
-                if keyword in dataset:
-                    delattr(dataset, keyword)
-        stored, lost = _stored(dataset, source, image / scan.scale, own_scale)
-        clipped += lost
-        path = folder / f"{index + 1:04d}.dcm"
-        path.write_bytes(_encoded(dataset, index, scan, derived, stored))
-        written.append(path)
+    try:
+        for index, source in enumerate(scan.files):
+            dataset = scan.dataset(index)
+            image = scan.unorient(np.asarray(voxels[scan.placement.where(index)], np.float64))
+            if own_scale:
+                for keyword in _OF_DISPLAY:
+                    if keyword in dataset:
+                        delattr(dataset, keyword)
+            stored, lost = _stored(dataset, source, image / scan.scale, own_scale)
+            clipped += lost
+            path = folder / f"{index + 1:04d}.dcm"
+            path.write_bytes(_encoded(dataset, index, scan, derived, stored))
+            written.append(path)
+    except InputError:
+        for path in written:
+            path.unlink()
+        if is_new:
+            folder.rmdir()
+        raise
     if clipped:
         log.warning(
             "clipped %s beyond what the stored type can hold", counted("restored value", clipped)
@@ -137,6 +139,11 @@ def _encoded(
     Encoding in memory separates errors of the header from errors of the disk, which pydicom would
     raise alike. Copied tags may be as damaged as in the source.
     """
+    if source.Modality != "PT" and source.get("ModalityLUTSequence"):
+        raise InputError(
+            f"{scan.files[index]} maps its values by a lookup table, which has no inverse; type "
+            "format=nifti"
+        )
     file = BytesIO()
     try:
         dataset = derive_header(source, index, scan.frames[index], derived)
