@@ -97,7 +97,7 @@ def test_the_printed_table_fits_a_terminal_of_80_columns(
     at = lines.index("Model observer, gain in area [a.u.]".ljust(80))
     assert lines[at + 1].startswith("  50 a.u. ")
     assert lines[at + 2].startswith("  200 a.u. ")
-    assert "mri: no 95 % interval of fewer than 4 patients" in lines
+    assert "mri: fewer than 4 patients have no 95 % interval" in lines
     assert "left out of mri: noise hides it (Inserts, 50 % of the transfer)" in lines
 
 
