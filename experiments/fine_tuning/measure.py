@@ -153,7 +153,7 @@ def measured(
         for trains, rate in product(options.trains, options.rates):
             runs = tuned(task, start, trains, rate, folder, options)
             own = ["weights=last", f"paths.runs_dir={runs}"]
-            after = scores_of(task, scan, own, runs / "after")
+            after = scores_of(task, scan, own, folder / f"{runs.name}-after")
             (result,) = runs.glob("*/result.json")
             row = {"task": task.name, "scan": scan.path.name, "network": start.network}
             row |= {"scale": start.scale, "trains": trains, "rate": rate, "steps": options.steps}
