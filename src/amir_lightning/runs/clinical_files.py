@@ -152,9 +152,7 @@ def print_clinical(found: Sequence[Overall], tasks: Sequence[Task]) -> None:
                 table.add_row(escape(f"  {one.level}" if one.level else title), *_cells(one))
         Console(soft_wrap=True).print(table, "")
         if any(one.values and one.patients < FEWEST for one in own):
-            print(
-                f"{task.name}: no 95 % interval where fewer than {FEWEST} patients have a measure"
-            )
+            print(f"{task.name}: fewer than {FEWEST} patients have no 95 % interval")
         left_out: dict[str, list[str]] = {}
         for one in own:
             if one.left_out:
