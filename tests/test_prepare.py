@@ -180,6 +180,16 @@ def test_named_patients_are_tested_on(command: Command, raw: Path) -> None:
     assert "test_patients names P9, which was not found; expected some of P0, P1" in done.err
 
 
+def test_test_patients_are_never_cut_into_blocks_that_train(command: Command, raw: Path) -> None:
+    for number in range(2, 5):
+        (raw / f"P{number}.nii.gz").unlink()
+    done = command("prepare", *QUICK, "test_patients=[P1]")
+    assert done.status == 2
+    assert "2 patients cannot fill the splits train, val, test, so that test_patients" in done.err
+    assert not Path("out").exists()
+    assert command("prepare", *QUICK).status == 0  # without them each volume is cut
+
+
 @pytest.mark.parametrize("options", [("jobs=2", "backend=loky"), ("jobs=3", "backend=threading")])
 def test_the_store_does_not_depend_on_the_workers(
     command: Command, raw: Path, options: tuple[str, ...]

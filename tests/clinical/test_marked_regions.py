@@ -5,8 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from amir_lightning.clinical.masks import Masks
+from amir_lightning.clinical.scoring import Scoring, Setting
+from amir_lightning.config import CONF_DIR, plain
+from amir_lightning.data.embedded import Cohort
 from amir_lightning.data.pairs import cut_slices
 from amir_lightning.data.store import PreparedPatient, SliceRef, Store, write_store
 from amir_lightning.errors import InputError
@@ -117,6 +121,23 @@ def test_masks_that_do_not_fit_are_one_sentence(
         save(path, voxels, affine)
         with pytest.raises(InputError, match=text):
             Masks(folder).of(store, refs)
+
+
+def test_real_patients_say_why_they_have_no_added_lesions(
+    folder: Path, store: Store, refs: list[SliceRef], tmp_path: Path
+) -> None:
+    options = plain(OmegaConf.load(CONF_DIR / "measures" / "default.yaml"))
+    stores = {load_task("ct"): tmp_path / "ct.h5"}
+    scoring = Scoring(Setting(stores, "test", options, Cohort(1, 1, 1, 0), folder, 0))
+    rng = np.random.default_rng(0)
+    for ref in refs:
+        images = rng.normal(50, 10, (3, *store.shape(ref))).astype(np.float32)
+        scoring.add("ct", ref.patient, ref.slice_index, *images)
+    found = scoring.finish(lambda task, lq: pytest.fail("a real patient was scanned again"))
+    assert "lesion_error" in {one.measure for one in found.overall if one.values}
+    reasons = {one.measure: one.left_out for one in found.overall if one.left_out}
+    for measure in ("insert_recovery", "ttf50", "observer_auc", "observer_gain", "bias", "spread"):
+        assert reasons[measure].endswith("need embedded patients")
 
 
 def test_labels_that_nobody_marked_are_one_sentence(

@@ -90,6 +90,20 @@ def test_lesions_of_neighbouring_slices_do_not_add_up() -> None:
     assert clear.images["hq"].max() == pytest.approx(500, rel=1e-3)
 
 
+def test_no_lesion_reaches_where_the_observer_looks_for_another() -> None:
+    task = replace(load_task("mri"), degradation={"_target_": f"{__name__}.Same"})
+    insert = insert_of(task)._replace(per_slice=4)
+    absent, *_, clear = scan_inserts(task, anatomies(1), insert, lambda _, lq: lq)
+    assert len(clear.patients) == 4
+    change = clear.images["hq"] - absent.images["hq"]
+    at = np.arange(change.shape[-1]) - change.shape[-1] // 2
+    away = np.hypot(at[:, None], at)
+    around = (away > insert.radius_mm + 1) & (away <= 2.5 * insert.radius_mm)
+    assert around.sum() > 200
+    assert (change[:, around] == 0).all()
+    assert (change[:, away < 3] == 100).all()
+
+
 def test_a_ball_has_its_contrast_and_volume() -> None:
     ball = add_ball(np.zeros((21, 31, 31), np.float32), (10, 15, 15), 6, 50, (1, 1, 1))
     assert ball[10, 15, 15] == 50

@@ -66,10 +66,29 @@ def test_harm_begins_at_the_largest_contrast_with_an_interval_below_zero() -> No
     harmless = with_levels("A", (-0.2, 0.1), (0.0, 0.2))
     harmful = with_levels("B", (-0.3, -0.1), (-0.2, 0.1))
     assert harm([harmless], [CT]).endswith("ct at none of 10 HU, 40 HU.")
-    assert harm([harmless, harmful], [CT]).endswith("in ct at 10 HU and below (B).")
+    assert harm([harmless, harmful], [CT]).endswith("in ct at 10 HU (B).")
     worse = with_levels("C", (-0.3, -0.1), (-0.2, -0.1))
-    assert harm([harmful, worse], [CT]).endswith("in ct at 40 HU and below (C).")
+    assert harm([harmful, worse], [CT]).endswith("in ct at 40 HU (C) and 10 HU (B, C).")
+    only_above = with_levels("D", (-0.3, 0.1), (-0.2, -0.1))
+    assert harm([only_above], [CT]).endswith("in ct at 40 HU (D).")  # not "and below"
     assert "No observer" in harm([method("A", 30)], [CT])
+
+
+def test_nothing_is_said_of_harm_where_there_is_no_interval() -> None:
+    few = method("A", 30, gain=(-0.4, -0.2))
+    few = few._replace(overall=[one._replace(interval=None) for one in few.overall])
+    text = harm([few], [CT])
+    assert "none of" not in text
+    assert text.endswith("begin to harm? No interval judges the observer of ct.")
+    pet = load_task("pet")
+    both = few._replace(
+        overall=[
+            *few.overall,
+            *(one._replace(task="pet", interval=(-0.3, -0.1)) for one in few.overall),
+        ]
+    )
+    text = harm([both], [CT, pet])
+    assert text.endswith("in pet at 10 HU (A); no interval judges the observer of ct.")
 
 
 def test_the_page_marks_the_method_that_is_closest_to_perfect() -> None:

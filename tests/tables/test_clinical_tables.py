@@ -6,10 +6,19 @@ from pathlib import Path
 import pytest
 from written_runs import PATIENTS, jobs, plain_scores, write_run
 
-from amir_lightning.runs.clinical import Clinical, Image, Row, of_patients, of_tasks
-from amir_lightning.runs.clinical_files import measured_by, write_clinical
+from amir_lightning.runs.clinical import (
+    MEASURES,
+    Clinical,
+    Image,
+    Overall,
+    Row,
+    of_patients,
+    of_tasks,
+)
+from amir_lightning.runs.clinical_files import measured_by, print_clinical, write_clinical
 from amir_lightning.runs.folder import RunFolder
 from amir_lightning.runs.kept import keep
+from amir_lightning.tasks import load_task
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -61,6 +70,35 @@ def test_clinical_measures_stand_in_the_table_with_differences_to_amir(
     assert float(worst["p_holm"]) == pytest.approx(4 / 2**6)
     assert by_network["amir"]["minus_amir"] == ""
     assert float(by_network["amir"]["low"]) < 0.875 < float(by_network["amir"]["high"])
+
+
+def test_the_printed_table_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    mri = load_task("mri")
+    found = []
+    for at, name in enumerate(MEASURES):
+        levels = ["50 a.u.", "200 a.u."] if name.startswith(("insert", "observer")) else [""]
+        unit = {"noise_frequency": "1/mm", "mtf50": "1/mm"}.get(name, "a.u.")
+        values: dict[Image, float] = {"hq": 0.012345, "input": 123.456, "restored": 0.67891 + at}
+        bounds = None if name == "bias" else (0.67891, 0.012345)
+        count = 2 if name == "bias" else 12
+        found += [Overall("mri", name, level, unit, count, values, bounds) for level in levels]
+    found.append(Overall("mri", "ttf50", "", "", 0, {}, None, "noise hides it"))
+    print_clinical(found, [mri])
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for title in ("Lesions, error of the mean [a.u.]", "Edges, 50 % of the transfer [1/mm]"):
+        (line,) = (line for line in lines if line.startswith(title))
+        assert line.removeprefix(title).split()[:2] == ["0.0123", "123"]
+        assert line.endswith("  0.679 to 0.0123")
+    at = lines.index("Model observer, gain in area [a.u.]".ljust(80))
+    assert lines[at + 1].startswith("  50 a.u. ")
+    assert lines[at + 2].startswith("  200 a.u. ")
+    assert "mri: fewer than 4 patients have no 95 % interval" in lines
+    assert "left out of mri: noise hides it (Inserts, 50 % of the transfer)" in lines
 
 
 def test_a_table_without_clinical_measures_is_as_before(command, composing, tmp_path: Path) -> None:

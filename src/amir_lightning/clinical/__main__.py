@@ -72,7 +72,7 @@ def main(cfg: DictConfig) -> None:
 
         drawing = draw(methods, tasks, plain(cfg.measures))
         if drawing is None:
-            _log.info("no figure: no embedded patient has room for a lesion")
+            _log.info("no figure: there is no embedded patient with room for a lesion")
         else:
             written = write(drawing, folder, "lesions", runs)
             print(f"{'figure':>10}  {written[0]}, {', '.join(path.name for path in written[1:])}")

@@ -1,5 +1,6 @@
 """The figure of the experiment: one lesion of each task at every contrast, in all images."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from amir_lightning.metrics.clinical import Image, Place
 from amir_lightning.runs.data import locate_data
 from amir_lightning.tasks import Task
 
+_log = logging.getLogger(__name__)
+
 _PANEL = 1.0  # inches
 _RADII = 6  # from the lesion to the border of a panel
 
@@ -35,7 +38,9 @@ class Line(NamedTuple):
 def draw(
     methods: Sequence[Method], tasks: Sequence[Task], options: Mapping[str, Any]
 ) -> Drawing | None:
-    """Draw the square around one lesion, which is the deepest of the first patient with room.
+    """Draw the square around one lesion, which is the deepest of a slice of the first patient.
+
+    Two ticks point at its middle. No other lesion of the slice is added.
 
     Args:
         methods: One column for each.
@@ -61,6 +66,10 @@ def draw(
             text = "" if area is None else f"area {area:.2f}"
             if title in line.panels:
                 ax.imshow(pictures.grey(line.panels[title], line.window), interpolation="nearest")
+                middle = len(line.panels[title]) // 2
+                ax.set_xticks([middle], labels=[""])
+                ax.set_yticks([middle], labels=[""])
+                ax.tick_params(length=2)
                 rows.append(
                     {
                         "task": line.task.name,
@@ -90,8 +99,16 @@ def _lines(methods: Sequence[Method], task: Task, options: Mapping[str, Any]) ->
     own = [method for method in methods if task.name in {one.name for one in method.runs[0].tasks}]
     first = own[0].runs[0]
     insert = Insert.of(task, options["inserts"])
+    if insert is None or _store(first, task).source != "phantoms":
+        return
+    insert = insert._replace(per_slice=1)
     place, scans = _scans(first, task, insert)
-    if insert is None or not scans:
+    if not scans:
+        _log.info(
+            "the figure leaves %s out: no patient has room for a lesion of %g mm in %s; type a "
+            "smaller measures.inserts.%s.radius_mm, or another organ",
+            *(task.name, insert.radius_mm, insert.organ, task.dicom_modality),
+        )
         return
     absent, *levels = scans
     store = _store(first, task)
@@ -112,11 +129,9 @@ def _lines(methods: Sequence[Method], task: Task, options: Mapping[str, Any]) ->
         yield Line(task, level_of(scan.contrast, task), window, panels)
 
 
-def _scans(run: FinishedRun, task: Task, insert: Insert | None) -> tuple[Place, list[Scan]]:
+def _scans(run: FinishedRun, task: Task, insert: Insert) -> tuple[Place, list[Scan]]:
     """Scans of the first patient with room, and the place of one lesion in the middle slice."""
     store = _store(run, task)
-    if insert is None or store.source != "phantoms":
-        return (0, 0, 0), []
     cohort = Cohort(**{str(key): value for key, value in run.cfg.data.phantoms.items()})
     for anatomy in anatomies_of(task, store, run.split, cohort):
         scans = [*scans_with(task, anatomy, insert)]

@@ -16,6 +16,8 @@ from amir_lightning.metrics.clinical.places import centres
 from amir_lightning.runs.clinical import Image as Name
 from amir_lightning.tasks import Task
 
+_LOOKED_AT = 2.5  # radii around a lesion that the observer sees
+
 
 class Inserts(NamedTuple):
     """Lesions of one contrast, each in a square around its centre.
@@ -186,8 +188,8 @@ def scan_inserts(
 
 
 def half_side(insert: Insert, spacing_mm: Spacing) -> int:
-    """Half the side of the square around a lesion, 2.5 radii [pixels]."""
-    return int(np.ceil(2.5 * insert.radius_mm / min(spacing_mm)))
+    """Half the side of the square around a lesion [pixels]."""
+    return int(np.ceil(_LOOKED_AT * insert.radius_mm / min(spacing_mm)))
 
 
 def square(image: Image, place: Place, half: int) -> Image:
@@ -206,7 +208,8 @@ def square(image: Image, place: Place, half: int) -> Image:
 def _places(task: Task, anatomy: Anatomy, insert: Insert, spacing: Spacing) -> list[Place]:
     """Slice, row and column of the centres of the lesions, in stored slices.
 
-    Lesions of neighbouring slices keep their distance, too, or their contrasts would add up.
+    No lesion reaches where the observer looks at another one, or it would be taken for a part of
+    that. Lesions of neighbouring slices keep their distance, too, or their contrasts would add up.
     """
     labels = anatomy.redrawn.volume.labels
     if labels is None:
@@ -218,13 +221,16 @@ def _places(task: Task, anatomy: Anatomy, insert: Insert, spacing: Spacing) -> l
         )
     own = (labels.organs == labels.organ_names.index(insert.organ)) & (labels.lesions == 0)
     cut = own.transpose(AXES[task.plane])[anatomy.positions]
-    clear = insert.radius_mm + max(spacing)
+    pixel = max(spacing)
+    clear = insert.radius_mm + pixel
+    apart = max(2 * clear, (_LOOKED_AT + 1) * insert.radius_mm + pixel)
     step = np.array([anatomy.redrawn.volume.spacing_mm[axis] for axis in AXES[task.plane]])
     found: list[Place] = []
-    for index, row, column in centres(cut, clear, spacing, insert.per_slice):
+    for index, row, column in centres(cut, clear, apart, spacing, insert.per_slice):
         place = int(anatomy.positions[index]), row, column
-        away = (np.array(found).reshape(-1, 3) - place) * step
-        if (np.linalg.norm(away, axis=1) >= 2 * clear).all():
+        away = np.abs(np.array(found).reshape(-1, 3) - place) * step
+        beside = (away[:, 0] < clear) & (np.hypot(away[:, 1], away[:, 2]) < apart)
+        if not (beside | (np.linalg.norm(away, axis=1) < 2 * clear)).any():
             found.append(place)
     return found
 

@@ -198,7 +198,7 @@ def _controls(
     clear = radius + (options["gap_pixels"] + 2) * slices.pixel_mm
     rows, columns = (np.arange(n) for n in slices.reference.shape[1:])
     for organ in regions.organs:
-        chosen = centres(organ.mask, clear, slices.spacing_mm, int(options["controls"]))
+        chosen = centres(organ.mask, clear, 2 * clear, slices.spacing_mm, int(options["controls"]))
         for number, (index, row, column) in enumerate(chosen, 1):
             away = np.hypot(
                 (rows - row)[:, None] * slices.spacing_mm[0],

@@ -163,6 +163,8 @@ class Scoring:
                 found, missing = self._scan_again(task, restore)
                 overall += found
                 reasons[name].update(missing)
+            else:
+                reasons[name].update(dict.fromkeys(_OF_INSERTS, _NO_PHANTOM))
             places = self._places.get(name, [])
             overall += detection_area(task, places, self.setting.bootstrap)
             curves += receiver_curves(task, places)
@@ -246,7 +248,7 @@ class Scoring:
         store, split = self._stores[task.name], self.setting.split
         anatomies = [*anatomies_of(task, store, split, self.setting.cohort)]
         if not anatomies:
-            return found, why
+            return found, dict.fromkeys(_OF_INSERTS, _NO_PHANTOM)
         names = {one.number: one.redrawn.patient for one in anatomies}
         _, row, column = store.spacing_mm(anatomies[0].redrawn.patient)
         spacing = row, column

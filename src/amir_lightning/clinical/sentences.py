@@ -79,39 +79,51 @@ def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int
     found = intervals.of_mean([first[k] - second[k] for k in first if k in second], bootstrap)
     text += f"; next is {ranked[1]} with {np.mean([*second.values()]):.0%}"
     if found is None:
-        return f"{text}, and there are too few patients for an interval."
+        return f"{text}, and no interval says whether the difference is certain."
     certain = "is certain" if found[0] > 0 else "is not certain"
     return f"{text}, and the difference {certain} (95 %: {found[0]:+.0%} to {found[1]:+.0%})."
 
 
 def harm(methods: Sequence[Method], tasks: Sequence[Task]) -> str:
-    """Name the largest contrast of each task at which restoring makes a lesion harder to see.
+    """Name the contrasts of each task at which restoring makes a lesion harder to see.
 
     Restoring harms at a contrast if the interval of the model observer's area, minus that in the
-    input, lies below zero.
+    input, lies below zero. The largest contrast comes first: there harm begins.
     """
-    parts = []
+    parts, unjudged = [], []
     for task in tasks:
         levels = levels_of(methods, task, "observer_gain")
-        harmed = {}
-        for level in levels:
-            own = [
-                method.title
+        gains = {
+            level: [
+                (method.title, one.interval)
                 for method in methods
-                if (one := method.find(task.name, "observer_gain", level))
-                and one.interval is not None
-                and one.interval[1] < 0
+                if (one := method.find(task.name, "observer_gain", level)) and one.interval
             ]
-            if own:
-                harmed[level] = own
+            for level in levels
+        }
+        harmed = {
+            level: titles
+            for level, own in gains.items()
+            if (titles := [title for title, (_, high) in own if high < 0])
+        }
         if harmed:
-            level = max(harmed, key=lambda text: abs(float(text.split()[0])))
-            parts.append(f"{task.name} at {level} and below ({', '.join(harmed[level])})")
-        elif levels:
+            first = sorted(harmed, key=_size, reverse=True)
+            found = (f"{level} ({', '.join(harmed[level])})" for level in first)
+            parts.append(f"{task.name} at {' and '.join(found)}")
+        elif any(gains.values()):
             parts.append(f"{task.name} at none of {', '.join(levels)}")
+        elif levels:
+            unjudged.append(task.name)
+    without = f"no interval judges the observer of {', '.join(unjudged)}" if unjudged else ""
     if not parts:
-        return "At which contrast does restoring begin to harm? No observer could be trained."
-    return f"Restoring begins to harm the model observer in {'; in '.join(parts)}."
+        text = without or "no observer could be trained"
+        return f"At which contrast does restoring begin to harm? {text.capitalize()}."
+    text = f"Restoring harms the model observer in {'; in '.join(parts)}"
+    return f"{text}; {without}." if without else f"{text}."
+
+
+def _size(level: str) -> float:
+    return abs(float(level.split()[0]))
 
 
 def levels_of(methods: Sequence[Method], task: Task, measure: str) -> list[str]:

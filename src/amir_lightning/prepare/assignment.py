@@ -69,6 +69,13 @@ def assign_splits(
     if kind == "patients":
         of_person = split_patients(distinct, sizes, options.seed, fixed)
         return kind, {key: of_person[person] for key, person in people.items()}
+    if options.test_patients and not options.optional_test_patients:
+        raise InputError(
+            f"{counted('patient', len(distinct))} cannot fill the splits "
+            f"{', '.join(name for name in SPLITS if sizes.get(name))}, so that test_patients would "
+            "be trained on; take them out of raw_dir and score them with python -m "
+            "amir_lightning.restore weights=last input=<scan> degrade=true, or add patients"
+        )
     log.warning(
         "%d patient%s cannot fill the splits %s: each volume is cut into blocks of neighbouring "
         "slices with a gap between them, so scores say nothing about new patients",

@@ -44,9 +44,9 @@ MEASURES: Mapping[str, Measure] = {
     "insert_recovery": Measure("Inserts, contrast recovery", 1),
     "ttf50": Measure("Inserts, 50 % of the transfer", "hq"),
     "observer_auc": Measure("Model observer, area", 1),
-    "observer_gain": Measure("Model observer, area minus that of the input", 1),
+    "observer_gain": Measure("Model observer, gain in area", 1),
     "bias": Measure("Repeated scans, bias", 0),
-    "spread": Measure("Repeated scans, standard deviation", 0),
+    "spread": Measure("Repeated scans, spread", 0),
 }
 """Measures by their name in the files, in the order of tables."""
 

@@ -6,15 +6,20 @@ of the scores. ``clinical_curves.csv`` has spectra and receiver curves.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import yaml
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from amir_lightning.metrics.clinical.intervals import FEWEST
 from amir_lightning.runs.clinical import (
     IMAGES,
+    MEASURES,
     Clinical,
     Image,
     Overall,
@@ -26,7 +31,6 @@ from amir_lightning.system.atomic import complete_file
 from amir_lightning.tasks import Task
 
 OPTIONS = "clinical.yaml"
-_TITLES = {"truth": "truth", "hq": "HQ", "input": "input", "restored": "restored"}
 
 
 def write_clinical(folder: Path, found: Clinical, options: Mapping[str, object]) -> list[str]:
@@ -122,29 +126,53 @@ def clinical_measures(run: RunFolder) -> list[dict[str, object]]:
 
 
 def print_clinical(found: Sequence[Overall], tasks: Sequence[Task]) -> None:
-    """Print the mean of each measure over the patients of each task, and what is left out."""
-    table = Table(title="clinical measures, means over patients", title_justify="left")
-    for name in ("task", "measure", "unit"):
-        table.add_column(name)
-    for name in (*_TITLES.values(), "95 %"):
-        table.add_column(name, justify="right")
-    left_out: dict[str, list[str]] = {}
+    """Print the mean of each measure over the patients of each task, and what is left out.
+
+    The tables fit into 80 columns. Truths, which are 0 or 1 for most measures, are in the files.
+    """
     for task in tasks:
-        for one in (one for one in found if one.task == task.name):
+        own = [one for one in found if one.task == task.name]
+        table = Table(
+            title=f"{task.title}: clinical measures, means over patients",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
+        table.add_column("measure")
+        for name in ("HQ", "input", "restored", "95 %"):
+            table.add_column(name, justify="right", no_wrap=True)
+        there = (one for one in own if not one.left_out)
+        for title, levels in groupby(there, key=_title):
+            first, *others = levels
+            if first.level:
+                table.add_row(escape(title))
+            for one in (first, *others):
+                table.add_row(escape(f"  {one.level}" if one.level else title), *_cells(one))
+        Console(soft_wrap=True).print(table, "")
+        if any(one.values and one.patients < FEWEST for one in own):
+            print(f"{task.name}: fewer than {FEWEST} patients have no 95 % interval")
+        left_out: dict[str, list[str]] = {}
+        for one in own:
             if one.left_out:
-                left_out.setdefault(f"{task.name}: {one.left_out}", []).append(one.title)
-                continue
-            values = (one.values.get(image) for image in IMAGES)
-            table.add_row(
-                task.name,
-                one.title,
-                "" if one.unit == "1" else one.unit,
-                *("" if value is None else f"{value:.4g}" for value in values),
-                "" if one.interval is None else "{:.4g} to {:.4g}".format(*one.interval),
-            )
-    Console(soft_wrap=True).print(table)
-    for reason, titles in left_out.items():
-        print(f"left out of {reason} ({'; '.join(titles)})")
+                left_out.setdefault(one.left_out, []).append(one.title)
+        for reason, titles in left_out.items():
+            print(f"left out of {task.name}: {reason} ({'; '.join(titles)})")
+
+
+def _title(one: Overall) -> str:
+    """Name of a measure with its unit, without the contrast."""
+    title = MEASURES[one.measure].title
+    return title if one.unit == "1" else f"{title} [{one.unit}]"
+
+
+def _cells(one: Overall) -> Iterator[str]:
+    """Numbers of a row of the printed table."""
+    names: tuple[Image, ...] = ("hq", "input", "restored")
+    for name in names:
+        yield f"{one.values[name]:.3g}" if name in one.values else ""
+    yield "" if one.interval is None else "{:.3g} to {:.3g}".format(*one.interval)
 
 
 def _read(run: RunFolder, parts: Sequence[str], name: str) -> list[dict[str, str]]:

@@ -94,14 +94,14 @@ def test_a_border_lies_where_it_was_before_it_was_cut_into_pixels() -> None:
 
 def test_places_keep_their_distances() -> None:
     allowed = (radius() <= 40)[None].repeat(2, axis=0)
-    chosen = centres(allowed, 9, SPACING, most=4)
+    chosen = centres(allowed, 9, 18, SPACING, most=4)
     assert [index for index, *_ in chosen] == [0] * 4 + [1] * 4
     for index, row, column in chosen:
         assert radius()[row, column] <= 32
         others = [one for one in chosen if one[0] == index and one != (index, row, column)]
         for _, y, x in others:
             assert np.hypot(2 * (y - row), x - column) >= 18
-    assert centres(allowed, 45, SPACING, most=4) == []
+    assert centres(allowed, 45, 90, SPACING, most=4) == []
 
 
 def test_squares_are_the_flattest_and_do_not_overlap() -> None:

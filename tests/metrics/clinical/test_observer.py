@@ -103,10 +103,37 @@ def test_intervals_are_those_of_patients() -> None:
     assert 0 < better[0] < gain(np.arange(40))[0] < better[1] < 1
     assert same == (0, 0)
     assert intervals.of_places(groups, gain, 0) == [None, None]
-    assert intervals.of_mean([1.0], 100) is None
     found = intervals.of_mean([1.0, 2.0, 3.0, 4.0], 500)
     assert found is not None
     assert 1 <= found[0] < 2.5 < found[1] <= 4
+
+
+@pytest.mark.parametrize("patients", [2, 3, 4])
+def test_too_few_patients_have_no_interval(patients: int) -> None:
+    """Of two, the observer's would have no width: each is scored by one trained on the other."""
+    absent, present, channels, _ = cases(1.5, count=12 * patients)
+    groups = np.repeat(np.arange(patients), 12)
+    outputs = channel_outputs(absent, channels), channel_outputs(present, channels)
+    fold = folds_of(groups, 5, len(channels))
+
+    def judged(places: np.ndarray) -> list[float]:
+        if len(np.unique(fold[places])) < 2:
+            return [np.nan]
+        return [area(*hotelling_scores(outputs[0][places], outputs[1][places], fold[places]))]
+
+    scores = hotelling_scores(*outputs, fold)
+    found = [
+        intervals.of_mean([float(at) for at in range(patients)], 200),
+        intervals.of_area(*scores, groups, groups, 200),
+        *intervals.of_places(groups, judged, 200),
+    ]
+    if patients < intervals.FEWEST:
+        assert found == [None, None, None]
+        return
+    for interval in found:
+        assert interval is not None
+        assert interval[0] < interval[1]
+    assert found[0][0] > 0  # no single patient
 
 
 def test_a_resample_draws_patients_with_all_their_places() -> None:

@@ -78,12 +78,15 @@ def disc(radius_mm: float, spacing_mm: Spacing) -> Image:
     return inside.reshape(sides[0], parts, sides[1], parts).mean(axis=(1, 3))
 
 
-def centres(allowed: Mask, clear_mm: float, spacing_mm: Spacing, most: int) -> list[Place]:
+def centres(
+    allowed: Mask, clear_mm: float, apart_mm: float, spacing_mm: Spacing, most: int
+) -> list[Place]:
     """Choose places, as far inside a mask as possible and apart from each other.
 
     Args:
         allowed: Mask, (S, H, W).
-        clear_mm: Least distance to the border of the mask and half of that between places [mm].
+        clear_mm: Least distance to the border of the mask [mm].
+        apart_mm: Least distance between places of a slice [mm].
         spacing_mm: Distance between rows and columns [mm].
         most: Largest number of places in each slice.
 
@@ -101,7 +104,7 @@ def centres(allowed: Mask, clear_mm: float, spacing_mm: Spacing, most: int) -> l
                 break
             found.append((index, row, column))
             away = np.hypot((rows - rows[row])[:, None], columns - columns[column])
-            one[away < 2 * clear_mm] = -np.inf
+            one[away < apart_mm] = -np.inf
     return found
 
 
