@@ -130,7 +130,7 @@ def use_engine(network: RestorationNetwork, request: Request, trainer: Mapping[s
         raise InputError(
             f"OpenVINO cannot restore: {reason}; or type engine=torch engine_precision=float32"
         )
-    log.info("restoring by torch: %s", reason)
+    log.info("restoring by torch, not by OpenVINO: %s", reason)
     return Engine(label, None, precision)
 
 
