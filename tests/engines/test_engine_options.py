@@ -93,7 +93,7 @@ def test_auto_takes_the_faster_engine_and_says_so(
     monkeypatch.setattr(openvino, "installed", lambda: False)
     done = command("restore", *options, "output=again")
     assert done.status == 0, done.err
-    assert 'restoring by torch, not by OpenVINO: it is not installed; type' in done.err
+    assert "restoring by torch, not by OpenVINO: it is not installed; type" in done.err
     refused = command("restore", *options[:-1], "engine=openvino", "output=never")
     assert refused.status == 2
     assert "error: OpenVINO cannot restore: it is not installed" in refused.err
