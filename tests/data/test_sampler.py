@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
+from amir_lightning.data.datamodule import LoadingOptions
 from amir_lightning.data.sampler import Draw, MultiTaskSampler, brightness_factor, crop_origin
 from amir_lightning.errors import InputError
 
@@ -215,3 +216,12 @@ def test_the_configuration_files(policy: str) -> None:
     assert set(config) == {"policy", "temperature"}
     assert config.policy == policy
     MultiTaskSampler(SIZES, **config)
+
+
+@pytest.mark.parametrize(
+    "typed", [0.5, "a", [], [0.5], ["a", "b"], [0, 1], [1, 0.5], [0.5, 1, 2], [0.5, math.inf]]
+)
+def test_brightness_is_two_increasing_factors(typed: Any) -> None:
+    with pytest.raises(InputError, match="expected two increasing factors above 0; type data.br"):
+        LoadingOptions(patch_size=32, batch_size=1, brightness=typed)
+    assert LoadingOptions(patch_size=32, batch_size=1, brightness=[0.5, 0.5])

@@ -5,12 +5,19 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from amir_lightning.io.volume import Volume
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms import Brain
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.cortex import cerebrum
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.deep import CAUDATE, PALLIDUM, PUTAMEN, ventricles
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.head import Head, skull
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.phantom import FIELD_MM, SLAB_CENTRE
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.t2_signal import CSF_SIGNAL, TISSUES, drawn_signals, signal
+from amir_lightning.errors import InputError
 from amir_lightning.phantoms.fields import (
     Array,
     Grid,
@@ -162,3 +169,6 @@ def test_contrast_differs_between_patients_and_the_anatomy_stays() -> None:
     assert drawn_signals(0, 4) == {tissue: signal(tissue) for tissue in TISSUES}
     spread = np.log([drawn_signals(0.3, seed)["white"] / signal("white") for seed in range(400)])
     assert spread.std() == pytest.approx(0.3, rel=0.15)
+    for typed in (-0.1, float("nan"), "wide"):
+        with pytest.raises(InputError, match=r"contrast_spread is .*, expected a number"):
+            Brain(64, 3, contrast_spread=typed)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ resumed run continues in the middle of an epoch. Validation and test slices are 
 ranks, and each counts once in the scores.
 """
 
+import math
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class LoadingOptions:
     temperature: float = 1.0
     seed: int = 0
     positives: bool = False
-    brightness: tuple[float, float] | None = None
+    brightness: list[float] | None = None
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -64,12 +65,19 @@ class LoadingOptions:
                 raise InputError(
                     f"{option} is {value}, expected at least {least}; type {option}={least}"
                 )
-        limits = self.brightness
-        if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
+        if self.brightness is not None and not _are_factors(self.brightness):
             raise InputError(
-                f"data.brightness is {list(limits)}, expected two increasing factors above 0; type "
-                "data.brightness=[0.5,1.2], or null to leave the patches as they are"
+                f"data.brightness is {self.brightness}, expected two increasing factors above 0; "
+                "type data.brightness=[0.5,1.2], or null to leave the patches as they are"
             )
+
+
+def _are_factors(limits: object) -> bool:
+    """Whether a typed value is two increasing numbers above 0; its YAML is null and has no type."""
+    if not isinstance(limits, list) or len(limits) != 2:
+        return False
+    numbers = [one for one in limits if isinstance(one, int | float) and math.isfinite(one)]
+    return len(numbers) == 2 and 0 < numbers[0] <= numbers[1]
 
 
 class MultiTaskDataModule(pl.LightningDataModule):

@@ -103,7 +103,7 @@ class PairedSlices(Dataset[Sample]):
         counter: int,
         size: int,
         positives: bool = False,
-        brightness: tuple[float, float] | None = None,
+        brightness: Sequence[float] | None = None,
     ) -> Sample:
         """Read a random (size, size) patch, which depends on `seed` and `counter` only.
 
@@ -160,7 +160,7 @@ class PatchMixture(Dataset[Sample]):
         patch_size: int,
         seed: int,
         positives: bool = False,
-        brightness: tuple[float, float] | None = None,
+        brightness: Sequence[float] | None = None,
     ) -> None:
         self.parts = parts
         self.patch_size = patch_size

@@ -162,7 +162,7 @@ def crop_origin(
     return int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
 
 
-def brightness_factor(seed: int, counter: int, limits: tuple[float, float]) -> float:
+def brightness_factor(seed: int, counter: int, limits: Sequence[float]) -> float:
     """Random factor for the values of a patch, as a pure function of the seed and the counter.
 
     Args:

@@ -76,7 +76,8 @@ class KSpaceCrop:
     Attributes:
         factor: Down-sampling factor per axis.
         noise: Standard deviation of the receiver noise per channel (real and imaginary) [a.u.];
-            used by `acquire` only, because a real scan already contains noise.
+            used by `acquire` only, because a real scan already contains noise; may be drawn for
+            each patient.
         from_magnitude: Whether `acquire` takes the k-space of LQ from the magnitude of HQ, as the
             paper does and `degrade` has to; otherwise from the signal with its phase.
         masked_air: 1 if `acquire` sets the magnitude to 0 in air, as many scanners do, 0 if not;
@@ -98,12 +99,12 @@ class KSpaceCrop:
         if not masked <= {0, 1}:
             raise InputError(
                 f"masked_air is {self.masked_air}, expected 0, 1, or OneOf these two; type "
-                "tasks.<task>.degradation.masked_air=1"
+                "+tasks.<task>.degradation.masked_air=1"
             )
         if 1 in masked and not self.from_magnitude:
             raise InputError(
                 f"masked_air is {self.masked_air}, but only the magnitude can be masked; type "
-                "tasks.<task>.degradation.from_magnitude=true"
+                "+tasks.<task>.degradation.from_magnitude=true"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:

@@ -74,7 +74,8 @@ class Motion:
         events: Number of events in a slice; may be drawn for each patient.
         shift_mm: Distance of each event, in a random direction [mm]; may be drawn for each patient.
         degrees: Angle of each event, to a random side; may be drawn for each patient.
-        noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only.
+        noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only;
+            may be drawn for each patient.
     """
 
     events: Parameter

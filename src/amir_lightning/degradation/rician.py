@@ -23,7 +23,7 @@ class RicianNoise:
         level: Standard deviation of the noise that LQ has in addition to HQ, per channel (real and
             imaginary) [a.u.]; may be drawn for each patient.
         noise: Standard deviation of the noise of HQ per channel [a.u.]; used by `acquire` only,
-            because a real scan already contains noise.
+            because a real scan already contains noise; may be drawn for each patient.
     """
 
     level: Parameter

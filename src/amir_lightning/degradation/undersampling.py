@@ -69,7 +69,8 @@ class Undersampling:
         factor: Acceleration: 1 / factor of the lines are measured; may be drawn for each patient.
         centre: Share of the measured lines that lie together in the centre of k-space.
         power: Power of the density of the other lines; 0 gives all the same chance.
-        noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only.
+        noise: Standard deviation of the receiver noise per channel [a.u.]; used by `acquire` only;
+            may be drawn for each patient.
         even: Take the other lines at even distances instead.
     """
 

@@ -138,8 +138,7 @@ def build_data(
         temperature=cfg.sampling.temperature,
         seed=cfg.seed,
         positives=cfg.loss.objective == "contrastive",
-        # Run folders of earlier versions lack it.
-        brightness=(limits := cfg.data.get("brightness")) and tuple(limits),
+        brightness=plain(cfg.data).get("brightness"),  # run folders of earlier versions lack it
     )
     parts = [TaskDataModule(task, path, options, test_split) for task, path in stores.items()]
     return MultiTaskDataModule(parts, options)

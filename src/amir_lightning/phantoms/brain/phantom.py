@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume, lps_affine
 from amir_lightning.phantoms import check_size
 from amir_lightning.phantoms.brain.cortex import cerebrum
@@ -29,7 +30,7 @@ class Brain:
             deviation of its logarithm.
 
     Raises:
-        InputError: The volume is too small, see `check_size`.
+        InputError: The volume is too small, see `check_size`, or the spread is negative.
     """
 
     size: int = 256
@@ -39,6 +40,12 @@ class Brain:
 
     def __post_init__(self) -> None:
         check_size("brain", self.size, self.num_slices)
+        spread = self.contrast_spread
+        if not isinstance(spread, int | float) or not 0 <= spread < np.inf:
+            raise InputError(
+                f"contrast_spread is {spread}, expected a number of at least 0; type for instance "
+                "+tasks.<task>.phantom.contrast_spread=0.15"
+            )
 
     def sample(self, seed: int) -> Volume:
         """Draw the patient with this seed, with labels; values are in a.u."""
