@@ -4,20 +4,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from amir_lightning.errors import InputError
 from amir_lightning.io.volume import Volume
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms import Brain
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.cortex import cerebrum
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.deep import CAUDATE, PALLIDUM, PUTAMEN, ventricles
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.head import Head, skull
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.phantom import FIELD_MM, SLAB_CENTRE
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.brain.t2_signal import CSF_SIGNAL, TISSUES, drawn_signals, signal
-from amir_lightning.errors import InputError
 from amir_lightning.phantoms.fields import (
     Array,
     Grid,
