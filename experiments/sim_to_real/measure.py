@@ -38,12 +38,10 @@ class Trained(NamedTuple):
 
     Attributes:
         options: Options of `restore` that name the weights.
-        start: Value of ``network.pretrained`` that starts from them.
         facts: Columns of the CSV: network, trained_on, scale, steps, seed.
     """
 
     options: Sequence[str]
-    start: str
     facts: dict[str, Any]
 
 
@@ -56,20 +54,20 @@ def given(weights: str, runs_dir: Path) -> Trained:
     """Weights of a run, an exported folder or this package."""
     folder = shipped_weights(weights, runs_dir / weights) or Path(weights)
     if is_weights_folder(folder):
-        record, start = json.loads((folder / "config.json").read_text()), weights
+        record = json.loads((folder / "config.json").read_text())
     else:
         run = find_run(weights, runs_dir, "checkpoints/best.ckpt")
-        record, start = run.record, str(run.checkpoint("best"))
+        record = run.record
         record["network_name"] = record["network"]
         if run.source != "phantoms":
             sys.exit(f"{weights} was not trained on phantoms; give other weights")
     facts = {"network": record["network_name"], "trained_on": PHANTOMS, "scale": record["scale"]}
     facts |= {"steps": record["max_steps"], "seed": record["seed"]}
-    return Trained([f"weights={weights}", f"paths.runs_dir={runs_dir}"], start, facts)
+    return Trained([f"weights={weights}", f"paths.runs_dir={runs_dir}"], facts)
 
 
 def trained(
-    task: Task, others: Sequence[Scan], phantoms: Trained, options: argparse.Namespace, tuned: bool
+    task: Task, others: Sequence[Scan], phantoms: Trained, options: argparse.Namespace
 ) -> Trained:
     """Train the same network on some scans, and take the weights of its last step."""
     facts = {**phantoms.facts, "trained_on": OTHERS, "steps": options.steps, "seed": options.seed}
@@ -86,9 +84,6 @@ def trained(
         "~callbacks.samples",
         *options.train,
     ]
-    if tuned:
-        facts["trained_on"] = f"{PHANTOMS}, then {OTHERS}"
-        chosen.append(f"network.pretrained={phantoms.start}")
     named = [*chosen, *sorted(str(scan.path.resolve()) for scan in others)]
     work = options.work / hashlib.sha256("\n".join(named).encode()).hexdigest()[:12]
     folders = [f"paths.prepared_dir={work}", f"paths.runs_dir={work / 'runs'}"]
@@ -100,7 +95,7 @@ def trained(
             split = ["split.train=0.8", "split.val=0.1", "split.test=0.1", "gap=0"]
             amir("prepare", f"task={task.name}", f"raw_dir={raw}", "jobs=1", *split, *folders)
     amir("train", *chosen, *folders)
-    return Trained(["weights=last", folders[1]], "", facts)
+    return Trained(["weights=last", folders[1]], facts)
 
 
 def scored(task: Task, scan: Scan, weights: Trained, seed: int) -> dict[str, Any]:
@@ -133,11 +128,9 @@ def measured(
     for scan in scans:
         yield scored(task, scan, phantoms, options.seed)
     if len(scans) > 1 and options.steps:
-        for tuned in (False, True) if options.tuned else (False,):
-            for scan in scans:
-                others = [one for one in scans if one is not scan]
-                weights = trained(task, others, phantoms, options, tuned)
-                yield scored(task, scan, weights, options.seed)
+        for scan in scans:
+            others = [one for one in scans if one is not scan]
+            yield scored(task, scan, trained(task, others, phantoms, options), options.seed)
 
 
 def write(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -192,9 +185,6 @@ def main() -> None:
     parser.add_argument("--real", nargs="+", required=True, metavar="TASK=FOLDER")
     parser.add_argument(
         "--steps", type=int, default=1000, help="on other patients; 0: none of these"
-    )
-    parser.add_argument(
-        "--tuned", action="store_true", help="also train the weights further on them"
     )
     parser.add_argument("--seed", type=int, default=0, help="of simulated noise and trainings")
     parser.add_argument(
