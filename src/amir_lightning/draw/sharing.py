@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -77,7 +78,7 @@ def draw(runs: Sequence[FinishedRun], layers: Sequence[str], batches: int) -> Dr
     """
     measured = [measure(run, layers, batches, bootstrap=0) for run in runs]
     columns = 1 + max(map(len, measured))  # two names may mean one layer
-    figure = new_figure(3.1 * columns, 3.2 * len(runs) + 0.2)
+    figure = new_figure(3.6 * columns, 3.7 * len(runs) + 0.2)
     grid = figure.subplots(len(runs), columns, squeeze=False)
     pairs: list[dict[str, object]] = []
     correlations: list[dict[str, object]] = []
@@ -99,6 +100,8 @@ def draw(runs: Sequence[FinishedRun], layers: Sequence[str], batches: int) -> Dr
                 f"of two modalities {apart.spearman:.2f} (p = {apart.p:.2g})",
                 fontsize=6.5,
             )
+            figure.draw_without_rendering()  # the names need the size of the panel
+            _name_pairs(ax, shared, both, names)
             correlations += [
                 {"layer": layer, "of": of, **one._asdict(), "batches": batches, **run.drawn_from}
                 for of, one in (("all", every), ("two_modalities", apart))
@@ -211,14 +214,32 @@ def _scatter(
     ):
         x, y = shared[i, j][chosen], both[i, j][chosen]
         ax.scatter(x, y, s=14, color=colour, label=label, edgecolor="w", lw=0.3)
-    for one, other in itertools.combinations(range(len(names)), 2):
-        at = (shared[one, other], both[one, other])
-        text = f"{names[one]}, {names[other]}"
-        ax.annotate(
-            text, at, (0, 3), textcoords="offset points", ha="center", fontsize=4, color="0.4"
-        )
+    ax.margins(0.15, 0.08)
     ax.axhline(0, color="0.6", lw=0.7)
     ax.set_xlabel("shared gate mass", fontsize=7)
     ax.set_ylabel("interference, mean of both directions", fontsize=7)
     ax.tick_params(labelsize=6)
     ax.legend(fontsize=5.5, frameon=False)
+
+
+def _name_pairs(ax: Axes, shared: Matrix, both: Matrix, names: Sequence[str]) -> None:
+    """Name the points, from the outermost inwards; one whose name would cover another has none."""
+    pairs = [*itertools.combinations(range(len(names)), 2)]
+    x, y = (np.array([values[pair] for pair in pairs]) for values in (shared, both))
+    outwards = np.hypot(*((values - values.mean()) / (np.ptp(values) or 1) for values in (x, y)))
+    taken: list[Bbox] = []
+    for at in np.argsort(-outwards).tolist():
+        label = ax.annotate(
+            ", ".join(names[task] for task in pairs[at]),
+            (x[at], y[at]),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=4,
+            color="0.4",
+        )
+        box = label.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            label.remove()
+        else:
+            taken.append(box)
