@@ -91,6 +91,11 @@ def find_scans(path: Path, units: str = "a.u.") -> tuple[list[Scan], list[Skippe
             scans.append(opener())
         except InputError as error:
             skipped.append(Damaged(file, str(error)))
+    if files == [
+        path
+    ]:  # a DICOM file is named by itself, not by the folder that it happens to lie in
+        for scan in scans:
+            scan.path = path
     problems = [one.problem for one in skipped if isinstance(one, Damaged)]
     if problems and not scans:
         raise InputError(problems[0])

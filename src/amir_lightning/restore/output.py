@@ -1,5 +1,6 @@
 """Names of restored scans, and writing them."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from amir_lightning.restore.scratch import ScratchVolume
 from amir_lightning.tasks import Task
 
 Format = Literal["same", "nifti"]
+
+_DICOM_SUFFIX = re.compile(r"\.(dcm|dicom|ima)$", re.IGNORECASE)  # a UID as a name has dots, too
 
 
 class Scaled:
@@ -96,10 +99,10 @@ def target_of(scan: Scan, root: Path, work: Path, format_: Format) -> Path:
     if isinstance(scan, NiftiScan):
         suffix = scan.path.name[len(nifti_stem(scan.path)) :]
         target = work / place.with_name(f"{nifti_stem(scan.path)}_restored{suffix}")
-    elif format_ == "nifti":
-        target = work / place.with_name(f"{place.name}_restored.nii.gz")
     else:
-        target = work / place.with_name(f"{place.name}_restored")
+        stem = _DICOM_SUFFIX.sub("", place.name) if scan.path in scan.files else place.name
+        suffix = ".nii.gz" if format_ == "nifti" else ""
+        target = work / place.with_name(f"{stem}_restored{suffix}")
     count, free = 1, target
     while any(path.exists() for path in (free, *_beside(free))):  # several series in one folder
         count += 1
