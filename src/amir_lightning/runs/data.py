@@ -18,8 +18,13 @@ from amir_lightning.tasks import Task
 _log = logging.getLogger(__name__)
 
 
-def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
+def locate_data(cfg: DictConfig, tasks: list[Task], option: str | None = None) -> dict[Task, Path]:
     """Find the data file of each task, and log which one it is.
+
+    Args:
+        cfg: Configuration with the nodes ``data`` and ``paths``.
+        tasks: The tasks.
+        option: Option of the command that chooses the data, for errors; None if it has none.
 
     Raises:
         InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
@@ -27,7 +32,8 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
     """
     if cfg.data.source not in ("auto", "prepared", "phantoms"):
         raise InputError(
-            f"data.source is '{cfg.data.source}'; choose from auto, prepared, phantoms"
+            f"{option or 'data.source'} is '{cfg.data.source}'; choose from auto, prepared, "
+            "phantoms"
         )
     cohort = Cohort(**{str(key): value for key, value in cfg.data.phantoms.items()})
     found = {}
@@ -40,9 +46,10 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
         options = " ".join([*typed_folders(), f"task={task.name}"])
         prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
         if cfg.data.source == "prepared":
+            instead = f", or {option}=phantoms for embedded patients" if option else ""
             raise InputError(
-                f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "
-                f"{prepare} first (or data.source=phantoms to train on embedded phantoms)"
+                f"{prepared} does not exist, and {option or 'data.source'}=prepared takes no other "
+                f"data; type {prepare} first{instead}"
             )
         reason = "" if cfg.data.source == "phantoms" else f" ({prepared} does not exist; {prepare})"
         _log.info("%s: embedded phantoms%s", task.name, reason)
