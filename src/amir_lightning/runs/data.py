@@ -1,6 +1,7 @@
 """Data of a run: the file of each task, and the check that it is the data of the training."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def locate_data(cfg: DictConfig, tasks: list[Task], option: str | None = None) -
             _log.info("%s: prepared data %s", task.name, prepared)
             found[task] = prepared
             continue
-        options = " ".join([*typed_folders(), f"task={task.name}"])
+        default = prepared.as_posix() == f"data/prepared/{task.name}.h5"
+        where = [] if default else [shlex.quote(f"paths.prepared_dir={prepared.parent}")]
+        options = " ".join([*typed_folders(), f"task={task.name}", *where])
         prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
         if cfg.data.source == "prepared":
             instead = f", or {option}=phantoms for embedded patients" if option else ""
