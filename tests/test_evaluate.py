@@ -112,8 +112,8 @@ def test_mistakes_are_one_sentence(train: Command, command: Command) -> None:
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt does not exist"),
         (["metrics=psnr"], "choose from paper, standard"),
         (["source=internet"], "source is 'internet'; choose from"),
-        (["source=prepared"], "raw_dir=<folder> first, or source=phantoms for embedded patients"),
-        (["source=prepared", "paths.prepared_dir=own"], "paths.prepared_dir=own raw_dir=<folder>"),
+        (["source=prepared"], "first, or source=phantoms for embedded patients"),
+        (["source=prepared", "paths.prepared_dir=own"], "<folder> paths.prepared_dir=own first, or"),
     ):
         done = command("evaluate", *options)
         assert done.status == 2, options

@@ -123,7 +123,7 @@ class Masks:
             InputError: A mask cannot be used, no patient has one, or a label of ``labels.csv`` is
                 in none of the slices.
         """
-        patients: dict[str, bool] = {}
+        labels, patients = self.labels, dict[str, bool]()
         for store, slices in scored:
             own: dict[str, list[SliceRef]] = {}
             for ref in slices:
@@ -135,7 +135,7 @@ class Masks:
                 f"{self.folder} has no mask of a scored patient, expected names such as "
                 f"{next(iter(patients))}.nii.gz; rename the masks to the ids in patients.csv"
             )
-        for one in self.labels:
+        for one in labels:
             if one.number not in self._seen:
                 raise InputError(
                     f"no scored slice has the label {one.number} ({one.name}), which "

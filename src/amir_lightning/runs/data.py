@@ -46,8 +46,8 @@ def locate_data(cfg: DictConfig, tasks: list[Task], option: str | None = None) -
             continue
         default = prepared.as_posix() == f"data/prepared/{task.name}.h5"
         where = [] if default else [shlex.quote(f"paths.prepared_dir={prepared.parent}")]
-        options = " ".join([*typed_folders(), f"task={task.name}", *where])
-        prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
+        options = " ".join([*typed_folders(), f"task={task.name}", "raw_dir=<folder>", *where])
+        prepare = f"python -m amir_lightning.prepare {options}"
         if cfg.data.source == "prepared":
             instead = f", or {option}=phantoms for embedded patients" if option else ""
             raise InputError(
