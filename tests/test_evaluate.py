@@ -113,7 +113,7 @@ def test_mistakes_are_one_sentence(train: Command, command: Command) -> None:
         (["metrics=psnr"], "choose from paper, standard"),
         (["source=internet"], "source is 'internet'; choose from"),
         (["source=prepared"], "first, or source=phantoms for embedded patients"),
-        (["source=prepared", "paths.prepared_dir=own"], "<folder> paths.prepared_dir=own first, or"),
+        (["source=prepared", "paths.prepared_dir=own"], "<folder> paths.prepared_dir=own first"),
     ):
         done = command("evaluate", *options)
         assert done.status == 2, options
