@@ -111,10 +111,14 @@ def test_mistakes_are_one_sentence(train: Command, command: Command) -> None:
         (["split=tst"], "choose from test, val, train"),
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt does not exist"),
         (["metrics=psnr"], "choose from paper, standard"),
+        (["source=internet"], "source is 'internet'; choose from"),
+        (["source=prepared"], "first, or source=phantoms for embedded patients"),
+        (["source=prepared", "paths.prepared_dir=own"], "<folder> paths.prepared_dir=own first"),
     ):
         done = command("evaluate", *options)
         assert done.status == 2, options
         assert text in done.err
+        assert "data.source" not in done.err  # an option of train
         assert "Traceback" not in done.err
 
 

@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.tasks import active_tasks
 
     rows = []
-    for task, path in locate_data(cfg, active_tasks(cfg)).items():
+    for task, path in locate_data(cfg, active_tasks(cfg), "data.source").items():
         store = Store(path, task.name)
         refs = store.slices(cfg.split)
         patients = list(dict.fromkeys(ref.patient for ref in refs))[: cfg.patients]

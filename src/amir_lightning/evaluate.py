@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     module = build_module(run, tasks)
     checkpoint = files.checkpoint(cfg.checkpoint)
     step = load_checkpoint(module, checkpoint)
-    stores = locate_data(run, tasks)
+    stores = locate_data(run, tasks, "source")
     if cfg.source is None:
         same_data(stores, files)
     values = None if cfg.by is None else values_of(stores, str(cfg.by), physics)

@@ -23,7 +23,7 @@ AFFINE = np.diag([2.0, 1.5, 3.0, 1.0])
 
 def save(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     path.parent.mkdir(exist_ok=True)
-    nib.save(nib.Nifti1Image(voxels.astype(np.int16), affine), path)
+    nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), path)  # as some tools save labels
     return path
 
 
@@ -76,9 +76,9 @@ def test_regions_lie_where_they_were_marked(
     folder: Path, store: Store, refs: list[SliceRef], tmp_path: Path
 ) -> None:
     masks = Masks(folder)
+    masks.check([(store, refs)])
     found = masks.of(store, refs)
     assert found is not None
-    masks.check_labels()
     lesion, organ, flat = found.lesions[0], found.organs[0], found.flat[0]
     assert (lesion.name, organ.name, flat.name) == ("cyst", "liver", "spleen")
     # Brought into the order of the store as the scan itself, slices 1 to 4 of it.
@@ -112,15 +112,20 @@ def test_masks_that_do_not_fit_are_one_sentence(
     moved = AFFINE.copy()
     moved[0, 3] = 5
     for voxels, affine, text in (
-        (labelled()[:-1], AFFINE, "24x29 pixels, and the scan slice 4 of 24x30; expected the same"),
+        (labelled()[:-1], AFFINE, "6 axial slices of 24x29 pixels, and the scan has at least 5 of"),
         (labelled()[:, :, :4], AFFINE, "has 4 axial slices"),
         (labelled(), moved, "lies at another place than the scan"),
         (labelled() + 4, AFFINE, "has the label 4, which"),
-        (labelled() - 1, AFFINE, "has values that are no labels"),
+        (labelled() - 1, AFFINE, "has values that are no labels, such as -1;"),
+        (labelled() / 4, AFFINE, r"has values that are no labels, such as 0\.[257]"),
+        (labelled()[:, :, 2], AFFINE, "expected one 3-D scan"),
     ):
         save(path, voxels, affine)
         with pytest.raises(InputError, match=text):
-            Masks(folder).of(store, refs)
+            Masks(folder).check([(store, refs)])
+    path.rename(folder / "P1.nii.gz")
+    with pytest.raises(InputError, match=rf"expected names such as {path.name}; rename the masks"):
+        Masks(folder).check([(store, refs)])
 
 
 def test_real_patients_say_why_they_have_no_added_lesions(
@@ -144,10 +149,8 @@ def test_labels_that_nobody_marked_are_one_sentence(
     folder: Path, store: Store, refs: list[SliceRef]
 ) -> None:
     write_labels(folder, "1,cyst,lesion", "2,liver,organ", "3,spleen,flat", "7,node,lesion")
-    masks = Masks(folder)
-    masks.of(store, refs)
     with pytest.raises(InputError, match=r"no scored slice has the label 7 \(node\)"):
-        masks.check_labels()
+        Masks(folder).check([(store, refs)])
 
 
 def test_bad_tables_of_labels_are_one_sentence(folder: Path, tmp_path: Path) -> None:
@@ -156,13 +159,17 @@ def test_bad_tables_of_labels_are_one_sentence(folder: Path, tmp_path: Path) -> 
     for lines, text in (
         (["1,cyst,tumour"], "of kind 'tumour', expected a number above 0 and one of lesion, organ"),
         (["0,air,organ"], "has label 0"),
-        (["one,cyst,lesion"], "cannot be read"),
-        (["1"], "cannot be read"),
+        (["one,cyst,lesion"], "has a line that is no label"),
+        (["1"], "has a line that is no label"),
+        (["1,cyst,lesion", "1,liver,organ"], "gives the label 1 to cyst and liver, expected one"),
         ([], "names no label; write lines such as"),
     ):
         write_labels(folder, *lines)
         with pytest.raises(InputError, match=text):
             _ = Masks(folder).labels
+    (folder / "labels.csv").write_text("label;name;kind\n1;cyst;lesion\n")
+    with pytest.raises(InputError, match="has no column 'label'; write lines such as 1,metastasis"):
+        _ = Masks(folder).labels
     (folder / "labels.csv").unlink()
     with pytest.raises(InputError, match=r"labels.csv cannot be read"):
         _ = Masks(folder).labels

@@ -5,6 +5,7 @@ The folder holds ``<patient>.nii`` or ``<patient>.nii.gz`` for each patient, nam
 """
 
 import csv
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -52,13 +53,24 @@ class Masks:
         path = self.folder / "labels.csv"
         advice = f"write lines such as 1,metastasis,lesion below label,name,kind into {path}"
         try:
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8-sig") as file:
                 found = [
                     Label(int(row["label"]), row["name"].strip(), row["kind"].strip())
                     for row in csv.DictReader(file)
                 ]
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-            raise InputError(f"{path} cannot be read ({error}); {advice}") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); {advice}") from error
+        except KeyError as error:
+            raise InputError(f"{path} has no column {error}; {advice}") from error
+        except (TypeError, ValueError, AttributeError, csv.Error) as error:
+            raise InputError(f"{path} has a line that is no label ({error}); {advice}") from error
+        for number in [one.number for one in found]:
+            names = [one.name for one in found if one.number == number]
+            if len(names) > 1:
+                raise InputError(
+                    f"{path} gives the label {number} to {' and '.join(names)}, expected one name "
+                    "for each label; correct one of the lines"
+                )
         for one in found:
             if one.kind not in KINDS or one.number < 1:
                 raise InputError(
@@ -104,26 +116,38 @@ class Masks:
         lesions, own, flat = (tuple(found[kind]) for kind in KINDS)
         return Regions(lesions, own, flat, marked=True)
 
-    def check_labels(self) -> None:
-        """Check, after the last patient, that every label has occurred.
+    def check(self, scored: Iterable[tuple[Store, Sequence[SliceRef]]]) -> None:
+        """Read the masks of all scored slices, so that a mistake is told before any is restored.
 
         Raises:
-            InputError: A label of ``labels.csv`` is in none of the slices.
+            InputError: A mask cannot be used, no patient has one, or a label of ``labels.csv`` is
+                in none of the slices.
         """
-        for one in self.labels:
+        labels, patients = self.labels, dict[str, bool]()
+        for store, slices in scored:
+            own: dict[str, list[SliceRef]] = {}
+            for ref in slices:
+                own.setdefault(ref.patient, []).append(ref)
+            for patient, refs in own.items():
+                patients[patient] = self.of(store, refs) is not None or patients.get(patient, False)
+        if patients and not any(patients.values()):
+            raise InputError(
+                f"{self.folder} has no mask of a scored patient, expected names such as "
+                f"{next(iter(patients))}.nii.gz; rename the masks to the ids in patients.csv"
+            )
+        for one in labels:
             if one.number not in self._seen:
                 raise InputError(
                     f"no scored slice has the label {one.number} ({one.name}), which "
-                    f"{self.folder}/labels.csv asks for; mark it in a mask that is named "
-                    "<patient>.nii.gz as in patients.csv, or remove that line"
+                    f"{self.folder}/labels.csv asks for; mark it in a mask, or remove that line"
                 )
 
     def _cut(self, path: Path, store: Store, refs: list[SliceRef]) -> NDArray[np.int64]:
         volume = NiftiScan(path).read()
-        array = np.rint(volume.array)
-        if not np.array_equal(array, volume.array) or array.min() < 0:
+        wrong = (volume.array < 0) | (volume.array != np.rint(volume.array))
+        if wrong.any():
             raise InputError(
-                f"{path} has values that are no labels, such as {volume.array.min():g}; save a "
+                f"{path} has values that are no labels, such as {volume.array[wrong][0]:g}; save a "
                 "mask of whole numbers, 0 where nothing is marked"
             )
         plane = store.plane
@@ -135,8 +159,8 @@ class Masks:
         if cut.hq.shape[1:] != wanted or rows.max() >= len(cut.hq):
             raise InputError(
                 f"{path} has {len(cut.hq)} {plane} slices of {_size(cut.hq.shape[1:])} pixels, and "
-                f"the scan slice {rows.max()} of {_size(wanted)}; expected the same grid: resample "
-                "the mask onto the scan"
+                f"the scan has at least {rows.max() + 1} of {_size(wanted)}; expected the same "
+                "grid: resample the mask onto the scan"
             )
         if not np.allclose(cut.affine, place, atol=near):
             raise InputError(

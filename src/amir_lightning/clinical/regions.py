@@ -1,11 +1,15 @@
 """Regions of a patient: lesions, organs and flat places, from labels of a phantom or masks."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from amir_lightning.io.volume import Labels
 from amir_lightning.metrics.clinical import Mask
+from amir_lightning.system.wording import counted
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,20 @@ class Regions:
     flat: tuple[Region, ...]
     marked: bool
 
-    def without_small(self, lesion_pixels: int, organ_pixels: int) -> "Regions":
-        """The same without lesions and organs that have fewer pixels."""
+    def without_small(self, lesion_pixels: int, organ_pixels: int, patient: str) -> "Regions":
+        """The same without lesions and organs that have fewer pixels; a user's are named."""
+        for kind, fewest, own in (
+            ("lesion", lesion_pixels, self.lesions),
+            ("organ", organ_pixels, self.organs),
+        ):
+            for one in own:
+                if self.marked and one.mask.sum() < fewest:
+                    _log.warning(
+                        "the %s %s of patient %s is left out: it has %s in the scored slices, "
+                        "fewer than measures.%ss.fewest_pixels=%d",
+                        *(kind, one.name, patient, counted("pixel", int(one.mask.sum())), kind),
+                        fewest,
+                    )
         lesions = tuple(one for one in self.lesions if one.mask.sum() >= lesion_pixels)
         organs = tuple(one for one in self.organs if one.mask.sum() >= organ_pixels)
         return Regions(lesions, organs, self.flat, self.marked)

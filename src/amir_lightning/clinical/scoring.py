@@ -33,6 +33,7 @@ from amir_lightning.runs.clinical import (
     of_tasks,
 )
 from amir_lightning.runs.clinical import Image as Name
+from amir_lightning.system.wording import counted
 from amir_lightning.tasks import Task
 
 _log = logging.getLogger(__name__)
@@ -41,9 +42,9 @@ Volumes = list[tuple[SliceRef, Image, Image, Image]]  # LQ, HQ and restored slic
 _BY_MASK = tuple(MEASURES)[: tuple(MEASURES).index("insert_recovery")]
 _OF_INSERTS = ("insert_recovery", "ttf50", "observer_auc", "observer_gain")
 _WITHOUT = {
-    "lesion": "no lesion has enough pixels in the scored slices",
-    "suv": "no lesion has enough pixels in the scored slices",
-    "organ": "no organ has enough pixels in the scored slices",
+    "lesion": "no lesion has measures.lesions.fewest_pixels pixels in the scored slices",
+    "suv": "no lesion has measures.lesions.fewest_pixels pixels in the scored slices",
+    "organ": "no organ has measures.organs.fewest_pixels pixels in the scored slices",
     "lesions_erased": "HQ shows no lesion in the scored slices",
     "lesions_invented": "no organ is wide enough for a disc without a lesion",
     "detection": "the rule needs places with and without a lesion",
@@ -118,7 +119,7 @@ class Scoring:
         }
         self._masks = None if setting.masks is None else Masks(setting.masks)
         if self._masks is not None:
-            _ = self._masks.labels  # a mistake is told before anything is restored
+            self._masks.check((one, one.slices(setting.split)) for one in self._stores.values())
         self._current: tuple[str, Volumes] | None = None
         self._rows: list[Row] = []
         self._places: dict[str, list[Place]] = {}
@@ -145,11 +146,9 @@ class Scoring:
             restore: Restores slices of a task.
 
         Raises:
-            InputError: A label of the masks has not occurred, or an option is not possible.
+            InputError: A region that is marked as flat is not, or an option is not possible.
         """
         self._measure()
-        if self._masks is not None:
-            self._masks.check_labels()
         overall: list[Overall] = []
         curves: list[Curve] = []
         reasons: dict[str, dict[str, str]] = {}
@@ -199,9 +198,8 @@ class Scoring:
             self._unmarked[name] = self._unmarked.get(name, 0) + 1
             return
         options = self.setting.options
-        regions = regions.without_small(
-            options["lesions"]["fewest_pixels"], options["organs"]["fewest_pixels"]
-        )
+        fewest = options["lesions"]["fewest_pixels"], options["organs"]["fewest_pixels"]
+        regions = regions.without_small(*fewest, refs[0].patient)
         slices = Slices(task, refs[0].patient, images, (row, column))
         self._rows += patients.measure_regions(slices, regions, options)
         rows, detected = patients.detect(slices, regions, options)
@@ -237,7 +235,8 @@ class Scoring:
         if not count:
             return ""
         if self._masks is not None:
-            return f"{self._masks.folder} has no mask named <patient>.nii.gz for {count} patients"
+            patients = counted("patient", count)
+            return f"{self._masks.folder} has no mask named <patient>.nii.gz for {patients}"
         return "no organs or lesions are known; type masks=<folder>"
 
     def _scan_again(self, task: Task, restore: Restore) -> tuple[list[Overall], dict[str, str]]:

@@ -1,6 +1,7 @@
 """Data of a run: the file of each task, and the check that it is the data of the training."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from amir_lightning.tasks import Task
 _log = logging.getLogger(__name__)
 
 
-def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
+def locate_data(cfg: DictConfig, tasks: list[Task], option: str | None = None) -> dict[Task, Path]:
     """Find the data file of each task, and log which one it is.
+
+    Args:
+        cfg: Configuration with the nodes ``data`` and ``paths``.
+        tasks: The tasks.
+        option: Option of the command that chooses the data, for errors; None if it has none.
 
     Raises:
         InputError: ``data.source`` is "prepared" and a prepared file is missing, or a file cannot
@@ -27,7 +33,8 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
     """
     if cfg.data.source not in ("auto", "prepared", "phantoms"):
         raise InputError(
-            f"data.source is '{cfg.data.source}'; choose from auto, prepared, phantoms"
+            f"{option or 'data.source'} is '{cfg.data.source}'; choose from auto, prepared, "
+            "phantoms"
         )
     cohort = Cohort(**{str(key): value for key, value in cfg.data.phantoms.items()})
     found = {}
@@ -37,12 +44,15 @@ def locate_data(cfg: DictConfig, tasks: list[Task]) -> dict[Task, Path]:
             _log.info("%s: prepared data %s", task.name, prepared)
             found[task] = prepared
             continue
-        options = " ".join([*typed_folders(), f"task={task.name}"])
-        prepare = f"python -m amir_lightning.prepare {options} raw_dir=<folder>"
+        default = prepared.as_posix() == f"data/prepared/{task.name}.h5"
+        where = [] if default else [shlex.quote(f"paths.prepared_dir={prepared.parent}")]
+        options = " ".join([*typed_folders(), f"task={task.name}", "raw_dir=<folder>", *where])
+        prepare = f"python -m amir_lightning.prepare {options}"
         if cfg.data.source == "prepared":
+            instead = f", or {option}=phantoms for embedded patients" if option else ""
             raise InputError(
-                f"{prepared} does not exist, and scale={cfg.scale} needs prepared data; type "
-                f"{prepare} first (or data.source=phantoms to train on embedded phantoms)"
+                f"{prepared} does not exist, and {option or 'data.source'}=prepared takes no other "
+                f"data; type {prepare} first{instead}"
             )
         reason = "" if cfg.data.source == "phantoms" else f" ({prepared} does not exist; {prepare})"
         _log.info("%s: embedded phantoms%s", task.name, reason)

@@ -124,7 +124,7 @@ def open_run(cfg: DictConfig) -> Run:
     cfg.network_name = network_name(cfg.network_name, cfg.network, hydra.overrides.task)
     tasks = active_tasks(cfg)
     cfg.task = "+".join(task.name for task in tasks)
-    stores = locate_data(cfg, tasks)
+    stores = locate_data(cfg, tasks, "data.source")
     data = describe_data(stores)
     own = _identity(cfg, tasks, data)
     files = folder_of(own, Path(cfg.paths.runs_dir))

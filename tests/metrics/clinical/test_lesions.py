@@ -70,6 +70,19 @@ def test_suv_peak_is_the_mean_of_a_disc_of_one_cubic_centimetre() -> None:
     mask = (radius() <= 10)[None]
     assert suv_peak(image, mask, SPACING) == pytest.approx(12 - PEAK_MM / 3, rel=0.01)
     assert disc(3, SPACING).sum() * 2 == pytest.approx(np.pi * 9, rel=0.01)
+    assert np.pi / 6 * PEAK_MM**3 == pytest.approx(1000, rel=0.01)  # a sphere of 1 cm³
+
+
+def test_suv_peak_is_that_of_the_best_centre_inside_the_lesion() -> None:
+    """The mean of a slope over a disc is its value in the centre, which lies in the lesion."""
+    x = (np.arange(120) - 60) * SPACING[1]
+    slope = np.broadcast_to(100 + x, (1, 60, 120))
+    mask = (radius() <= 10)[None]
+    assert suv_peak(slope, mask, SPACING) == pytest.approx(110)
+    # Slices lie far apart: the other one counts no more than its own lesion.
+    both = np.concatenate([slope, 2 * slope])
+    masks = np.concatenate([mask, (radius() <= 5)[None]])
+    assert suv_peak(both, masks, SPACING) == pytest.approx(210)
 
 
 def test_what_cannot_be_measured_is_one_sentence() -> None:

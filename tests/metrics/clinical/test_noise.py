@@ -42,6 +42,9 @@ def test_white_noise(white: np.ndarray) -> None:
     assert power[3:] == pytest.approx(SIGMA**2 * 0.64, rel=0.1)
     # Its integral over the frequency plane is the variance.
     assert spectrum.mean() / 0.64 == pytest.approx(white.var(), rel=0.02)
+    # All frequencies up to that of a pixel are alike: their mean is that of a square.
+    mean = (np.sqrt(2) + np.arcsinh(1)) / 6
+    assert mean_frequency(spectrum, SPACING) == pytest.approx(mean / 0.8, rel=0.02)
 
 
 def test_a_shift_or_a_smooth_trend_changes_nothing(white: np.ndarray) -> None:
@@ -77,6 +80,18 @@ def test_spectra_of_unequal_pixels_count_directions_in_mm(white: np.ndarray) -> 
     at, power = radial(power_spectrum(white, (2.0, 1.0)), (2.0, 1.0))
     assert at.max() <= 0.27
     assert power[3:] == pytest.approx(SIGMA**2 * 2, rel=0.2)
+    waves = np.cos(2 * np.pi * np.arange(SIDE) / 4)  # a period of four pixels
+    across = np.broadcast_to(waves, (1, SIDE, SIDE))  # from column to column, 1 mm each
+    along = across.transpose(0, 2, 1)  # from row to row, 2 mm each
+    for wave, frequency in ((across, 0.25), (along, 0.125)):
+        spectrum = power_spectrum(wave, (2.0, 1.0))
+        assert mean_frequency(spectrum, (2.0, 1.0)) == pytest.approx(frequency, rel=0.02)
+        at, power = radial(spectrum, (2.0, 1.0))
+        assert at[power.argmax()] == pytest.approx(frequency, abs=0.02)
+    # Neighbours in the direction of the wave have a correlation of cos(90°), the others of 1.
+    found = autocorrelation(across)
+    assert found[0, SIDE] == pytest.approx(0, abs=0.05)
+    assert found[1, SIDE - 1] == pytest.approx(1, abs=0.05)
 
 
 def test_a_region_with_structure_is_refused(white: np.ndarray) -> None:

@@ -43,6 +43,10 @@ def cases(d_prime: float, count: int = 600) -> tuple[np.ndarray, ...]:
 def test_channels_are_orthonormal() -> None:
     channels = laguerre_gauss(41, WIDTH, (1, 1), 5).reshape(5, -1)
     assert channels @ channels.T == pytest.approx(np.eye(5), abs=0.01)
+    # exp(-pi r² / a²) times the Laguerre polynomials 1 and 1 - x of x = 2 pi r² / a², at r = a.
+    gauss, first = laguerre_gauss(41, WIDTH, (1, 1), 2)
+    assert gauss[20, 28] / gauss[20, 20] == pytest.approx(np.exp(-np.pi))
+    assert first[20, 28] / first[20, 20] == pytest.approx((1 - 2 * np.pi) * np.exp(-np.pi))
     stretched = laguerre_gauss(41, WIDTH, (2, 1), 1)[0]
     assert stretched[21, 20] == pytest.approx(stretched[20, 22])
 
@@ -62,13 +66,20 @@ def test_the_area_on_white_noise_is_that_of_theory(d_prime: float) -> None:
 
 
 def test_the_observer_undoes_coloured_noise() -> None:
-    """A common shift of brightness, which any mean would follow, costs the template nothing."""
+    """Each square is as bright as chance will have it: the mean sees nothing, the observer much.
+
+    For noise of covariance K in the channels and a change s of their outputs, d'² = s K^-1 s.
+    """
     absent, present, channels, groups = cases(1.5)
     shift = 20 * np.random.default_rng(1).standard_normal((2, len(groups), 1, 1))
     scores = scored(absent + shift[0], present + shift[1], channels, groups)
-    plain = area(absent.mean(axis=(1, 2)) + shift[0].ravel(), present.mean(axis=(1, 2)))
-    assert plain < 0.6
-    assert area(*scores) > 0.7
+    flat = channels.reshape(len(channels), -1)
+    covariance = flat @ flat.T + 400 * np.outer(flat.sum(1), flat.sum(1))
+    change = 1.5 * flat @ flat[0]
+    d_prime = np.sqrt(change @ np.linalg.solve(covariance, change))
+    assert area(*scores) == pytest.approx(stats.norm.cdf(d_prime / np.sqrt(2)), abs=0.03)
+    means = ((one + by).mean(axis=(1, 2)) for one, by in zip((absent, present), shift, strict=True))
+    assert area(*means) < 0.55
 
 
 def test_an_observer_is_never_scored_on_what_it_was_trained_on() -> None:
@@ -103,9 +114,11 @@ def test_intervals_are_those_of_patients() -> None:
     assert 0 < better[0] < gain(np.arange(40))[0] < better[1] < 1
     assert same == (0, 0)
     assert intervals.of_places(groups, gain, 0) == [None, None]
-    found = intervals.of_mean([1.0, 2.0, 3.0, 4.0], 500)
+    # That of a mean of normal values is 1.96 of its standard errors wide on both sides.
+    values = 7 + 2 * stats.norm.ppf((np.arange(100) + 0.5) / 100)
+    found = intervals.of_mean([*values], 4000)
     assert found is not None
-    assert 1 <= found[0] < 2.5 < found[1] <= 4
+    assert found == pytest.approx((7 - 1.96 * 0.2, 7 + 1.96 * 0.2), abs=0.03)
 
 
 @pytest.mark.parametrize("patients", [2, 3, 4])

@@ -52,7 +52,7 @@ def edge_profile(image: Image, distance: Image, reach_mm: float, pixel_mm: float
         interpolated.
     """
     half = max(1, round(reach_mm / pixel_mm * BINS_PER_PIXEL))
-    near = np.abs(distance) < reach_mm
+    near = np.abs(distance) <= reach_mm  # the middle of a lesion has just that distance
     number = np.floor(distance[near] / pixel_mm * BINS_PER_PIXEL).astype(int) + half
     inside = (number >= 0) & (number < 2 * half)
     number, values = number[inside], image[near][inside].astype(np.float64)
