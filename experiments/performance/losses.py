@@ -168,8 +168,8 @@ def rows(name: str, options: argparse.Namespace) -> Iterator[list[str]]:
         plain = Model(network, (), model)
         ways = [Way("OpenVINO, float32", "", plain)]
         ways += [
-            Way("OpenVINO, bf16", wide, Model(network, [wide] if wide else []))
-            for wide in ("", "refinement")
+            Way("OpenVINO, bf16", ", ".join(wide), Model(network, wide))
+            for wide in ((), *(names.split(",") for names in options.wide))
         ]
         if find_spec("nncf") and name in options.int8:
             calibration = slices(weights, "val", options.calibration, options.phantoms)
@@ -187,6 +187,9 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", nargs="+", default=["study", "study-restormer"])
+    parser.add_argument(
+        "--wide", nargs="*", default=["refinement"], help="modules in float32 beside bf16: a,b"
+    )
     parser.add_argument("--int8", nargs="*", default=["study"], help="weights that are quantised")
     parser.add_argument("--slices", type=int, default=32, help="test slices of each task")
     parser.add_argument("--calibration", type=int, default=8, help="validation slices of each task")

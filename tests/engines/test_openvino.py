@@ -201,6 +201,7 @@ def test_a_place_that_is_no_folder_is_said(cache: Path, caplog) -> None:
     with torch.inference_mode():
         network(torch.rand(1, 1, 32, 32))
     assert "the next command compiles it anew" in caplog.text
+    assert "or type another paths.cache_dir=<folder>" in caplog.text
 
 
 def test_auto_compiles_what_is_worth_it(
@@ -317,8 +318,11 @@ import openvino_telemetry  # can still be imported by others
 def test_unknown_modules_are_refused(cache: Path) -> None:
     network = small()
     fast(network, cache, "bf16", ("encoder",))
-    with torch.inference_mode(), pytest.raises(InputError, match="has no module encoder; choose"):
+    with torch.inference_mode(), pytest.raises(InputError, match="has no module encoder with"):
         network(torch.rand(1, 1, 32, 32))
+    network = networks.Restormer(width=8, depths=(1, 1, 1, 1), refinement_depth=0).eval()
+    with pytest.raises(InputError, match="no module refinement with weights; choose from stem"):
+        openvino.traced_for_size(network, (1, 1, 16, 16), half=True, wide=["refinement"])
     network = networks.Restormer(width=8, depths=(1, 1, 1, 1), refinement_depth=1).eval()
     with pytest.raises(InputError, match="without calling it; name a module that holds it"):
         openvino.traced_for_size(

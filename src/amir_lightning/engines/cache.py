@@ -71,7 +71,8 @@ def read_program(folder: Path, key: str) -> bytes | None:
 def write_program(folder: Path, key: str, program: bytes) -> None:
     """Write a program for the next time, or say why the next time will compile it anew."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # said below, with what to do
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if reason := _distrust(folder):
             raise InputError(reason)
         with complete_file(folder / key, "type another paths.cache_dir=<folder>") as partial:

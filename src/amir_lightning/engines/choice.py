@@ -71,7 +71,7 @@ class Engine:
 
     @property
     def label(self) -> Label:
-        """What restores, or has restored, unless `restores` named torch for images of one size."""
+        """What restores; `restores` may name torch for images of one size."""
         by_torch = self._program is None or self._program.given_up
         return self._torch if by_torch else self._openvino
 

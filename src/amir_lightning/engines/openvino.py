@@ -168,7 +168,7 @@ class OpenVino:
         return self._folder is not None and is_kept(self._folder, name)
 
     def _by_torch(self, shape: tuple[int, ...]) -> tuple[Tensor, float]:
-        """What torch makes of the image that programs are compared on, and its seconds."""
+        """Restore the comparison image by torch; also return the seconds it took."""
         if shape not in self._torch:
             lq = _image(shape)
             with torch.inference_mode(), self._network.as_written():

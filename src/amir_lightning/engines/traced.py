@@ -64,7 +64,7 @@ def traced_for_size(
         wide: Names of modules of the network that compute in float32 all the same.
 
     Raises:
-        InputError: The network has no module of such a name, or does not call it.
+        InputError: The network has no module with weights of such a name, or does not call it.
     """
     called: set[str] = set()
     with _in_float32(network, wide, called):
@@ -91,12 +91,16 @@ def _export(module: _Fitting, image: Tensor, sides: Any) -> torch.export.Exporte
 @contextlib.contextmanager
 def _in_float32(network: nn.Module, names: Sequence[str], called: set[str]) -> Iterator[None]:
     """Return a context in which some modules compute in float32, and note those that are called."""
-    modules = dict(network.named_modules())
+    modules = {
+        name: module
+        for name, module in network.named_modules()
+        if name and next(module.parameters(), None) is not None
+    }
     unknown = [name for name in names if name not in modules]
     if unknown:
         raise InputError(
-            f"{type(network).__name__} has no module {', '.join(unknown)}; choose from "
-            f"{', '.join(name for name in modules if name.count('.') < 2 and name)}"
+            f"{type(network).__name__} has no module {', '.join(unknown)} with weights; choose "
+            f"from {', '.join(name for name in modules if name.count('.') < 2)}"
         )
 
     def wide(name: str, run: Any) -> Any:

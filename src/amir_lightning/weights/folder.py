@@ -96,7 +96,8 @@ def load_pretrained(
             ``HF_HUB_OFFLINE=1`` only what was downloaded is used.
         trusted: Modules whose networks may be named besides those of this package.
         engine: What restores: "torch"; "openvino", which is the fastest on a CPU; or "auto" for
-            OpenVINO where it is installed and can run the network.
+            OpenVINO where it is installed and can run the network. Compiled programs are kept in
+            ``~/.cache/amir_lightning``, or in ``$XDG_CACHE_HOME/amir_lightning``.
         engine_precision: "float32", or "bf16" for OpenVINO.
 
     Raises:
