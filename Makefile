@@ -20,8 +20,8 @@ demo: setup  ## train AMIR on the embedded MRI, CT and PET patients and print it
 	$(BIN)/python -m amir_lightning.train task=mri+ct+pet scale=demo
 
 figure1 figure3 figure4: setup  ## train what a figure of the paper shows, and draw it
-	$(BIN)/python -m amir_lightning.train -m experiment=$@
-	$(BIN)/python -m amir_lightning.draw experiment=$@ output=experiments/$@
+	$(BIN)/python -m amir_lightning.train -m experiment=$@ $(OPTIONS)
+	$(BIN)/python -m amir_lightning.draw experiment=$@ $(OPTIONS) output=experiments/$@
 
 test: setup  ## run all tests, two at a time
 	$(BIN)/python -m pytest -n 2
