@@ -347,6 +347,15 @@ def test_gain_by_tasks_is_what_the_runs_scored(
         both = [float(found[size, task]["gain"]) for task in ("mri", "ct")]
         assert float(found[size, "mean"]["gain"]) == pytest.approx(np.mean(both))
         assert found[size, "mean"]["mean_of"] == "mri+ct"
+    from amir_lightning.runs.folder import RunFolder
+    from amir_lightning.runs.kept import keep
+
+    keep([RunFolder(path) for path in (amir, *alone)], Path("kept"))
+    copies = ",".join(map(str, sorted(Path("kept").iterdir())))
+    again = command("draw", "draw=gain_by_tasks", f"runs=[{copies}]", "output=kept", "bootstrap=9")
+    assert again.status == 0, again.err
+    for row in rows(Path("kept/gain_by_tasks.csv")):
+        assert float(row["gain"]) == pytest.approx(float(found[row["tasks"], row["task"]]["gain"]))
     refused = command("draw", "draw=gain_by_tasks", f"runs=[{alone[0]},{alone[1]}]")
     assert refused.status == 2
     assert "all of these runs train 1 task, expected different numbers" in refused.err
@@ -363,10 +372,10 @@ def test_gain_by_tasks_is_what_the_runs_scored(
 
 def test_the_mean_gain_is_over_the_tasks_that_every_number_has() -> None:
     """Patients are the units: ten slices of one of two patients are no ten patients."""
-    from amir_lightning.draw.gain_by_tasks import measure
+    from amir_lightning.draw.gain_by_tasks import Gain, measure
 
-    def patients(*means: float) -> dict[str, list[float]]:
-        return {f"p{number}": [mean] * 10 for number, mean in enumerate(means)}
+    def patients(*means: float) -> dict[str, Gain]:
+        return {f"p{number}": Gain(10 * mean, 10) for number, mean in enumerate(means)}
 
     groups = {
         ("mri",): {"mri": patients(4, 6)},

@@ -26,6 +26,7 @@ FIGURES = (
     "by_parameter",
 )
 OF_SEVERAL_RUNS = ("comparison", "gain_by_tasks", "sharing", "by_parameter")
+OF_SCORES = ("curves", "gain_by_tasks")  # need no weights, so kept runs do, too
 
 
 @command("draw", options_of="train")
@@ -44,11 +45,12 @@ def main(cfg: DictConfig) -> None:
             f"experiment={experiment} and runs {', '.join(names)} both say what is drawn; type one "
             "of them"
         )
-    if experiment is not None:
-        found = finished(experiment, overrides, Path(cfg.paths.runs_dir))
-        names = [str(run.path) for run in found]
-    runs = [open_finished(name, cfg) for name in names]
     for kind in kinds:
+        if experiment is not None:
+            folders = [Path(cfg.paths.runs_dir)]
+            folders += [Path(cfg.paths.kept_dir)] if kind in OF_SCORES else []
+            names = [str(run.path) for run in finished(experiment, overrides, *folders)]
+        runs = [open_finished(name, cfg) for name in names]
         for group in _groups(kind, runs, cfg.by):
             drawing = draw(kind, cfg, group)
             folder = group[0].files.path / "figures" if cfg.output is None else Path(cfg.output)

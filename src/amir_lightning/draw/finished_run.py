@@ -17,6 +17,7 @@ from amir_lightning.modules import RestorationModule
 from amir_lightning.networks import Report
 from amir_lightning.runs.data import locate_data, same_data
 from amir_lightning.runs.folder import RunFolder, find_run
+from amir_lightning.runs.scores import Patients, read_patients
 from amir_lightning.runs.task_data import TaskData
 from amir_lightning.tasks import Task, active_tasks
 from amir_lightning.train.build import build_data, build_module
@@ -120,8 +121,15 @@ class FinishedRun:
 
     def scores(self) -> list[dict[str, str]]:
         """Rows of ``slices.csv`` of the split."""
-        parts = [self.split] + ([] if self.checkpoint == "best" else [self.checkpoint])
-        return self.files.rows(*parts)
+        return self.files.rows(*self._evaluation)
+
+    def patients(self) -> Patients:
+        """Mean scores of each patient of the split, which kept runs have, too."""
+        return read_patients(self.files, *self._evaluation)
+
+    @property
+    def _evaluation(self) -> tuple[str, ...]:
+        return (self.split,) if self.checkpoint == "best" else (self.split, self.checkpoint)
 
 
 def open_finished(name: str, cfg: DictConfig) -> FinishedRun:

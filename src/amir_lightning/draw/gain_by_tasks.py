@@ -1,6 +1,6 @@
 """Gain over the input against the number of tasks that a network was trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +9,31 @@ from numpy.typing import NDArray
 from amir_lightning.draw.finished_run import FinishedRun, alike
 from amir_lightning.draw.style import Drawing, new_figure, palette
 from amir_lightning.errors import InputError
+from amir_lightning.metrics import Group
 from amir_lightning.tasks import canonical
 
 MEAN = "mean"
 """Name of the mean over tasks in the CSV."""
 
-Gains = Mapping[str, list[float]]
-"""Gains of the slices of each patient [dB]."""
+
+class Gain(NamedTuple):
+    """Gains of the slices of one patient [dB].
+
+    Attributes:
+        total: Their sum.
+        slices: How many they are.
+    """
+
+    total: float
+    slices: int
+
+    def and_also(self, other: "Gain") -> "Gain":
+        """Return the gains of both, such as those of another seed."""
+        return Gain(self.total + other.total, self.slices + other.slices)
+
+
+Gains = Mapping[str, Gain]
+"""Gains of each patient."""
 
 
 class Point(NamedTuple):
@@ -128,20 +146,18 @@ def measure(
     Returns:
         Points by number of tasks and task, where `MEAN` is the mean, and the tasks of that mean.
     """
-    pooled: dict[tuple[int, str], dict[str, list[float]]] = {}
+    pooled: dict[tuple[int, str], dict[str, Gain]] = {}
     for tasks, gains in groups.items():
         for task, patients in gains.items():
-            found = pooled.setdefault((len(tasks), task), {})
-            for patient, values in patients.items():
-                found.setdefault(patient, []).extend(values)
+            _add(pooled.setdefault((len(tasks), task), {}), patients)
     sizes = sorted({size for size, _ in pooled})
     every = {task for _, task in pooled}
     common = sorted(
         (task for task in every if all((size, task) in pooled for size in sizes)), key=canonical
     )
     rng = np.random.default_rng(seed)
-    means = {key: _mean(list(patients.values())) for key, patients in pooled.items()}
-    draws = {key: _resampled(list(one.values()), bootstrap, rng) for key, one in pooled.items()}
+    means = {key: _mean(patients.values()) for key, patients in pooled.items()}
+    draws = {key: _resampled(one.values(), bootstrap, rng) for key, one in pooled.items()}
     points = {key: _point(means[key], draws[key]) for key in sorted(pooled)}
     for size in sizes if common else []:
         own = [(size, task) for task in common]
@@ -152,12 +168,14 @@ def measure(
 
 
 def _group(runs: Sequence[FinishedRun]) -> dict[tuple[str, tuple[str, ...]], dict[str, Gains]]:
-    """Gains by network and tasks, then by task and patient; slices with a constant label have none.
+    """Gains by network and tasks, then by task and patient, from scores that kept runs have, too.
+
+    Slices with a constant label have no score.
 
     Raises:
         InputError: Two runs of one network on the same tasks have different numbers of steps.
     """
-    found: dict[tuple[str, tuple[str, ...]], dict[str, dict[str, list[float]]]] = {}
+    found: dict[tuple[str, tuple[str, ...]], dict[str, dict[str, Gain]]] = {}
     first: dict[tuple[str, tuple[str, ...]], FinishedRun] = {}
     for run in runs:
         key = (run.network_name, tuple(task.name for task in run.tasks))
@@ -169,24 +187,36 @@ def _group(runs: Sequence[FinishedRun]) -> dict[tuple[str, tuple[str, ...]], dic
                 "steps, and cannot be one point; give runs of one budget (runs=[...])"
             )
         own = found.setdefault(key, {})
-        for row in run.scores():
-            gain = float(row["psnr"]) - float(row["input_psnr"])
-            if np.isfinite(gain):
-                own.setdefault(row["task"], {}).setdefault(row["patient"], []).append(gain)
+        for task, patients in run.patients().items():
+            _add(own.setdefault(task, {}), _gains(patients))
     return {key: dict(own) for key, own in found.items()}
 
 
-def _mean(patients: Sequence[Sequence[float]]) -> float:
-    return float(np.mean([value for values in patients for value in values]))
+def _gains(patients: Mapping[str, Group]) -> dict[str, Gain]:
+    found = {}
+    for patient, group in patients.items():
+        restored, lq = group.means["psnr"], group.means["input_psnr"]
+        if restored is not None and lq is not None and np.isfinite(restored - lq):
+            found[patient] = Gain((restored - lq) * group.num_slices, group.num_slices)
+    return found
+
+
+def _add(gains: dict[str, Gain], more: Gains) -> None:
+    for patient, gain in more.items():
+        gains[patient] = gains[patient].and_also(gain) if patient in gains else gain
+
+
+def _mean(patients: Collection[Gain]) -> float:
+    return sum(one.total for one in patients) / sum(one.slices for one in patients)
 
 
 def _resampled(
-    patients: Sequence[Sequence[float]], resamples: int, rng: np.random.Generator
+    patients: Collection[Gain], resamples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Means over the slices of resampled patients; NaN for a single patient."""
     if len(patients) < 2:
         return np.full(resamples, np.nan)
-    sums, counts = (np.array([fold(values) for values in patients]) for fold in (sum, len))
+    sums, counts = np.array([*patients]).T
     drawn = rng.integers(len(patients), size=(resamples, len(patients)))
     means: NDArray[np.float64] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return means

@@ -61,15 +61,19 @@ def write_scores(folder: Path, rows: Sequence[Mapping[str, object]], summary: Su
     _write(folder / "tasks.csv", ["task", *counts, *SCORES], tasks)
 
 
-def read_patients(run: RunFolder, split: str) -> Patients:
-    """Read ``patients.csv`` of a split, which kept runs have, too.
+def read_patients(run: RunFolder, *evaluation: str) -> Patients:
+    """Read ``patients.csv`` of an evaluation, which kept runs have, too.
+
+    Args:
+        run: Run folder.
+        evaluation: Names of the evaluation, such as a split.
 
     Raises:
         InputError: There is no such file.
         KeyError, TypeError, ValueError: The file is damaged.
     """
     patients: dict[str, dict[str, Group]] = {}
-    for row in run.rows(split, table="patients"):
+    for row in run.rows(*evaluation, table="patients"):
         patients.setdefault(row["task"], {})[row["patient"]] = _group(row)
     return patients
 

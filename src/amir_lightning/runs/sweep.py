@@ -130,15 +130,20 @@ def locate(wanted: Iterable[Job], *runs_dirs: Path) -> list[RunFolder | None]:
     return [max(some, key=lambda one: one[:2])[-1] if some else None for some in same]
 
 
-def finished(experiment: str, overrides: Sequence[str], runs_dir: Path) -> list[RunFolder]:
+def finished(experiment: str, overrides: Sequence[str], *runs_dirs: Path) -> list[RunFolder]:
     """Find the finished runs of an experiment, and name those that are left out.
+
+    Args:
+        experiment: Name of a file in ``conf/experiment``.
+        overrides: Other options of train.
+        runs_dirs: Folders of runs, as `locate` takes them.
 
     Raises:
         InputError: No run has finished.
     """
     wanted = jobs(experiment, overrides)
     found = []
-    for job, run in zip(wanted, locate(wanted, runs_dir), strict=True):
+    for job, run in zip(wanted, locate(wanted, *runs_dirs), strict=True):
         if run is not None and run.finished:
             found.append(run)
         else:
@@ -146,7 +151,7 @@ def finished(experiment: str, overrides: Sequence[str], runs_dir: Path) -> list[
     if not found:
         options = " ".join([f"experiment={experiment}", *overrides])
         raise InputError(
-            f"no run of {options} in {runs_dir} has finished; train them with "
+            f"no run of {options} in {runs_dirs[0]} has finished; train them with "
             f"{start_of(experiment, overrides)}"
         )
     return found
