@@ -64,7 +64,8 @@ def test_the_study_has_patients_steps_and_networks_of_its_own() -> None:
         found = drawn_for(instantiate(dict(task.degradation)), 0)
         noise = {"CT": "photons", "PT": "counts_per_slice"}.get(task.dicom_modality)
         assert noise is None or noise in found
-    for name in ("table1", "table2", "table3", "table4", "successors", "figure3", "clinical"):
+    names = ("table1", "table2", "table3", "table4", "successors", "width", "figure3", "clinical")
+    for name in names:
         run = composed("scale=study", f"experiment={name}")
         assert run.trainer.max_steps == 4000
         assert run.validation.every == 1000

@@ -22,6 +22,7 @@ _TITLES = {
     "table3": "Task combinations",
     "table4": "Ablation of the routing",
     "tasks": "More tasks than three",
+    "width": "Networks of equal width, with and without routing",
     "sampling": "Shares of eight tasks in the patches",
 }
 _DASH = Cell("—")

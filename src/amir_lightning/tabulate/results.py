@@ -139,8 +139,9 @@ def collect(
             )
             > 1
         ):
-            # The name of a method is that of a file of options.
-            label += f" ({' '.join(text.removeprefix(_METHOD) for text in extra)})"
+            # The name of a method is that of a file of options; the label says the network already.
+            named = [text for text in extra if not text.startswith("network=")]
+            label += f" ({' '.join(text.removeprefix(_METHOD) for text in named)})"
         million = lines[0]["parameters"] if lines else ""
         methods.append(
             Method(
