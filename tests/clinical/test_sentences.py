@@ -53,6 +53,10 @@ def test_the_method_that_erases_most_is_certain_only_by_an_interval_above_zero()
     close = [1.0, 0.8, 1.0, 0.8] * 2
     text = erases_most([method("A", 30, close), method("B", 29, often)], [CT], 200)
     assert "the difference is not certain" in text
+    tied = [method(title, 30, often) for title in "ABC"]
+    assert erases_most([*tied, method("D", 29, seldom)], [CT], 200) == (
+        "A, B and C erase most, each 92% of the lesions that HQ shows."
+    )
     assert "the only method" in erases_most([method("A", 30, often)], [CT], 200)
     assert "No method erases" in erases_most([method("A", 30, [0.0, 0.0])], [CT], 200)
     assert "No patient" in erases_most([method("A", 30)], [CT], 200)

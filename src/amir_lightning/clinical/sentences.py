@@ -68,16 +68,22 @@ def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int
     shares = {title: own for title, own in shares.items() if own}
     if not shares:
         return "Which method erases most? No patient has a lesion that HQ shows."
-    ranked = sorted(shares, key=lambda title: -float(np.mean([*shares[title].values()])))
-    first = shares[ranked[0]]
-    if not any(first.values()):
+    means = {title: float(np.mean([*own.values()])) for title, own in shares.items()}
+    ranked = sorted(means, key=lambda title: -means[title])
+    most = means[ranked[0]]
+    if not most:
         return "No method erases a lesion that HQ shows."
-    text = f"{ranked[0]} erases most: {np.mean([*first.values()]):.0%} of the lesions that HQ shows"
+    tied = [title for title in ranked if np.isclose(means[title], most)]
+    if len(tied) > 1:
+        names = f"{', '.join(tied[:-1])} and {tied[-1]}"
+        return f"{names} erase most, each {most:.0%} of the lesions that HQ shows."
+    first = shares[ranked[0]]
+    text = f"{ranked[0]} erases most: {most:.0%} of the lesions that HQ shows"
     if len(ranked) == 1:
         return f"{text}, and it is the only method."
     second = shares[ranked[1]]
     found = intervals.of_mean([first[k] - second[k] for k in first if k in second], bootstrap)
-    text += f"; next is {ranked[1]} with {np.mean([*second.values()]):.0%}"
+    text += f"; next is {ranked[1]} with {means[ranked[1]]:.0%}"
     if found is None:
         return f"{text}, and no interval says whether the difference is certain."
     certain = "is certain" if found[0] > 0 else "is not certain"
