@@ -129,7 +129,7 @@ def test_successors_have_a_column_of_their_own_papers_recipes(
 
 
 @pytest.mark.usefixtures("composing")
-def test_rows_of_one_network_are_told_apart_by_what_differs(composing, tmp_path: Path) -> None:
+def test_rows_of_one_network_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     found = jobs("width")
     labels = [one.label for one in collect(found, [None] * len(found), tmp_path / "none", 0)]
     assert labels == [
@@ -139,6 +139,7 @@ def test_rows_of_one_network_are_told_apart_by_what_differs(composing, tmp_path:
     ]
 
 
+@pytest.mark.usefixtures("composing")
 def test_statistics_against_other_computations(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     drawn = {}
