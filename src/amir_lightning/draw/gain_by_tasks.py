@@ -27,10 +27,6 @@ class Gain(NamedTuple):
     total: float
     slices: int
 
-    def and_also(self, other: "Gain") -> "Gain":
-        """Return the gains of both, such as those of another seed."""
-        return Gain(self.total + other.total, self.slices + other.slices)
-
 
 Gains = Mapping[str, Gain]
 """Gains of each patient."""
@@ -202,8 +198,10 @@ def _gains(patients: Mapping[str, Group]) -> dict[str, Gain]:
 
 
 def _add(gains: dict[str, Gain], more: Gains) -> None:
+    """Add the slices of other runs, such as those of another seed."""
     for patient, gain in more.items():
-        gains[patient] = gains[patient].and_also(gain) if patient in gains else gain
+        total, slices = gains.get(patient, (0.0, 0))
+        gains[patient] = Gain(total + gain.total, slices + gain.slices)
 
 
 def _mean(patients: Collection[Gain]) -> float:
