@@ -21,7 +21,10 @@ def test_at_the_start_every_image_weighs_the_same() -> None:
 
 
 def test_loss_and_gradient_are_those_of_the_release() -> None:
-    """Estimator and images are drawn from fixed seeds; the two numbers are the release's."""
+    """Estimator and images are drawn from fixed seeds; the two numbers are the release's.
+
+    Processors round float32 differently: two kinds differ by 3e-6 of the loss.
+    """
     balance = ErrorBalance()
     names = ["entry.weight", "entry.bias", "expand.weight", "expand.bias"]
     names += ["project.weight", "project.bias", "norm.weight", "norm.bias"]
@@ -37,7 +40,7 @@ def test_loss_and_gradient_are_those_of_the_release() -> None:
     restored = (0.7 * hq + 0.3 * other).requires_grad_()
     loss = balance(restored, lq, hq)
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(14.47962, rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(14.47962, rel=1e-5)
     assert float(restored.grad.abs().sum()) == pytest.approx(144.472, rel=1e-5)
 
 
