@@ -41,8 +41,21 @@ def test_the_order_survives_only_where_no_pair_changes() -> None:
     other = [same[0], method("B", 29, [0.4], 0.8), same[2]]
     text = order(other, [CT])
     assert "survives in 1 of 2 comparisons" in text
-    assert "changes most by ct, Lesions erased, in 1 of 3 pairs." in text
+    assert "changes most by Lesions erased (ct), in 1 of 3 pairs." in text
     assert "not two methods" in order(same[:1], [CT])
+
+
+def test_a_measure_that_is_equal_for_all_methods_has_no_order_to_survive() -> None:
+    equal = [method("A", 30, [0.1], 0.7), method("B", 29, [0.1], 0.8)]
+    assert order(equal, [CT]) == (
+        "The order of the methods by PSNR survives in 0 of 1 comparisons by a task and a measure; "
+        "it changes most by Model observer, area, 10 HU (ct), in 1 of 1 pair."
+    )
+
+
+def test_all_measures_that_change_most_are_named() -> None:
+    other = [method("A", 30, [0.2], 0.7), method("B", 29, [0.1], 0.8)]
+    assert "by Lesions erased (ct) and Model observer, area, 10 HU (ct), in" in order(other, [CT])
 
 
 def test_the_method_that_erases_most_is_certain_only_by_an_interval_above_zero() -> None:

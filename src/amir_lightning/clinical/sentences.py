@@ -7,7 +7,7 @@ import numpy as np
 
 from amir_lightning.clinical.methods import Method
 from amir_lightning.metrics.clinical import intervals
-from amir_lightning.system.wording import counted
+from amir_lightning.system.wording import counted, joined
 from amir_lightning.tasks import Task
 
 JUDGED = ("lesion_recovery", "lesions_erased", "lesions_invented", "observer_auc", "bias")
@@ -23,6 +23,7 @@ def order(methods: Sequence[Method], tasks: Sequence[Task]) -> str:
     """Say in how many tasks and measures no pair of methods changes its order.
 
     A pair changes its order if one method has the higher PSNR and the other the better measure.
+    A measure that is equal for all methods has no order and is left out.
     """
     found: dict[str, tuple[int, int]] = {}
     for task in tasks:
@@ -30,25 +31,27 @@ def order(methods: Sequence[Method], tasks: Sequence[Task]) -> str:
             for level in levels_of(methods, task, measure):
                 own = [(m, one) for m in methods if (one := m.find(task.name, measure, level))]
                 pairs = [*combinations(own, 2)]
-                if not pairs:
+                if all(one.error == two.error for (_, one), (_, two) in pairs):
                     continue
                 changed = 0
                 for (first, one), (second, two) in pairs:
                     better = first.psnr[task.name] - second.psnr[task.name]
                     changed += better * (one.error - two.error) > 0
-                found[f"{task.name}, {own[0][1].title}"] = changed, len(pairs)
+                found[f"{own[0][1].title} ({task.name})"] = changed, len(pairs)
     if not found:
         return "Does the order by PSNR survive? There are not two methods with a common measure."
     kept = sum(changed == 0 for changed, _ in found.values())
-    worst = max(found, key=lambda key: found[key][0] / found[key][1])
-    changed, pairs_there = found[worst]
+    most = max(changed / pairs for changed, pairs in found.values())
     text = (
         f"The order of the methods by PSNR survives in {kept} of {len(found)} comparisons by a "
         "task and a measure"
     )
-    if not changed:
+    if not most:
         return f"{text}."
-    return f"{text}; it changes most by {worst}, in {changed} of {counted('pair', pairs_there)}."
+    worst = [key for key, (changed, pairs) in found.items() if changed / pairs == most]
+    changed, pairs_there = found[worst[0]]
+    where = f"in {changed} of {counted('pair', pairs_there)}"
+    return f"{text}; it changes most by {joined(worst)}, {where}."
 
 
 def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int) -> str:
@@ -75,8 +78,7 @@ def erases_most(methods: Sequence[Method], tasks: Sequence[Task], bootstrap: int
         return "No method erases a lesion that HQ shows."
     tied = [title for title in ranked if np.isclose(means[title], most)]
     if len(tied) > 1:
-        names = f"{', '.join(tied[:-1])} and {tied[-1]}"
-        return f"{names} erase most, each {most:.0%} of the lesions that HQ shows."
+        return f"{joined(tied)} erase most, each {most:.0%} of the lesions that HQ shows."
     first = shares[ranked[0]]
     text = f"{ranked[0]} erases most: {most:.0%} of the lesions that HQ shows"
     if len(ranked) == 1:
