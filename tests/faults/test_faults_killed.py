@@ -40,13 +40,13 @@ def kill_while_saving(folder: Path, data_dir: Path, moments: list[str], *options
 
 @pytest.mark.slow
 def test_a_run_killed_while_it_saves_ends_as_the_undisturbed_one(
-    tmp_path: Path, data_dir: Path
+    command: Command, tmp_path: Path, data_dir: Path
 ) -> None:
     options = (*SHORT, "trainer.max_steps=12", "validation.every=4", "checkpoint.every=1")
-    finish(tmp_path, data_dir, *options, "paths.runs_dir=whole")
+    assert command("train", *options, "paths.runs_dir=whole").status == 0
     killed = (*options, "paths.runs_dir=killed")
     kill_while_saving(tmp_path, data_dir, list(MOMENTS), *killed)
-    finish(tmp_path, data_dir, *killed)
+    assert command("train", *killed).status == 0
     sessions = record(tmp_path / "killed")["sessions"]
     assert [one["from_step"] for one in sessions] == [0, 1, 2, 3, 5]
     assert_same_run(tmp_path / "whole", tmp_path / "killed")

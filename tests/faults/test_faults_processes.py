@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Command
 from launched import SHORT, TRAIN, Launched, record, run_folder, saved_at
 
 COMMON = [option for option in SHORT if not option.startswith(("trainer.acc", "data.batch"))]
@@ -47,28 +48,26 @@ def free_port() -> str:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains_balance_and_noise_included(
-    tmp_path: Path, data_dir: Path
+def test_several_processes_train_what_one_trains_balance_and_noise_included(
+    command: Command, tmp_path: Path, data_dir: Path
 ) -> None:
     shared = [*COMMON, *EXACT, "trainer.max_steps=4", "validation.every=4"]
-    shared += [f"paths.data_dir={data_dir}"]
+    one = [*shared, "trainer.accelerator=cpu", "data.batch_size=6", "paths.runs_dir=one"]
+    assert command("train", *one).status == 0
     cases = {
-        "one": ["trainer.accelerator=cpu", "data.batch_size=6"],
-        "two": ["trainer=ddp_sim", "data.batch_size=3"],
         "three": ["trainer=ddp_sim", "trainer.devices=3", "data.batch_size=2"],
         "own": ["trainer=ddp_sim", "data.batch_size=3", "loss.global_balance=false"],
     }
+    said = {}
     for name, options in cases.items():
-        run = Launched(tmp_path, *TRAIN, *shared, *options, f"paths.runs_dir={name}")
-        status, said = run.wait()
-        assert status == 0, said[-3000:]
-        if name == "three":
-            assert "of 6 patches (3 processes x 2 x 1 accumulated), learning rate 0.002" in said
-    for several in ("two", "three"):
-        assert_close(tmp_path / "one", tmp_path / several)
-        assert run_folder(tmp_path / several).name == run_folder(tmp_path / "one").name
-        assert scored(tmp_path / several) == scored(tmp_path / "one")
-        assert routed(tmp_path / several) == pytest.approx(routed(tmp_path / "one"), abs=1e-6)
+        more = [f"paths.runs_dir={name}", f"paths.data_dir={data_dir}"]
+        status, said[name] = Launched(tmp_path, *TRAIN, *shared, *options, *more).wait()
+        assert status == 0, said[name][-3000:]
+    assert "of 6 patches (3 processes x 2 x 1 accumulated), learning rate 0.002" in said["three"]
+    assert_close(tmp_path / "one", tmp_path / "three")
+    assert run_folder(tmp_path / "three").name == run_folder(tmp_path / "one").name
+    assert scored(tmp_path / "three") == scored(tmp_path / "one")
+    assert routed(tmp_path / "three") == pytest.approx(routed(tmp_path / "one"), abs=1e-6)
     with pytest.raises(AssertionError):
         assert_close(tmp_path / "one", tmp_path / "own")
 
@@ -162,9 +161,10 @@ def _srun(tasks: int) -> list[dict[str, str]]:
     return [shared | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(tasks)]
 
 
-def test_another_batch_of_all_processes_is_refused(tmp_path: Path, data_dir: Path) -> None:
-    options = [*SHORT, f"paths.data_dir={data_dir}"]
-    assert subprocess.run([*TRAIN, *options], cwd=tmp_path, check=False).returncode == 0
+def test_another_batch_of_all_processes_is_refused(
+    command: Command, tmp_path: Path, data_dir: Path
+) -> None:
+    assert command("train", *SHORT).status == 0
     again = [*TRAIN, "run=last", "trainer.devices=3", f"paths.data_dir={data_dir}"]
     done = subprocess.run(again, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 2
