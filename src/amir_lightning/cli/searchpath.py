@@ -18,7 +18,7 @@ from typing import ClassVar
 # has no public function for that: neither to parse its flags, nor to build a loader from several
 # folders (initialize_config_dir takes one, and none behind --config-dir).
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -50,11 +50,12 @@ class PackageConf(SearchPathPlugin):
             search_path.append("amir_lightning", str(CONF_DIR))
 
 
-class ParsedFiles(FileConfigSource):
+class FileConfigSource(file_config_source.FileConfigSource):
     """Keep every parsed file of a folder, as long as it does not change.
 
     Hydra composes three times for one command and once more for each job of a sweep, and each time
-    it would parse some thirty files, which takes a third of the composing.
+    it would parse some thirty files, which takes a third of the composing. Hydra takes a class in
+    the place of its own if that has the same name.
     """
 
     _kept: ClassVar[dict[tuple[str, int, int], ConfigResult]] = {}
@@ -107,7 +108,7 @@ class SearchPath:
         """
         flags, rest = get_args_parser().parse_known_args(list(arguments))
         Plugins.instance().register(PackageConf)
-        SourcesRegistry.instance().types["file"] = ParsedFiles  # register() refuses a second one
+        SourcesRegistry.instance().types["file"] = FileConfigSource  # register() keeps the first
         search_path = create_config_search_path(flags.config_path or str(CONF_DIR))
         if flags.config_dir is not None:
             search_path.prepend("command-line", flags.config_dir, SearchPathQuery("schema"))
