@@ -61,14 +61,17 @@ def test_all_measures_that_change_most_are_named() -> None:
 def test_the_method_that_erases_most_is_certain_only_by_an_interval_above_zero() -> None:
     often, seldom = [1.0, 0.8, 1.0, 0.9] * 2, [0.1, 0.0, 0.2, 0.1] * 2
     text = erases_most([method("A", 30, seldom), method("B", 29, often)], [CT], 200)
-    assert text.startswith("B erases most: 92% of the lesions that HQ shows; next is A with 10%")
+    assert text.startswith(
+        "In the mean of the patients B erases most: 92% of the lesions that HQ shows; "
+        "next is A with 10%"
+    )
     assert "the difference is certain" in text
     close = [1.0, 0.8, 1.0, 0.8] * 2
     text = erases_most([method("A", 30, close), method("B", 29, often)], [CT], 200)
     assert "the difference is not certain" in text
     tied = [method(title, 30, often) for title in "ABC"]
     assert erases_most([*tied, method("D", 29, seldom)], [CT], 200) == (
-        "A, B and C erase most, each 92% of the lesions that HQ shows."
+        "In the mean of the patients A, B and C erase most, each 92% of the lesions that HQ shows."
     )
     assert "the only method" in erases_most([method("A", 30, often)], [CT], 200)
     assert "No method erases" in erases_most([method("A", 30, [0.0, 0.0])], [CT], 200)
@@ -82,12 +85,16 @@ def test_harm_begins_at_the_largest_contrast_with_an_interval_below_zero() -> No
 
     harmless = with_levels("A", (-0.2, 0.1), (0.0, 0.2))
     harmful = with_levels("B", (-0.3, -0.1), (-0.2, 0.1))
-    assert harm([harmless], [CT]).endswith("ct at none of 10 HU, 40 HU.")
-    assert harm([harmless, harmful], [CT]).endswith("in ct at 10 HU (B).")
+    assert harm([harmless], [CT]).endswith(
+        "in ct at no contrast; 0 of 2 intervals lie below 0, and about 0.05 would by chance."
+    )
+    assert harm([harmless, harmful], [CT]).endswith(
+        "in ct at 10 HU (B); 1 of 4 intervals lie below 0, and about 0.1 would by chance."
+    )
     worse = with_levels("C", (-0.3, -0.1), (-0.2, -0.1))
-    assert harm([harmful, worse], [CT]).endswith("in ct at 40 HU (C) and 10 HU (B, C).")
+    assert "in ct at 40 HU (C) and 10 HU (B, C); 3 of 4" in harm([harmful, worse], [CT])
     only_above = with_levels("D", (-0.3, 0.1), (-0.2, -0.1))
-    assert harm([only_above], [CT]).endswith("in ct at 40 HU (D).")  # not "and below"
+    assert "in ct at 40 HU (D); 1 of 2" in harm([only_above], [CT])  # not "and below"
     assert "No observer" in harm([method("A", 30)], [CT])
 
 
@@ -95,7 +102,7 @@ def test_nothing_is_said_of_harm_where_there_is_no_interval() -> None:
     few = method("A", 30, gain=(-0.4, -0.2))
     few = few._replace(overall=[one._replace(interval=None) for one in few.overall])
     text = harm([few], [CT])
-    assert "none of" not in text
+    assert "no contrast" not in text
     assert text.endswith("begin to harm? No interval judges the observer of ct.")
     pet = load_task("pet")
     both = few._replace(
@@ -105,7 +112,8 @@ def test_nothing_is_said_of_harm_where_there_is_no_interval() -> None:
         ]
     )
     text = harm([both], [CT, pet])
-    assert text.endswith("in pet at 10 HU (A); no interval judges the observer of ct.")
+    assert "in pet at 10 HU (A); 1 of 1 interval lies below 0" in text
+    assert text.endswith("; no interval judges the observer of ct.")
 
 
 def test_the_page_marks_the_method_that_is_closest_to_perfect() -> None:
@@ -114,7 +122,7 @@ def test_the_page_marks_the_method_that_is_closest_to_perfect() -> None:
     methods[0] = methods[0]._replace(overall=[*methods[0].overall, left_out])
     text = page(methods, [CT], "study", "`train`", ["One.", "Two.", "Three."])
     assert text.startswith("# Clinical measures, scale study\n\n- One.\n- Two.\n- Three.\n")
-    assert "| PSNR | dB |  | 25.00 | **30.00** | 29.00 |" in text
-    assert "| Lesions erased |  |  |  | **0.1** | 0.2 |" in text
-    assert "| Model observer, area, 10 HU |  | 0.9 | 0.7 | 0.8 | **0.9** |" in text
+    assert "| PSNR | dB |  |  | 25.00 | **30.00** | 29.00 |" in text
+    assert "| Lesions erased |  | 8 |  |  | **0.1** | 0.2 |" in text
+    assert "| Model observer, area, 10 HU |  | 8 | 0.9 | 0.7 | 0.8 | **0.9** |" in text
     assert "Left out, because no border of an organ is one step: Edges, 50 % of the" in text

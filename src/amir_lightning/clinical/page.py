@@ -45,12 +45,12 @@ def page(
     """
     text = f"# Clinical measures, scale {scale}\n\n" + "".join(f"- {one}\n" for one in found)
     for task in tasks:
-        heads = ["Measure", "Unit", "HQ", "LQ", *(method.title for method in methods)]
+        heads = ["Measure", "Unit", "Patients", "HQ", "LQ", *(method.title for method in methods)]
         given = next(one.input_psnr[task.name] for one in methods if task.name in one.input_psnr)
         best = max(one.psnr.get(task.name, 0.0) for one in methods) if len(methods) > 1 else None
         own = [one.psnr.get(task.name) for one in methods]
         psnr = ["—" if one is None else _bold(f"{one:.2f}", one == best) for one in own]
-        rows = [["PSNR", "dB", "", f"{given:.2f}", *psnr]]
+        rows = [["PSNR", "dB", "", "", f"{given:.2f}", *psnr]]
         left_out: dict[str, list[str]] = {}
         for measure in MEASURES:
             for level in levels_of(methods, task, measure):
@@ -62,9 +62,11 @@ def page(
         for reason, titles in left_out.items():
             text += f"\nLeft out, because {reason}: {'; '.join(titles)}.\n"
     text += (
-        "\nMeans over patients; bold is the method closest to what would be perfect: 0 for errors "
-        "and shares, 1 for recoveries and areas, HQ's number for noise and sharpness. Intervals "
-        "are in clinical.csv. LQ is the input. docs/clinical.md defines the measures.\n"
+        "\nMeans over so many patients; areas and the transfer of inserts come from all their "
+        "places together. Bold is the method closest to what would be perfect: 0 for errors, "
+        "shares, bias and spread, 1 for recoveries and areas, the largest gain in area, HQ's "
+        "number for noise and sharpness. Intervals are in clinical.csv. LQ is the input. "
+        "docs/clinical.md defines the measures.\n"
     )
     return f"{text}\nRuns: {about}\n"
 
@@ -79,7 +81,7 @@ def _row(methods: Sequence[Method], task: Task, measure: str, level: str) -> lis
     ]
     unit = "" if first.unit == "1" else first.unit
     known = _short(first.values.get("hq")), _short(first.values.get("input"))
-    return [first.title, unit, *known, *cells]
+    return [first.title, unit, str(first.patients), *known, *cells]
 
 
 def _bold(text: str, best: bool) -> str:
