@@ -1,8 +1,8 @@
 """Fine-tune a network on all scans but one, and score it on that one, before and after.
 
-``python experiments/fine_tuning/measure.py --weights <run> --real mri=<folder> ct=<folder>`` types
-the commands of docs/fine_tuning.md for each scan, for each part that learns and each rate. If it is
-stopped, the same command goes on where it was.
+``python experiments/fine_tuning/measure.py --weights <run> --real mri=<folder> --output <folder>``
+types the commands of docs/fine_tuning.md for each scan, for each part that learns and each rate. If
+it is stopped, the same command goes on where it was.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from amir_lightning.system.markdown import table
 from amir_lightning.tasks import Task, load_task
 from amir_lightning.weights.folder import is_weights_folder
 
-HERE = Path(__file__).parent
 SCORES = ("psnr", "ssim", "rmse")
 COLUMNS = ["task", "scan", "network", "scale", "trains", "rate", "steps", "best_step"]
 COLUMNS += ["slices", *(f"{side}_{score}" for score in SCORES for side in ("input", "before"))]
@@ -216,7 +215,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where a run is found")
     parser.add_argument("--work", type=Path, default=Path("build/fine_tuning"))
-    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the two tables")
     parser.add_argument(
         "--train", nargs="*", default=[], metavar="NAME=VALUE", help="options of train"
     )
