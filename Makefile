@@ -23,8 +23,9 @@ figure1 figure3 figure4: setup  ## train what a figure of the paper shows, and d
 	$(BIN)/python -m amir_lightning.train -m experiment=$@ $(OPTIONS)
 	$(BIN)/python -m amir_lightning.draw experiment=$@ $(OPTIONS) output=experiments/$@
 
+# worksteal keeps the tests of a file together, so that what they share is made once.
 test: setup  ## run all tests, two at a time
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-faults: setup  ## kill, fill, cut and unplug real runs, and compare with undisturbed ones
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults"

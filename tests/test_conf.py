@@ -93,6 +93,8 @@ def chosen_by(path: Path) -> tuple[str, list[str]]:
         return "train", [f"network={network}", f"scale={scale}"]
     if group == ["measures"]:
         return "evaluate", [f"measures={name}"]
+    if group == ["titles"]:
+        return "tabulate", [f"titles={name}"]
     if group[0] == "experiment":
         return "train", ["experiment=" + "/".join([*group[1:], name])]
     return "train", ["/".join(group) + f"={name}"]

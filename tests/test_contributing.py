@@ -147,7 +147,7 @@ ADDED = [  # file, what is in it, what comes behind
     (NETWORKS, "__all__ = [\n", '    "Toy",\n'),
     (NETWORKS, "if TYPE_CHECKING:\n", "    from amir_lightning.networks.toy import Toy\n"),
     ("conf/compare.yaml", "paper's tables\n", "  - toy\n"),
-    ("conf/draw.yaml", "others are shown by name\n", "  toy: Toy\n"),
+    ("conf/titles/default.yaml", "others are shown by name.\n", "toy: Toy\n"),
     ("docs/networks.md", "# Networks\n", "\nThe network `toy`.\n"),
     ("docs/reference/networks.md", "# Networks\n", "\n::: amir_lightning.networks.toy\n"),
     (LAYOUTS, "import table\n", "from amir_lightning.data.layouts.toy import toy\n"),

@@ -1,6 +1,7 @@
 """``restore`` and ``export`` through their commands: scans in, scans out, portable weights."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,19 @@ from amir_lightning.errors import InputError
 from amir_lightning.io.dicom.scan import DicomScan
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "runs"
+
+
 @pytest.fixture
-def weights(train: Command) -> Path:
-    """A tiny all-in-one run."""
-    assert train("task=mri+ct", "trainer.max_steps=2").status == 0
+def weights(train: Command, kept: Path) -> Path:
+    """A tiny all-in-one run, a copy for each test."""
+    if kept.exists():
+        shutil.copytree(kept, "runs")
+    else:
+        assert train("task=mri+ct", "trainer.max_steps=2").status == 0
+        shutil.copytree("runs", kept)
     (folder,) = Path("runs").glob("mri+ct-*")
     return folder.absolute()
 

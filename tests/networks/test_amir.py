@@ -139,16 +139,3 @@ def test_batches_do_not_mix_in_evaluation() -> None:
 def test_wrong_arguments_are_one_sentence(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         AMIR(**{**SMALL, **arguments})
-
-
-@pytest.mark.slow
-def test_image_path_exports_for_every_size() -> None:
-    network = AMIR(**SMALL).eval()
-    batch = torch.export.Dim("batch")
-    height, width = (8 * torch.export.Dim(name, min=3, max=512) for name in ("h", "w"))
-    exported = torch.export.export(
-        network, (torch.rand(2, 1, 32, 48),), dynamic_shapes=({0: batch, 2: height, 3: width},)
-    ).module()
-    for shape in [(1, 1, 24, 64), (3, 1, 40, 32)]:
-        lq = torch.rand(shape)
-        torch.testing.assert_close(exported(lq), network(lq))

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from amir_lightning.cli import typed
+from amir_lightning.cli.composed import check_types
 from amir_lightning.cli.searchpath import SearchPath, in_order, register_tasks
 from amir_lightning.config import CONF_DIR, leaves
 from amir_lightning.errors import InputError
@@ -26,7 +27,6 @@ _EXTRAS = {
     "submitit_slurm": "submitit",
     "optuna": "optuna",
 }
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
 def command(
@@ -52,7 +52,7 @@ def command(
                 _quieten()  # a launcher has started this process without `entry`
             try:
                 typed.keep_text(cfg)
-                _check_types(cfg, config_name)
+                check_types(cfg, config_name)
                 if (n := cfg.get("bootstrap", 0)) < 0:  # several commands have this option
                     raise InputError(f"bootstrap is {n}, expected at least 0; type bootstrap=1000")
                 cores.share(cfg.get("trainer"))
@@ -151,80 +151,6 @@ def _quieten() -> None:
 def _stop(sentence: str, status: int = 2) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(status)
-
-
-def _check_types(cfg: DictConfig, config_name: str) -> None:
-    """Check the type of every value; the defaults in the YAML files are the schema.
-
-    Raises:
-        InputError: A value has another type than its default.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    overrides = HydraConfig.get().overrides.task
-    if not overrides:
-        return
-    path = SearchPath.running()
-    keys = {text: text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
-    choices = [text for text in overrides if path.has_group(keys[text])]  # network=restormer
-    reference = compose(config_name, choices)
-    defaults = dict(leaves(OmegaConf.to_container(reference, resolve=False)))
-    for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
-        default = defaults.get(key)
-        if isinstance(default, str) and "${" in default and value != default:
-            # It has the type of what it refers to.
-            default = typed.resolved(OmegaConf.select(reference, key))
-        if value == "" and default in (None, "???"):
-            raise InputError(f"{key} is empty; type {key}=<value>, or leave that option out")
-        if value is None and typed.may_be_null(config_name, key):
-            continue
-        if default in (None, "???") or _agrees(value, default) or typed.has_length(key, value):
-            continue
-        shown = "null" if value is None else value
-        example = typed.resolved(OmegaConf.select(reference, key))
-        raise InputError(
-            f"{key} is {shown!r}, expected {_expected(default)}; type for instance "
-            f"{key}={str(example).replace(' ', '')}"
-        )
-
-
-def _expected(default: object) -> str:
-    if isinstance(default, list):
-        names = default and not isinstance(default[0], int | float)
-        return "a list of at least one" if names else f"a list of {len(default)}"
-    return _KINDS.get(type(default), f"a {type(default).__name__}")
-
-
-def _agrees(value: object, default: object) -> bool:
-    if isinstance(value, str) and "${" in value:
-        return True
-    if isinstance(default, str):
-        return value == default or (value not in (None, "") and not isinstance(value, list | dict))
-    if isinstance(default, list):
-        if not isinstance(value, list):
-            return False
-        # Names or pairs: any number of them.
-        if default and not isinstance(default[0], int | float):
-            return bool(value) and all(_agrees(one, default[0]) for one in value)
-        return len(value) == len(default) and all(map(_agrees, value, default))
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(default)
-
-
-def compose(config_name: str, overrides: list[str], keep_hydra: bool = False) -> DictConfig:
-    """Compose the configuration of another command, inside a running command.
-
-    Args:
-        config_name: Name of the root file in ``conf/``, such as "train".
-        overrides: Options as a user would type them after that command.
-        keep_hydra: Whether to keep the node ``hydra``.
-    """
-    cfg = SearchPath.running().compose(config_name, overrides)
-    typed.keep_text(cfg)
-    if not keep_hydra:
-        cfg.pop("hydra", None)
-    return cfg
 
 
 def explain(error: Exception, config_name: str) -> str | None:

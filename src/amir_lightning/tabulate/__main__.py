@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
     folders = locate(wanted, runs_dir, kept_dir)
     if copies := sum(run is not None and run.path.parent == kept_dir for run in folders):
         _log.info("%s of %d read from copies in %s", counted("run", copies), len(folders), kept_dir)
-    methods = collect(wanted, folders, paper, cfg.bootstrap)
+    methods = collect(wanted, folders, paper, cfg.bootstrap, cfg.titles)
     start = start_of(experiment, overrides)
     if not any(method.runs for method in methods):
         raise InputError(f"no run of {experiment} has finished in {runs_dir}; type {start}")

@@ -102,7 +102,11 @@ class Method:
 
 
 def collect(
-    jobs: Sequence[Job], folders: Sequence[RunFolder | None], paper: Path, bootstrap: int
+    jobs: Sequence[Job],
+    folders: Sequence[RunFolder | None],
+    paper: Path,
+    bootstrap: int,
+    titles: Mapping[str, str] | None = None,
 ) -> list[Method]:
     """Group the jobs of a sweep into the rows of its table, in the order of the sweep.
 
@@ -111,6 +115,7 @@ def collect(
         folders: The run folder of each; unfinished ones count as missing.
         paper: The paper's numbers, ``paper.csv``; it need not exist.
         bootstrap: Resamples of the patients for the confidence intervals.
+        titles: Titles of networks of which the paper prints no number.
 
     Raises:
         InputError: The jobs are a search, or the scores of a run cannot be read.
@@ -130,7 +135,7 @@ def collect(
         job = members[0][0]
         found = tuple(run for _, run in members if run is not None)
         lines = printed.get((job.network, job.tasks), [])
-        label = lines[0]["method"] if lines else job.network
+        label = lines[0]["method"] if lines else (titles or {}).get(job.network, job.network)
         extra = [text for text in key if any(text not in other for other in groups)]
         if (
             sum(
