@@ -141,7 +141,7 @@ class SearchPath:
 
     def choices(self, group: str, kind: ObjectType = ObjectType.CONFIG) -> list[str]:
         """List the files of a group, such as ``network``, in all folders."""
-        return _choices(self.loader, group, kind, self.config_name, self.overrides)
+        return [*_choices(self.loader, group, kind, self.config_name, self.overrides)]
 
     def file(self, name: str) -> Path | None:
         """Find a file such as ``network/size/amir_demo.yaml`` in the first folder that has it."""
