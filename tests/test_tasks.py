@@ -514,7 +514,7 @@ def test_policies_of_sampling_are_rows_of_a_table(
     assert done.status == 0, done.err
     lines = Path("out/table.md").read_text().splitlines()
     for policy in ("proportional", "temperature", "balanced"):
-        assert any(line.startswith(f"| amir (sampling={policy}) |") for line in lines)
+        assert any(line.startswith(f"| AMIR (sampling={policy}) |") for line in lines)
     assert any(
-        "AMIR: amir (sampling=proportional), the first of its rows." in line for line in lines
+        "AMIR: AMIR (sampling=proportional), the first of its rows." in line for line in lines
     )

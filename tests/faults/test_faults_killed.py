@@ -45,10 +45,10 @@ def test_a_run_killed_while_it_saves_ends_as_the_undisturbed_one(
     options = (*SHORT, "trainer.max_steps=12", "validation.every=4", "checkpoint.every=1")
     assert command("train", *options, "paths.runs_dir=whole").status == 0
     killed = (*options, "paths.runs_dir=killed")
-    kill_while_saving(tmp_path, data_dir, list(MOMENTS), *killed)
+    kill_while_saving(tmp_path, data_dir, ["half", "between"], *killed)
     assert command("train", *killed).status == 0
     sessions = record(tmp_path / "killed")["sessions"]
-    assert [one["from_step"] for one in sessions] == [0, 1, 2, 3, 5]
+    assert [one["from_step"] for one in sessions] == [0, 1, 2]
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
