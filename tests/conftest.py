@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from amir_lightning.cli.searchpath import register_tasks
@@ -81,6 +82,8 @@ def command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))  # of tables, else in $HOME
+    # Hydra composes once more just to read hydra.mode, which no file sets: a tenth of all tests.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
 
     def run(name: str, *options: str) -> Finished:
         argv = [name, *options]
