@@ -26,10 +26,13 @@ def main(cfg: DictConfig) -> None:
     from amir_lightning.restore.request import Request
     from amir_lightning.restore.spread import spread_over
     from amir_lightning.runs.scores import print_scores, write_scores
+    from amir_lightning.weights.folder import choose_task
     from amir_lightning.weights.source import load_weights
 
     runs_dir, trusted = Path(cfg.paths.runs_dir), list(cfg.trusted)
     weights = load_weights(str(cfg.weights), runs_dir, trusted)
+    if cfg.task is not None:
+        choose_task(weights.tasks, cfg.task)  # once, and not for every scan
     spread = None
     if cfg.uncertainty is not None:
         spread = spread_over(cfg.uncertainty, weights, str(cfg.weights), runs_dir, trusted)
