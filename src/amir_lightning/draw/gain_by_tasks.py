@@ -15,6 +15,8 @@ from amir_lightning.tasks import canonical
 MEAN = "mean"
 """Name of the mean over tasks in the CSV."""
 
+_ASIDE = 0.05  # tasks between the intervals of two tasks, which would cover each other
+
 
 class Gain(NamedTuple):
     """Gains of the slices of one patient [dB].
@@ -86,14 +88,15 @@ def draw(runs: Sequence[FinishedRun], bootstrap: int, titles: Mapping[str, str])
             if not line:
                 continue
             mean = name == MEAN
+            aside = 0.0 if mean else _ASIDE * (names.index(name) - (len(names) - 1) / 2)
             ax.errorbar(
-                list(line),
+                [size + aside for size in line],
                 [point.gain for point in line.values()],
                 yerr=np.array([point.lengths for point in line.values()]).T,
-                color="k" if mean else palette(names.index(name)),
-                lw=2 if mean else 1,
-                ls="--" if mean else "-",  # a task may be black, too
-                marker="o",
+                color="0.55" if mean else palette(names.index(name)),  # a task is black
+                lw=2.5 if mean else 1,
+                ls="--" if mean else "-",
+                marker="" if mean else "o",
                 ms=3,
                 capsize=2,
                 elinewidth=0.7,
