@@ -176,6 +176,35 @@ def test_statistics_against_other_computations(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("composing")
+def test_a_method_is_compared_with_amir_of_the_same_tasks(tmp_path: Path) -> None:
+    wanted = [
+        one
+        for network in ("restormer", "amir")
+        for tasks in ("one_ct", "two", "three")
+        for one in jobs("tasks", f"+experiment/method={network}", f"+experiment/task_set={tasks}")
+    ]
+    folders = [
+        write_run(job, tmp_path, lambda *_, at=at: {"psnr": float(at**2)})
+        for at, job in enumerate(wanted)
+    ]
+    methods = collect(wanted, [*map(RunFolder, folders)], tmp_path / "none.csv", bootstrap=0)
+    means = {}
+    for method in methods:
+        found = compare(methods, method, "ct")
+        assert found is not None
+        difference = found.differences.get("psnr")
+        means[method.network, len(method.trained)] = difference and difference.mean
+    assert means == {
+        ("restormer", 1): 0 - 9,
+        ("restormer", 2): 1 - 16,
+        ("restormer", 3): 4 - 25,
+        ("amir", 1): 9 - 25,  # AMIR is compared with its row of most tasks
+        ("amir", 2): 16 - 25,
+        ("amir", 3): None,
+    }
+
+
+@pytest.mark.usefixtures("composing")
 @pytest.mark.parametrize("differ", ["nothing", "data", "definition"])
 def test_only_what_was_scored_alike_is_tested_and_ranked(tmp_path: Path, differ: str) -> None:
     (theirs,) = jobs("table2", "network=restormer")

@@ -11,7 +11,7 @@ from amir_lightning.runs.clinical_files import read_overall, read_patient_rows
 from amir_lightning.tabulate.grid import Cell, Grid, signed
 from amir_lightning.tabulate.render import against_amir
 from amir_lightning.tabulate.results import Method
-from amir_lightning.tabulate.statistics import Difference, difference, holm
+from amir_lightning.tabulate.statistics import Difference, difference, holm, reference
 from amir_lightning.tasks import Task
 
 Key = tuple[str, str, str]
@@ -37,19 +37,18 @@ class Measured(NamedTuple):
 def measured(methods: Sequence[Method], bootstrap: int) -> list[Measured]:
     """Read the methods all of whose runs have been evaluated with ``clinical=true``.
 
-    AMIR is its row that was trained on most tasks. The p-values of a measure are corrected by Holm
-    for all comparisons of the table in it.
+    `reference` finds the row of AMIR that a method is compared with. The p-values of a measure are
+    corrected by Holm for all comparisons of the table in it.
     """
     found = [_read(method) for method in methods if method.runs]
     found = [one for one in found if one.overall]
     amir = [one for one in found if one.method.network == "amir"]
-    reference = max(amir, key=lambda one: len(one.method.trained), default=None)
-    if reference is None:
-        return found
-    compared = [
-        one if one is reference else one._replace(differences=_against(one, reference, bootstrap))
-        for one in found
-    ]
+    compared = []
+    for one in found:
+        method = reference(one.method, [other.method for other in amir])
+        theirs = next((other for other in amir if other.method is method), one)
+        own = {} if theirs is one else _against(one, theirs, bootstrap)
+        compared.append(one._replace(differences=own))
     for measure in MEASURES:
         keys = [(at, key) for at, one in enumerate(compared) for key in one.differences]
         keys = [(at, key) for at, key in keys if key[1] == measure]
@@ -155,11 +154,11 @@ def _key(row: Row | Overall) -> Key:
     return row.task, row.measure, row.level
 
 
-def _against(one: Measured, reference: Measured, bootstrap: int) -> dict[Key, Difference]:
+def _against(one: Measured, amir: Measured, bootstrap: int) -> dict[Key, Difference]:
     found = {}
     for key, own in one.patients.items():
-        theirs = reference.patients.get(key, {})
-        if one.method.basis(key[0]) != reference.method.basis(key[0]):
+        theirs = amir.patients.get(key, {})
+        if one.method.basis(key[0]) != amir.method.basis(key[0]):
             continue
         values = np.array([own[name] - theirs[name] for name in own if name in theirs])
         if len(values):

@@ -59,7 +59,7 @@ def difference_notes(methods: Sequence[Method], bootstrap: int) -> str:
     lines[-1] += ", with its 95 % bootstrap interval over patients." if bootstrap else "."
     combinations = {method.trained for method in methods if method.network == "amir"}
     if sum(map(len, combinations)) > len({task for one in combinations for task in one}):
-        lines.append("AMIR: of each task, its row that was trained on most tasks.")
+        lines.append("AMIR: its row of the same tasks, otherwise its row of most tasks.")
     rows = [method for method in methods if method.network == "amir" and method.summary is not None]
     if len({method.trained for method in rows}) < len(rows):
         lines.append(f"AMIR: {rows[0].label}, the first of its rows.")

@@ -97,9 +97,9 @@ def compare(
 ) -> Evidence | None:
     """Compute intervals of a method on a task, and compare it with AMIR in the same table.
 
-    AMIR is the row of the unchanged network that was trained on the task. If there are several, it
-    is the one trained on most tasks. It is used only if its scale, definition and data are those
-    of the method. In an average it has to be trained on the same tasks.
+    AMIR is the row of the unchanged network that `reference` finds. It is used only if its scale,
+    definition and data are those of the method. In an average it has to be trained on the same
+    tasks.
 
     Returns:
         None if the method has no score on the task.
@@ -116,11 +116,11 @@ def compare(
         for one in rivals
         if (set(one.trained) == set(names) if average else task in one.trained)
     ]
-    reference = max(rivals, key=lambda one: len(one.trained), default=None)
+    amir = reference(method, rivals)
     differences = {}
-    if reference is not None and reference is not method:
+    if amir is not None and amir is not method:
         for score in PAPER_SCORES:
-            pairs = [paired(method, reference, name, score) for name in names]
+            pairs = [paired(method, amir, name, score) for name in names]
             if all(len(one) for one in pairs):
                 differences[score] = difference(pairs, bootstrap)
     return Evidence(
@@ -129,6 +129,17 @@ def compare(
         {} if average else dict(groups[0].intervals),
         differences,
     )
+
+
+def reference(method: Method, rivals: Sequence[Method]) -> Method | None:
+    """Find the row of AMIR that a method is compared with; None if there is none.
+
+    It was trained on the same tasks. If no row of AMIR was, or the method is AMIR itself, it is the
+    one that was trained on most tasks.
+    """
+    alike = [one for one in rivals if {*one.trained} == {*method.trained}]
+    rows = alike if alike and method.network != "amir" else rivals
+    return max(rows, key=lambda one: len(one.trained), default=None)
 
 
 def scored(method: Method, task: str, score: str) -> dict[str, float]:
