@@ -21,7 +21,9 @@ from amir_lightning.data.pairs import patient_seed
 from amir_lightning.data.store import Store, patient_id
 from amir_lightning.degradation import OneOf, fixed_for
 from amir_lightning.degradation.parameters import LogUniform, value_of
+from amir_lightning.errors import InputError
 from amir_lightning.pictures import grey
+from amir_lightning.runs.by_parameter import split_scores
 from amir_lightning.tasks import known_tasks, load_task
 
 DRAWN = {
@@ -353,6 +355,8 @@ IMPOSSIBLE = {
     "tasks.ct_dose.degradation.dose=null": "is None, expected a finite",
     "tasks.mri_accel.degradation.factor=0.5": "factor is 0.5",
     "tasks.mri_accel.degradation.factor.values=[]": "values is empty",
+    "tasks.mri_accel.degradation.power=-1": "power is -1",
+    "tasks.mri_accel.degradation.even=often": "even is 'often'",
     "tasks.mri_noise.degradation.level=-3": "level is -3",
     "tasks.mri_noise.degradation.level=x": "is 'x', expected a finite",
     "tasks.mri_motion.degradation.degrees=180": "degrees is 180",
@@ -520,3 +524,9 @@ def test_policies_of_sampling_are_rows_of_a_table(
     assert any(
         "AMIR: AMIR (sampling=proportional), the first of its rows." in line for line in lines
     )
+
+
+def test_scores_are_not_split_by_what_no_scored_patient_has() -> None:
+    rows = [{"task": "ct_dose", "patient": "a", "index": 0, "psnr": 30.0}]
+    with pytest.raises(InputError, match="drawn for none of the scored patients; type split="):
+        split_scores(rows, {"ct_dose": {"b": 0.1}}, groups=4, bootstrap=0, seed=0)

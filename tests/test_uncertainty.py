@@ -100,6 +100,10 @@ def test_seeds_of_one_method(command: Command, runs: list[Path]) -> None:
     assert expected.mean() > 1
     (record,) = json.loads(Path("out/restore.json").read_text())["scans"]
     assert record["uncertainty"]["over"] == "2 seeds"
+    assert record["uncertainty"]["weights"] == [
+        f"runs/{by_seed[seed].name}/checkpoints/best.ckpt" for seed in (0, 1)
+    ]
+    assert f"over the seeds of {by_seed[0].name} and {by_seed[1].name}" in done.err + done.out
     done = command("restore", f"weights={by_seed[2].name}", *usual, "output=none")
     assert done.status == 2
     assert f"needs a finished run like {by_seed[2].name} with another seed" in done.err
@@ -110,7 +114,10 @@ def test_mistakes_are_one_sentence(command: Command, runs: list[Path]) -> None:
     brain(Path("brain.nii"))
     assert command("export", f"run={runs[0]}", "output=exported").status == 0
     for options, text in (
-        (["weights=exported", "uncertainty=seeds"], "weights=exported is none; type weights=<run>"),
+        (
+            ["weights=exported", "uncertainty=seeds"],
+            "weights=exported names none; type weights=<run>",
+        ),
         ([f"weights={runs[0]}", "uncertainty=noise"], "choose from flips, seeds"),
     ):
         done = command("restore", "input=brain.nii", "output=out", *options)

@@ -174,6 +174,21 @@ def test_an_image_of_other_kspace_is_said(tmp_path: Path, caplog: pytest.LogCapt
     assert "differs by 50 % from the one that it stores" in caplog.text
 
 
+def test_an_image_that_the_kspace_cannot_hold_is_said_and_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "file0.h5"
+    write_volume(path, patient="a")
+    with h5py.File(path, "a") as file:
+        del file["reconstruction_rss"]
+        file["reconstruction_rss"] = np.ones((SLICES, 2 * ROWS, 2 * ROWS), np.float32)
+    (patient,), _ = fastmri(tmp_path, MRI)
+    with caplog.at_level(logging.WARNING):
+        hq = patient.read().hq
+    assert hq.array.shape == (SLICES, SIZE, SIZE)  # the readout is cut as the header says
+    assert f"and the one that it stores ({SLICES}, {2 * ROWS}, {2 * ROWS})" in caplog.text
+
+
 def test_damaged_files_are_one_sentence_each(tmp_path: Path) -> None:
     def broken(name: str, mask: np.ndarray | None = None) -> Path:
         write_volume(tmp_path / name, mask=mask)
@@ -194,9 +209,13 @@ def test_damaged_files_are_one_sentence_each(tmp_path: Path) -> None:
     with h5py.File(broken("f.h5"), "a") as file:
         del file["kspace"]
         file.create_dataset("kspace", (10**6, 20, 640, 320), np.complex64, chunks=(1, 1, 640, 320))
-    write_volume(tmp_path / "good.h5")
+    with h5py.File(broken("g.h5"), "a") as file:
+        del file["kspace"]
+        file.create_group("kspace")
+    broken("h.h5", np.zeros(COLUMNS, bool))
+    write_volume(tmp_path / "whole.h5")
     patients, skipped = fastmri(tmp_path, MRI)
-    assert [patient.key for patient in patients] == ["good"]
+    assert [patient.key for patient in patients] == ["whole"]
     problems = [one.problem for one in skipped if isinstance(one, Damaged)]
     expected = [
         "a.h5 has no k-space (it holds ismrmrd_header, reconstruction_rss), expected",
@@ -205,6 +224,8 @@ def test_damaged_files_are_one_sentence_each(tmp_path: Path) -> None:
         "d.h5 is not a readable HDF5 file",
         "e.h5",
         "f.h5: 'kspace' declares more than it holds",
+        "g.h5: 'kspace' is no dataset",
+        "h.h5 has a mask without a measured line",
     ]
     assert len(problems) == len(expected)
     for problem, text in zip(problems, expected, strict=True):

@@ -38,8 +38,8 @@ def square_spacing(spacing_mm: Spacing) -> float:
     _, height, width = spacing_mm
     if abs(height - width) > 1e-3 * width:
         raise InputError(
-            f"the pixels of the axial slices are {height} x {width} mm, expected square ones; "
-            "resample the scan first"
+            f"the pixels of the axial slices are {height:.4g} x {width:.4g} mm, expected square "
+            "ones; resample the scan, or leave it out"
         )
     return width
 

@@ -86,10 +86,20 @@ class Undersampling:
                 f"factor is {self.factor} and noise is {self.noise}, expected a factor of at least "
                 "1 and a noise of at least 0; type for instance tasks.<task>.degradation.factor=4"
             )
-        if not 0 <= self.centre <= 1 or self.power < 0:
+        if not 0 <= self.centre <= 1:
             raise InputError(
-                f"centre is {self.centre} and power is {self.power}, expected a centre from 0 to 1 "
-                "and a power of at least 0; type for instance tasks.<task>.degradation.centre=0.32"
+                f"centre is {self.centre}, expected 0 to 1; type for instance "
+                "tasks.<task>.degradation.centre=0.32"
+            )
+        if self.power < 0:
+            raise InputError(
+                f"power is {self.power}, expected at least 0; type for instance "
+                "tasks.<task>.degradation.power=3"
+            )
+        if not isinstance(self.even, bool):
+            raise InputError(
+                f"even is '{self.even}', expected true or false; type "
+                "tasks.<task>.degradation.even=true"
             )
 
     def degrade(self, hq: Tensor, spacing_mm: Spacing, seed: int) -> Tensor:

@@ -180,7 +180,7 @@ def _restore(
             out = Scaled(lq, undo)
             beside_it = beside(target, "lq")
             write_scan(scan, out, beside_it, request.dtype, "simulated LQ", simulation)
-        spreading = {}
+        spreading: dict[str, object] = {}
         if spread and uncertain:
             unit = unit_of(scan, task, target)
             measure = f"Standard deviation over {spread.over} [{unit}]"
@@ -191,6 +191,8 @@ def _restore(
                 "over": spread.over,
                 "units": unit,
             }
+            if spread.weights:
+                spreading["weights"] = [one.origin for one in (weights, *spread.weights)]
         if request.pictures:
             simulated = lq if request.degrade else None
             picture = show_slices(given, simulated, restored, task, request.pictures)

@@ -1,5 +1,6 @@
 """Several restorations of one slice, whose spread says how far a result depends on chance."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from amir_lightning.errors import InputError
 from amir_lightning.restore.request import Uncertainty
 from amir_lightning.runs.folder import RunFolder, find_run, run_folders
 from amir_lightning.weights.source import Weights, load_weights
+
+log = logging.getLogger(__name__)
 
 _BEST = "checkpoints/best.ckpt"
 
@@ -58,7 +61,15 @@ def spread_over(
         others = [partial(_turned, weights.network, *way) for way in ways]
         return Spread("8 flips and rotations", others, turned=True)
     runs = _other_seeds(source, runs_dir)
-    found = [load_weights(str(run.path), runs_dir, trusted) for run in runs]
+    try:
+        found = [load_weights(str(run.path), runs_dir, trusted) for run in runs]
+    except InputError as error:
+        names = ", ".join(run.name for run in runs)
+        raise InputError(
+            f"uncertainty=seeds restores with {names}, too, and {str(error).split(';')[0]}; train "
+            "that run again or remove its folder, or type uncertainty=flips"
+        ) from error
+    log.info("uncertainty over the seeds of %s and %s", source, ", ".join(run.name for run in runs))
     return Spread(f"{len(runs) + 1} seeds", [one.network for one in found], found)
 
 
@@ -90,15 +101,16 @@ def _other_seeds(source: str, runs_dir: Path) -> list[RunFolder]:
         own = run.identity
     except InputError as error:
         raise InputError(
-            f"uncertainty=seeds compares runs, and weights={source} is none; type weights=<run>, "
-            "or uncertainty=flips"
+            f"uncertainty=seeds compares runs, and weights={source} names none; type "
+            "weights=<run>, or uncertainty=flips"
         ) from error
     folder = run.path.parent
     found = [one for one in run_folders(folder) if _differs_by_seed(one, own)]
     if not found:
         raise InputError(
-            f"uncertainty=seeds needs a finished run like {run.name} with another seed, and "
-            f"{folder} has none; train it with seed=<another>, or type uncertainty=flips"
+            f"uncertainty=seeds needs a finished run like {run.name} with another seed, "
+            f"and the folder {folder} has none; train it with seed=<another>, or type "
+            "uncertainty=flips"
         )
     return found
 

@@ -101,7 +101,7 @@ def split_scores(
         seed: Seed of the resampling.
 
     Raises:
-        InputError: `groups` is negative.
+        InputError: `groups` is negative, or no scored patient has a value.
     """
     if groups < 0:
         raise InputError(f"by_groups is {groups}, expected at least 0; type by_groups=4")
@@ -109,6 +109,8 @@ def split_scores(
     for task, own in values.items():
         scored = {str(row["patient"]) for row in rows if row["task"] == task}
         distinct = sorted({own[patient] for patient in scored if patient in own})
+        if not distinct:
+            continue
         count = min(groups or len(distinct), len(distinct))
         ends = [round(number * len(distinct) / count) for number in range(count + 1)]
         for some in (distinct[first:end] for first, end in pairwise(ends)):
@@ -120,6 +122,11 @@ def split_scores(
             ]
             scores = summarise(inside, bootstrap, seed=seed).tasks[task]
             parts.append(Part(task, some[0], some[-1], scores))
+    if not parts:
+        raise InputError(
+            "by= splits by a number that was drawn for none of the scored patients; type "
+            "split=<another>, or leave by= out"
+        )
     return parts
 
 

@@ -90,7 +90,7 @@ def _say_missing(volumes: Sequence[KSpaceFile]) -> None:
     for count, text in (
         (
             sum(not one.patient for one in volumes),
-            "without the attribute patient_id: each counts as a patient",
+            "without the attribute patient_id: one patient for each file",
         ),
         (
             sum(one.spacing_mm is None for one in volumes),

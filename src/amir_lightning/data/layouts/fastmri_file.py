@@ -88,9 +88,16 @@ class KSpaceFile:
                 f"{path} has a mask of {mask.size} lines and k-space of {columns} columns, "
                 "expected one line for each column; copy it again or leave it out"
             )
+        if mask is not None and not np.asarray(mask[()]).any():
+            raise InputError(
+                f"{path} has a mask without a measured line, expected some; copy it again or leave "
+                "it out"
+            )
         image = _stored_image(file, emulated=not coils)
         header = _header(file)
-        size = (image.shape[1], image.shape[2]) if image is not None else _size(header)
+        size = _size(header)
+        if image is not None and image.shape[1] <= rows and image.shape[2] <= columns:
+            size = image.shape[1], image.shape[2]
         return cls(
             path,
             (slices, coils[0] if coils else 1, rows, columns),
@@ -165,7 +172,11 @@ class KSpaceFile:
         """Warn if the file's own image is another one, because its k-space may be, too."""
         with _opened(self.path) as file:
             stored = _stored_image(file, emulated=file["kspace"].ndim == 3)
-            if stored is None or stored.shape != images.shape:
+            if stored is None:
+                return
+            if stored.shape != images.shape:
+                said = "%s: the image of its k-space has shape %s, and the one that it stores %s"
+                log.warning(said, self.path, images.shape, stored.shape)
                 return
             off = float(np.linalg.norm(images - stored[()]) / np.linalg.norm(images))
         if off > _SAME_IMAGE:
@@ -217,7 +228,9 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
     if name not in file:
         return None
     found = file[name]
-    if not is_own(name, file) or not isinstance(found, h5py.Dataset):
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{file.filename}: '{name}' is no dataset; copy it again or leave it out")
+    if not is_own(name, file):
         raise InputError(f"{file.filename} has '{name}' in another file; copy the data into it")
     if found.nbytes > max_unpacked_bytes(found.id.get_storage_size()):
         raise InputError(f"{file.filename}: '{name}' declares more than it holds; copy it again")

@@ -94,7 +94,7 @@ def raw_dataset(
         contents = summarise(skipped) or "it is empty"
         raise InputError(
             f"{raw_dir} holds no scan for task {task.name} ({contents}); expected {expected}: "
-            "type raw_dir=<folder>"
+            "type raw_dir=<another folder>, another dataset=, or other layout_options"
         )
     twice = [key for key, count in Counter(one.key for one in patients).items() if count > 1]
     if twice:
